@@ -1,0 +1,1 @@
+//! deskreel_exporter_frames

@@ -1,0 +1,1 @@
+//! deskreel_storage_local
