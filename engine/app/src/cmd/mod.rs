@@ -30,8 +30,15 @@ pub(crate) struct Global {
     /// Configuration file (also DESKREEL_CONFIG)
     #[arg(long, global = true, env = "DESKREEL_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// How listings are printed
-    #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
+}
+
+/// The flag of every command that prints a listing; such a command flattens this into its arguments. It is not a
+/// global flag because `recordings export --format` names a file format.
+#[derive(Debug, Clone, Copy, clap::Args)]
+#[expect(dead_code, reason = "used by the listings as they land")]
+pub(crate) struct Listing {
+    /// How the listing is printed
+    #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,
 }
 
