@@ -1,0 +1,8 @@
+/// Which way a PDU travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// From the client ("c2s").
+    ToDesktop,
+    /// From the desktop ("s2c").
+    ToClient,
+}

@@ -1,0 +1,321 @@
+//! What the tap reports: plain data, no protocol types.
+
+use std::sync::Arc;
+
+use crate::Direction;
+
+/// A rectangle of pixels; covers `x..x + width` and `y..y + height`, always inside the picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Rect {
+    /// Left edge.
+    pub x: u16,
+    /// Upper edge.
+    pub y: u16,
+    /// Columns, at least 1.
+    pub width: u16,
+    /// Rows, at least 1.
+    pub height: u16,
+}
+
+/// The tap's framebuffer: RGBA, 8 bits each, rows from the top; the fourth byte is always 255.
+#[derive(Clone, Copy)]
+pub struct Picture<'a> {
+    /// Columns.
+    pub width: u16,
+    /// Rows.
+    pub height: u16,
+    /// Bytes from one row to the next.
+    pub stride: usize,
+    /// `stride * height` bytes.
+    pub rgba: &'a [u8],
+}
+
+/// One thing that happened in the session, in order of the PDUs.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TapEvent {
+    /// The picture has this size from now on and is black: session start, resize, reactivation, or a restart after a gap.
+    Resized {
+        /// Columns.
+        width: u16,
+        /// Rows.
+        height: u16,
+    },
+    /// These pixels of [`Tap::picture`](super::Tap::picture) were painted; one event a rectangle. Parts beyond the
+    /// picture are cut off.
+    Damage(Rect),
+    /// The desktop closed a frame (frame marker): everything damaged so far belongs together. Many desktops never say so.
+    FrameEnd,
+    /// The mouse pointer's shape, place or visibility as the desktop wants it.
+    Pointer(PointerEvent),
+    /// What the user did.
+    Input(InputEvent),
+    /// Something passed through the clipboard channel.
+    Clipboard(ClipboardEvent),
+    /// The desktop says who logged on (Save Session Info).
+    Logon(Logon),
+    /// The desktop explains an end or an error (Set Error Info, [MS-RDPBCGR] 2.2.5.1.1).
+    ErrorInfo {
+        /// Error code; 0 means none.
+        code: u32,
+    },
+    /// The desktop shows (or hides) a connection's end state and stops drawing until it activates the session again.
+    Deactivated,
+    /// The picture may be stale, and the desktop has to repaint it all to make it right again.
+    RefreshWanted {
+        /// Why, in a few words.
+        reason: &'static str,
+    },
+    /// Evidence that this tap could not decode.
+    Undecoded(Undecoded),
+}
+
+/// What the desktop wants of the mouse pointer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PointerEvent {
+    /// Show this shape; one from the cache is the same allocation as before.
+    Shape(Arc<PointerShape>),
+    /// Show the client's own arrow.
+    Default,
+    /// Show no pointer.
+    Hidden,
+    /// The desktop moved the pointer itself.
+    Position {
+        /// Column of the hotspot.
+        x: u16,
+        /// Row of the hotspot.
+        y: u16,
+    },
+}
+
+/// A pointer's picture; may be 0 by 0 (invisible).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PointerShape {
+    /// Columns, at most 384.
+    pub width: u16,
+    /// Rows, at most 384.
+    pub height: u16,
+    /// Column of the pixel that points.
+    pub hotspot_x: u16,
+    /// Row of the pixel that points.
+    pub hotspot_y: u16,
+    /// Rows from the top, `4 * width * height` bytes, alpha not multiplied in. Pixels that invert the screen are drawn as
+    /// a black and white check.
+    pub rgba: Vec<u8>,
+}
+
+/// A mouse button.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MouseButton {
+    /// The first.
+    Left,
+    /// The second.
+    Right,
+    /// The wheel, pressed.
+    Middle,
+    /// The fourth ("back").
+    X1,
+    /// The fifth ("forward").
+    X2,
+}
+
+/// A key, as the client names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyCode {
+    /// Scan code of a keyboard, with the prefix that extends it (0, 0xE0 or 0xE1).
+    Scan {
+        /// The code.
+        code: u16,
+        /// 0, 0xE0 or 0xE1.
+        prefix: u8,
+    },
+    /// A UTF-16 unit.
+    Unicode(u16),
+}
+
+/// What the user did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InputEvent {
+    /// The mouse moved here.
+    Move {
+        /// Column.
+        x: u16,
+        /// Row.
+        y: u16,
+    },
+    /// The mouse moved by this much (relative mouse).
+    MoveBy {
+        /// Columns.
+        dx: i16,
+        /// Rows.
+        dy: i16,
+    },
+    /// A button went down or up.
+    Button {
+        /// Which one.
+        button: MouseButton,
+        /// Down rather than up.
+        down: bool,
+        /// Column; 0 with a relative mouse.
+        x: u16,
+        /// Row; 0 with a relative mouse.
+        y: u16,
+    },
+    /// A wheel turned.
+    Wheel {
+        /// The horizontal one.
+        horizontal: bool,
+        /// 120 a notch; positive is away from the user, or to the right.
+        units: i16,
+        /// Column.
+        x: u16,
+        /// Row.
+        y: u16,
+    },
+    /// A key went down or up.
+    Key {
+        /// Down rather than up.
+        down: bool,
+        /// Which one; only with [`TapConfig::key_codes`](super::TapConfig::key_codes).
+        code: Option<KeyCode>,
+    },
+    /// State of the lock keys, sent when the client gets the focus.
+    Locks {
+        /// Bits: 1 scroll, 2 num, 4 caps, 8 kana.
+        flags: u8,
+    },
+}
+
+/// Something that passed through the clipboard channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClipboardEvent {
+    /// Which way the PDU went: `ToDesktop` means that the client offers, asks or gives.
+    pub direction: Direction,
+    /// What it says.
+    pub content: ClipboardContent,
+}
+
+/// What a clipboard PDU says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClipboardContent {
+    /// The sender's clipboard changed and now offers these formats (at most 256 are listed).
+    Formats(Vec<ClipboardFormat>),
+    /// The sender asks for the data of this format.
+    Request {
+        /// Format id.
+        format: u32,
+    },
+    /// The sender gives the data that the other side asked for.
+    Data {
+        /// Format that was asked for, if the question was seen.
+        format: Option<u32>,
+        /// Bytes.
+        length: u64,
+        /// SHA-256 of the bytes.
+        sha256: [u8; 32],
+        /// The text itself, when it is text (formats 1, 7 and 13), whole, and not longer than
+        /// [`TapConfig::clipboard_text_max_bytes`](super::TapConfig::clipboard_text_max_bytes).
+        text: Option<String>,
+    },
+    /// The sender can't give the data.
+    Refused,
+    /// The sender asks for a part of a file that the other side offered.
+    FileRequest {
+        /// Index in the file list.
+        index: u32,
+        /// First byte asked for.
+        offset: u64,
+        /// Bytes asked for; `None` asks for the size only.
+        length: Option<u32>,
+    },
+    /// The sender gives a part of a file.
+    FileData {
+        /// Bytes.
+        length: u64,
+        /// SHA-256 of the bytes.
+        sha256: [u8; 32],
+    },
+}
+
+/// A clipboard format.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClipboardFormat {
+    /// Number; below 0xC000 it is one of the standard formats.
+    pub id: u32,
+    /// Name; empty for a standard format.
+    pub name: String,
+}
+
+/// Who logged on, as the desktop says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Logon {
+    /// Account; empty when the desktop only notifies that somebody did.
+    pub user: String,
+    /// Domain or computer.
+    pub domain: String,
+    /// Windows session number.
+    pub session_id: u32,
+}
+
+/// Bytes that could not be decoded, from the deepest layer that was reached: after decompression and reassembly, one
+/// bitmap or one surface command, if it came so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undecoded {
+    /// The layer reached.
+    pub kind: UndecodedKind,
+    /// Codec of a surface command, as the client numbered it.
+    pub codec_id: Option<u8>,
+    /// Where it would have been painted, if that is known.
+    pub rect: Option<Rect>,
+    /// Why not.
+    pub error: String,
+    /// The bytes, cut to [`TapConfig::undecoded_max_bytes`](super::TapConfig::undecoded_max_bytes).
+    pub data: Vec<u8>,
+    /// How many bytes there were.
+    pub length: usize,
+}
+
+/// The layer that an [`Undecoded`] was taken from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UndecodedKind {
+    /// A whole PDU whose framing is broken.
+    Pdu,
+    /// Data compressed with a bulk history that is not there; `error` begins with the type.
+    Bulk,
+    /// A fast-path update, or a part of one (reassembly failed), after decompression.
+    FastPathUpdate,
+    /// Share data on the slow path, after decompression.
+    ShareData,
+    /// Drawing orders, which should have been negotiated away.
+    Orders,
+    /// One bitmap of a bitmap update (`TS_BITMAP_DATA`).
+    Bitmap,
+    /// A palette update.
+    Palette,
+    /// One surface command, header included.
+    SurfaceCommand,
+    /// A pointer update, after its header.
+    Pointer,
+    /// Input of the client.
+    Input,
+    /// A chunk or message of the clipboard channel.
+    Clipboard,
+}
+
+impl UndecodedKind {
+    /// The name that recordings and reports show.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pdu => "pdu",
+            Self::Bulk => "bulk",
+            Self::FastPathUpdate => "fast_path_update",
+            Self::ShareData => "share_data",
+            Self::Orders => "orders",
+            Self::Bitmap => "bitmap",
+            Self::Palette => "palette",
+            Self::SurfaceCommand => "surface_command",
+            Self::Pointer => "pointer",
+            Self::Input => "input",
+            Self::Clipboard => "clipboard",
+        }
+    }
+}
