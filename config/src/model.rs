@@ -1,0 +1,239 @@
+//! The resolved configuration: immutable, checked, absolute paths. What the rest of the engine reads.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The whole configuration after all layers were merged and checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Folder of catalog, keys and (unless moved) spool. Absolute.
+    pub data_dir: PathBuf,
+    /// Folders that are searched for plugins, in this order. Absolute.
+    pub plugin_dirs: Vec<PathBuf>,
+    /// The side that clients connect to.
+    pub gateway: Gateway,
+    /// Whether sessions are recorded, and what happens when that fails.
+    pub session_recording: SessionRecording,
+    /// Limits and intervals of the recording itself.
+    pub recording: Recording,
+    /// The local waiting room for segments.
+    pub spool: Spool,
+    /// Where recordings go, in the order of the file. Names are unique.
+    pub storages: Vec<StorageConfig>,
+    /// What recordings can be exported with, in the order of the file. Names are unique.
+    pub exporters: Vec<ExporterConfig>,
+    /// Who may connect where.
+    pub access: Access,
+    /// The engine's own log.
+    pub log: Log,
+    /// Where relative paths start: the folder of the configuration file, or the working folder when there is none.
+    /// Plugins resolve the paths of their settings against it. Absolute.
+    pub base_dir: PathBuf,
+}
+
+/// Section `gateway`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gateway {
+    /// Address that RDP clients connect to.
+    pub listen: SocketAddr,
+    /// PEM certificate chain shown to clients; `None` = a self-signed one, made once and kept in `data_dir`.
+    /// Set together with [`Gateway::private_key`] or not at all.
+    pub certificate: Option<PathBuf>,
+    /// PEM private key of the certificate.
+    pub private_key: Option<PathBuf>,
+    /// Desktop that is used when the client's user name carries no selector.
+    pub default_desktop: Option<String>,
+    /// From accept until the session is relayed.
+    pub handshake_timeout: Duration,
+    /// Open sessions at once, all clients together. At least 1.
+    pub sessions_max: u32,
+    /// Open client connections (sessions or not yet) from one address. At least 1.
+    pub connections_per_address_max: u32,
+}
+
+/// Section `session_recording`; `session_recording: off` is the same as `{mode: off}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionRecording {
+    /// Whether anything is recorded.
+    pub mode: RecordingMode,
+    /// What happens to the session when its recording fails.
+    pub on_failure: OnFailure,
+}
+
+/// Whether sessions are recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecordingMode {
+    /// Nothing is recorded under any circumstances.
+    Off,
+    /// Every session is recorded.
+    On,
+}
+
+/// What happens to a session when its recording fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFailure {
+    /// Nothing reaches the user that the recording can't show: the session waits, then ends.
+    Strict,
+    /// The session goes on and the recording has a gap that says so.
+    BestEffort,
+}
+
+/// Section `recording`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recording {
+    /// Age at which a segment is sealed; `None` = by the storages' modes, see [`Config::segment_max_age`].
+    pub segment_max_age: Option<Duration>,
+    /// Size at which a segment is sealed.
+    pub segment_max_bytes: u64,
+    /// Time between two keyframes.
+    pub keyframe_interval: Duration,
+    /// Screen changes within this time become one frame.
+    pub frame_interval: Duration,
+    /// Bytes that may wait between the relay and the recorder, per session.
+    pub queue_max_bytes: u64,
+    /// Time without progress after which `session_recording.on_failure` acts.
+    pub stall_max: Duration,
+    /// Raw bytes of undecodable PDUs that one recording keeps.
+    pub undecoded_max_bytes: u64,
+}
+
+/// Section `spool`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spool {
+    /// Folder of the spool. Absolute; `spool` in `data_dir` unless set.
+    pub path: PathBuf,
+    /// Bytes that all waiting segments may take.
+    pub max_bytes: u64,
+    /// Free bytes of the file system below which the spool counts as full.
+    pub min_free_bytes: u64,
+}
+
+/// When a plugin works: as part of what is going on, or behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// A segment counts when the plugin has stored it; an export runs in the command that asks.
+    Sync,
+    /// A segment counts when it is in the spool and is delivered in the background.
+    Async,
+}
+
+/// One entry of `storages`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StorageConfig {
+    /// Name that commands, catalog and log use. Unique among the storages.
+    pub name: String,
+    /// Plugin name, as in the file name `libdeskreel_storage_<plugin>.so`.
+    pub plugin: String,
+    /// The plugin's file, when it is not searched for. Absolute.
+    pub path: Option<PathBuf>,
+    /// SHA-256 that the plugin's file must have, 64 lower-case hex digits.
+    pub sha256: Option<String>,
+    /// When a segment counts as recorded.
+    pub mode: Mode,
+    /// Whether a recording is complete only when this storage has it.
+    pub required: bool,
+    /// Time for one operation of the plugin.
+    pub op_timeout: Duration,
+    /// The plugin's own settings, a JSON object; checked by the plugin's schema.
+    pub settings: serde_json::Value,
+    /// Where the entry stands in the configuration, such as `storages[0]`; with `.settings.x` a key of [`Loaded::origin`](crate::Loaded::origin).
+    pub source_key: String,
+}
+
+/// One entry of `exporters`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExporterConfig {
+    /// Name that commands use. Unique among the exporters.
+    pub name: String,
+    /// Plugin name, as in the file name `libdeskreel_exporter_<plugin>.so`.
+    pub plugin: String,
+    /// The plugin's file, when it is not searched for. Absolute.
+    pub path: Option<PathBuf>,
+    /// SHA-256 that the plugin's file must have, 64 lower-case hex digits.
+    pub sha256: Option<String>,
+    /// Always [`Mode::Sync`] for now: the export runs in the command that asks.
+    pub mode: Mode,
+    /// The plugin's own settings, a JSON object; checked by the plugin's schema.
+    pub settings: serde_json::Value,
+    /// Where the entry stands in the configuration, such as `exporters[0]`.
+    pub source_key: String,
+}
+
+/// Section `access`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Access {
+    /// Folder of YAML resources, see [`load_resources`](crate::load_resources). Absolute.
+    pub resources_dir: PathBuf,
+    /// What happens to a name that nothing proved (pass-through of the user's own credentials).
+    pub claimed_identity: ClaimedIdentity,
+    /// Roles of such names.
+    pub claimed_roles: Vec<String>,
+}
+
+/// Whether a session under a merely claimed name is let through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClaimedIdentity {
+    /// Refused.
+    Deny,
+    /// Let through; the desktop checks the credentials.
+    Allow,
+}
+
+/// Section `log`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Log {
+    /// Least important lines that are written.
+    pub level: LogLevel,
+    /// How lines are written.
+    pub format: LogFormat,
+}
+
+/// Importance of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Something failed.
+    Error,
+    /// Something is odd.
+    Warn,
+    /// What an operator wants to see of a healthy gateway.
+    Info,
+    /// For finding a fault.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// The word that configuration and tracing filters use.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Config {
+    /// Age at which a segment is sealed: as configured, else 10 s when any storage is sync and 60 s when none is.
+    #[must_use]
+    pub fn segment_max_age(&self) -> Duration {
+        self.recording.segment_max_age.unwrap_or_else(|| {
+            let any_sync = self.storages.iter().any(|storage| storage.mode == Mode::Sync);
+            Duration::from_secs(if any_sync { 10 } else { 60 })
+        })
+    }
+}
