@@ -44,8 +44,12 @@ pub struct Gateway {
     pub private_key: Option<PathBuf>,
     /// Desktop that is used when the client's user name carries no selector.
     pub default_desktop: Option<String>,
-    /// From accept until the session is relayed.
+    /// From accept until the client has sent what the handshake wants of it.
     pub handshake_timeout: Duration,
+    /// Time to reach the desktop: TCP, X.224 and TLS.
+    pub connect_timeout: Duration,
+    /// Time that open sessions get to end when the gateway is told to stop.
+    pub shutdown_timeout: Duration,
     /// Open sessions at once, all clients together. At least 1.
     pub sessions_max: u32,
     /// Open client connections (sessions or not yet) from one address. At least 1.

@@ -93,5 +93,8 @@ pub enum BulkCompression {
 /// # Errors
 /// All errors of all files at once.
 pub fn load_resources(folder: &Path) -> Result<Resources, Errors> {
-    Ok(Resources { folder_missing: !folder.is_dir(), ..Resources::default() })
+    Ok(Resources {
+        folder_missing: !folder.is_dir(),
+        ..Resources::default()
+    })
 }

@@ -30,7 +30,9 @@ pub(crate) fn print<T: Serialize>(format: Format, rows: &T, text: impl FnOnce(&T
     if !printed.ends_with('\n') && !printed.is_empty() {
         printed.push('\n');
     }
-    std::io::stdout().write_all(printed.as_bytes()).context("write to stdout")
+    std::io::stdout()
+        .write_all(printed.as_bytes())
+        .context("write to stdout")
 }
 
 /// Aligned columns: a header and rows of cells.

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use deskreel_config::{Loaded, Sources};
 
 use crate::output::Format;
 
@@ -30,6 +32,49 @@ pub(crate) struct Global {
     /// Configuration file (also DESKREEL_CONFIG)
     #[arg(long, global = true, env = "DESKREEL_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// Set one configuration key, above file and environment; may be repeated
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+impl Global {
+    /// Loads the configuration: `--config` or DESKREEL_CONFIG, else `deskreel.yaml` in the working folder if there is
+    /// one, else no file; then the environment, then `--set`.
+    ///
+    /// # Errors
+    /// A [`UsageError`] with everything that is wrong.
+    #[expect(dead_code, reason = "used by the commands as they land")]
+    pub(crate) fn load(&self) -> anyhow::Result<Loaded> {
+        let working_dir = std::env::current_dir().context("find the working folder")?;
+        let file = self.config.clone().or_else(|| {
+            let here = PathBuf::from("deskreel.yaml");
+            here.exists().then_some(here)
+        });
+        let mut env = Vec::new();
+        for (name, value) in std::env::vars_os() {
+            let Some(name) = name.to_str().filter(|name| name.starts_with("DESKREEL_")) else {
+                continue;
+            };
+            match value.into_string() {
+                Ok(value) => env.push((name.to_owned(), value)),
+                Err(_) => return Err(UsageError(format!("{name}: the value is not UTF-8")).into()),
+            }
+        }
+        let mut flags = Vec::new();
+        for set in &self.set {
+            let Some((key, value)) = set.split_once('=') else {
+                return Err(UsageError(format!("--set {set}: write it as KEY=VALUE")).into());
+            };
+            flags.push((key.to_owned(), value.to_owned(), format!("--set {key}")));
+        }
+        let sources = Sources {
+            file,
+            env,
+            flags,
+            working_dir,
+        };
+        deskreel_config::load(&sources).map_err(|errors| UsageError(errors.to_string()).into())
+    }
 }
 
 /// The flag of every command that prints a listing; such a command flattens this into its arguments. It is not a
@@ -43,7 +88,12 @@ pub(crate) struct Listing {
 }
 
 #[derive(Debug, Parser)]
-#[command(name = "deskreel", version, about = "Recording gateway for RDP", arg_required_else_help = true)]
+#[command(
+    name = "deskreel",
+    version,
+    about = "Recording gateway for RDP",
+    arg_required_else_help = true
+)]
 struct Cli {
     #[command(flatten)]
     global: Global,
