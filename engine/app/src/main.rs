@@ -1,7 +1,11 @@
 //! Deskreel: a recording gateway for RDP. This binary is the gateway, the command line and the built-in demo.
 
+#[allow(dead_code, reason = "used by serve and recordings as they land")]
+mod catalog;
 mod cmd;
 mod output;
+#[allow(dead_code, reason = "used by serve as it lands")]
+mod pipeline;
 
 use std::process::ExitCode;
 

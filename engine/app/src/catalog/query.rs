@@ -1,0 +1,216 @@
+//! Reading: listings, one session, its segments, gaps and placements.
+
+use rusqlite::{OptionalExtension as _, Row, params};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{Catalog, Error, GapRow, IdentityKind, Object, PlacementRow, Result, SegmentRow, SessionRow, State};
+
+const SESSION_COLUMNS: &str = "SELECT s.id, s.state, s.started_ms, s.ended_ms, s.duration_ms, s.user, s.identity,
+    s.login, s.desktop, s.client_addr, s.client_name, s.undecoded, s.end_reason, s.problem,
+    (SELECT coalesce(sum(bytes), 0) FROM segments WHERE session = s.id),
+    (SELECT count(*) FROM segments WHERE session = s.id),
+    (SELECT coalesce(max(last_ns), 0) FROM segments WHERE session = s.id),
+    (SELECT count(*) FROM gaps WHERE session = s.id)
+    FROM sessions s";
+
+impl Catalog {
+    /// All sessions, newest first.
+    ///
+    /// # Errors
+    /// SQLite failures.
+    pub(crate) fn sessions(&self) -> Result<Vec<SessionRow>> {
+        self.session_rows("ORDER BY s.started_ms DESC, s.id DESC", None)
+    }
+
+    /// The sessions in one state, oldest first.
+    ///
+    /// # Errors
+    /// SQLite failures.
+    pub(crate) fn sessions_in(&self, state: State) -> Result<Vec<SessionRow>> {
+        self.session_rows("WHERE s.state = ?1 ORDER BY s.started_ms, s.id", Some(state.name()))
+    }
+
+    /// The one session whose id starts with `prefix` (case and hyphens as in the id; upper case is accepted).
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Ambiguous`], SQLite failures.
+    pub(crate) fn session(&self, prefix: &str) -> Result<SessionRow> {
+        let wanted = prefix.to_ascii_lowercase();
+        let plausible = wanted.len() <= 36 && wanted.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+        if wanted.is_empty() || !plausible {
+            return Err(Error::NotFound(prefix.to_owned()));
+        }
+        let mut rows = self.session_rows("WHERE substr(s.id, 1, length(?1)) = ?1 ORDER BY s.id", Some(&wanted))?;
+        match (rows.len(), rows.pop()) {
+            (1, Some(row)) => Ok(row),
+            (0, _) => Err(Error::NotFound(prefix.to_owned())),
+            (count, _) => Err(Error::Ambiguous {
+                prefix: prefix.to_owned(),
+                count,
+            }),
+        }
+    }
+
+    /// A session's sealed segments, in order.
+    ///
+    /// # Errors
+    /// SQLite failures.
+    pub(crate) fn segments(&self, session: Uuid) -> Result<Vec<SegmentRow>> {
+        let sql = self.sql("read segments");
+        let connection = self.lock();
+        let mut statement = connection
+            .prepare_cached(
+                "SELECT number, bytes, sha256, first_ns, last_ns, key FROM segments WHERE session = ?1 ORDER BY number",
+            )
+            .map_err(sql)?;
+        let rows = statement
+            .query_map(params![session.to_string()], |row| {
+                Ok(SegmentRow {
+                    number: row.get(0)?,
+                    bytes: row.get(1)?,
+                    sha256: row.get(2)?,
+                    first_ns: row.get(3)?,
+                    last_ns: row.get(4)?,
+                    starts_with_key: row.get(5)?,
+                })
+            })
+            .map_err(sql)?;
+        rows.collect::<std::result::Result<_, _>>().map_err(sql)
+    }
+
+    /// A session's gaps, in order.
+    ///
+    /// # Errors
+    /// SQLite failures.
+    pub(crate) fn gaps(&self, session: Uuid) -> Result<Vec<GapRow>> {
+        let sql = self.sql("read gaps");
+        let connection = self.lock();
+        let mut statement = connection
+            .prepare_cached("SELECT from_ns, to_ns, reason FROM gaps WHERE session = ?1 ORDER BY from_ns, rowid")
+            .map_err(sql)?;
+        let rows = statement
+            .query_map(params![session.to_string()], |row| {
+                Ok(GapRow {
+                    from_ns: row.get(0)?,
+                    to_ns: row.get(1)?,
+                    reason: row.get(2)?,
+                })
+            })
+            .map_err(sql)?;
+        rows.collect::<std::result::Result<_, _>>().map_err(sql)
+    }
+
+    /// Where a session's objects are or should be: by storage, segments in order, the manifest last.
+    ///
+    /// # Errors
+    /// SQLite failures.
+    pub(crate) fn placements(&self, session: Uuid) -> Result<Vec<PlacementRow>> {
+        let sql = self.sql("read placements");
+        let connection = self.lock();
+        let mut statement = connection
+            .prepare_cached(
+                "SELECT object, storage, required, stored_ms, problem FROM placements WHERE session = ?1
+                 ORDER BY storage, object = -1, object",
+            )
+            .map_err(sql)?;
+        let mut rows = statement.query(params![session.to_string()]).map_err(sql)?;
+        let mut placements = Vec::new();
+        while let Some(row) = rows.next().map_err(sql)? {
+            let object: i64 = row.get(0).map_err(sql)?;
+            placements.push(PlacementRow {
+                object: Object::from_sql(object)
+                    .ok_or_else(|| bad_row(&session.to_string(), "object", &object.to_string()))?,
+                storage: row.get(1).map_err(sql)?,
+                required: row.get(2).map_err(sql)?,
+                stored: row.get::<_, Option<i64>>(3).map_err(sql)?.map(from_ms),
+                problem: row.get(4).map_err(sql)?,
+            });
+        }
+        Ok(placements)
+    }
+
+    /// Whether a session with exactly this id is known.
+    ///
+    /// # Errors
+    /// SQLite failures.
+    pub(crate) fn knows(&self, session: Uuid) -> Result<bool> {
+        let sql = self.sql("look a session up");
+        self.lock()
+            .query_row(
+                "SELECT 1 FROM sessions WHERE id = ?1",
+                params![session.to_string()],
+                |_| Ok(()),
+            )
+            .optional()
+            .map(|found| found.is_some())
+            .map_err(sql)
+    }
+
+    fn session_rows(&self, rest: &str, argument: Option<&str>) -> Result<Vec<SessionRow>> {
+        let sql = self.sql("read sessions");
+        let connection = self.lock();
+        let mut statement = connection
+            .prepare_cached(&format!("{SESSION_COLUMNS} {rest}"))
+            .map_err(sql)?;
+        let mut rows = match argument {
+            Some(argument) => statement.query(params![argument]),
+            None => statement.query([]),
+        }
+        .map_err(sql)?;
+        let mut sessions = Vec::new();
+        while let Some(row) = rows.next().map_err(sql)? {
+            sessions.push(session_row(row).map_err(sql)??);
+        }
+        Ok(sessions)
+    }
+}
+
+/// The outer error is SQLite's, the inner one says which value makes no sense.
+fn session_row(row: &Row<'_>) -> rusqlite::Result<Result<SessionRow>> {
+    let id: String = row.get(0)?;
+    let state: String = row.get(1)?;
+    let identity: String = row.get(6)?;
+    let Ok(uuid) = id.parse::<Uuid>() else {
+        return Ok(Err(bad_row(&id, "id", &id)));
+    };
+    let Some(known_state) = State::parse(&state) else {
+        return Ok(Err(bad_row(&id, "state", &state)));
+    };
+    let Some(known_identity) = IdentityKind::parse(&identity) else {
+        return Ok(Err(bad_row(&id, "identity", &identity)));
+    };
+    let last_ns: u64 = row.get(16)?;
+    Ok(Ok(SessionRow {
+        id: uuid,
+        state: known_state,
+        started: from_ms(row.get(2)?),
+        ended: row.get::<_, Option<i64>>(3)?.map(from_ms),
+        duration_ms: row.get::<_, Option<u64>>(4)?.unwrap_or(last_ns / 1_000_000),
+        user: row.get(5)?,
+        identity: known_identity,
+        login: row.get(7)?,
+        desktop: row.get(8)?,
+        client_addr: row.get(9)?,
+        client_name: row.get(10)?,
+        undecoded: row.get(11)?,
+        end_reason: row.get(12)?,
+        problem: row.get(13)?,
+        bytes: row.get(14)?,
+        segments: row.get(15)?,
+        gaps: row.get(17)?,
+    }))
+}
+
+fn bad_row(session: &str, column: &'static str, value: &str) -> Error {
+    Error::Row {
+        session: session.to_owned(),
+        column,
+        value: value.to_owned(),
+    }
+}
+
+/// Milliseconds since 1970 as a time; what no calendar holds becomes 1970, a listing must not fail over it.
+fn from_ms(ms: i64) -> OffsetDateTime {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+}

@@ -1,0 +1,119 @@
+//! The tables, and how an older database becomes a current one.
+
+use std::path::Path;
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::{Error, Result};
+
+/// One script a version: script `n` turns version `n` into version `n + 1`. Never changed once released, only added.
+const MIGRATIONS: &[&str] = &[
+    // 1
+    "CREATE TABLE sessions (
+        id          TEXT PRIMARY KEY NOT NULL,
+        state       TEXT NOT NULL,
+        started_ms  INTEGER NOT NULL,
+        ended_ms    INTEGER,
+        duration_ms INTEGER,
+        user        TEXT NOT NULL,
+        identity    TEXT NOT NULL,
+        login       TEXT NOT NULL,
+        desktop     TEXT NOT NULL,
+        client_addr TEXT NOT NULL,
+        client_name TEXT NOT NULL,
+        undecoded   INTEGER NOT NULL DEFAULT 0,
+        end_reason  TEXT,
+        problem     TEXT
+    ) STRICT;
+    CREATE INDEX sessions_by_start ON sessions (started_ms);
+    CREATE INDEX sessions_by_state ON sessions (state);
+
+    CREATE TABLE segments (
+        session  TEXT NOT NULL REFERENCES sessions (id),
+        number   INTEGER NOT NULL,
+        bytes    INTEGER NOT NULL,
+        sha256   TEXT NOT NULL,
+        first_ns INTEGER NOT NULL,
+        last_ns  INTEGER NOT NULL,
+        key      INTEGER NOT NULL,
+        PRIMARY KEY (session, number)
+    ) STRICT, WITHOUT ROWID;
+
+    -- One row for each object and storage that must or may hold it; object -1 is the manifest.
+    CREATE TABLE placements (
+        session   TEXT NOT NULL REFERENCES sessions (id),
+        object    INTEGER NOT NULL,
+        storage   TEXT NOT NULL,
+        required  INTEGER NOT NULL,
+        stored_ms INTEGER,
+        problem   TEXT,
+        PRIMARY KEY (session, object, storage)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX placements_waiting ON placements (session) WHERE stored_ms IS NULL;
+
+    CREATE TABLE gaps (
+        session TEXT NOT NULL REFERENCES sessions (id),
+        from_ns INTEGER NOT NULL,
+        to_ns   INTEGER NOT NULL,
+        reason  TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX gaps_by_session ON gaps (session);",
+];
+
+/// The version that this program reads and writes.
+fn known() -> u32 {
+    u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX)
+}
+
+fn version(connection: &Connection, path: &Path) -> Result<u32> {
+    connection
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(|source| Error::Sql {
+            action: "read the schema version",
+            path: path.to_owned(),
+            source,
+        })
+}
+
+/// Brings the database to the current version, all steps in one transaction.
+pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<()> {
+    let sql = |source| Error::Sql {
+        action: "bring the schema up to date",
+        path: path.to_owned(),
+        source,
+    };
+    let transaction = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(sql)?;
+    let found = version(&transaction, path)?;
+    if found > known() {
+        return Err(Error::Newer {
+            path: path.to_owned(),
+            found,
+            known: known(),
+        });
+    }
+    for script in MIGRATIONS.iter().skip(found as usize) {
+        transaction.execute_batch(script).map_err(sql)?;
+    }
+    transaction.pragma_update(None, "user_version", known()).map_err(sql)?;
+    transaction.commit().map_err(sql)
+}
+
+/// Checks that a database opened for reading has the current version.
+pub(super) fn check(connection: &Connection, path: &Path) -> Result<()> {
+    let found = version(connection, path)?;
+    match found.cmp(&known()) {
+        std::cmp::Ordering::Equal => Ok(()),
+        std::cmp::Ordering::Less => Err(Error::Older {
+            path: path.to_owned(),
+            found,
+            known: known(),
+        }),
+        std::cmp::Ordering::Greater => Err(Error::Newer {
+            path: path.to_owned(),
+            found,
+            known: known(),
+        }),
+    }
+}
