@@ -1,0 +1,200 @@
+//! Input, clipboard and directory sharing.
+
+use serde::{Deserialize, Serialize};
+
+use super::Position;
+
+/// Mouse buttons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Button {
+    /// Left.
+    Left,
+    /// Right.
+    Right,
+    /// Middle.
+    Middle,
+    /// First extra button.
+    X1,
+    /// Second extra button.
+    X2,
+    /// A button of a later version.
+    #[serde(other)]
+    Unknown,
+}
+
+/// What a key press was; recorded only where the role's `input` option says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct KeyContent {
+    /// Scan code (set 1, without the extended prefix).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scancode: Option<u16>,
+    /// The scan code carries the E0 prefix.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub extended: bool,
+    /// UTF-16 unit of a Unicode key event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unicode: Option<u16>,
+}
+
+/// What the user did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Input {
+    /// The mouse moved. Callers should coalesce moves to about one a recorded frame.
+    MouseMove {
+        /// Column.
+        x: u16,
+        /// Row.
+        y: u16,
+    },
+    /// A mouse button went down or up.
+    MouseButton {
+        /// Which.
+        button: Button,
+        /// Down or up.
+        down: bool,
+        /// Column.
+        x: u16,
+        /// Row.
+        y: u16,
+    },
+    /// The wheel turned.
+    Wheel {
+        /// Horizontal wheel.
+        #[serde(default)]
+        horizontal: bool,
+        /// Rotation in the protocol's units, 120 a notch; positive is up or right.
+        delta: i16,
+        /// Column.
+        x: u16,
+        /// Row.
+        y: u16,
+    },
+    /// A key went down or up. Which one is not recorded unless asked for.
+    Key {
+        /// Down or up.
+        down: bool,
+        /// The key itself; `None` unless the role's `input` option asks for it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        content: Option<KeyContent>,
+    },
+    /// A kind of a later version.
+    #[serde(other)]
+    Unknown,
+}
+
+impl Input {
+    /// Where the mouse was, for the kinds that say it.
+    #[must_use]
+    pub fn position(&self) -> Option<Position> {
+        match *self {
+            Self::MouseMove { x, y } | Self::MouseButton { x, y, .. } | Self::Wheel { x, y, .. } => {
+                Some(Position { x, y })
+            }
+            Self::Key { .. } | Self::Unknown => None,
+        }
+    }
+}
+
+/// Which way content went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Transfer {
+    /// From the desktop to the client.
+    ToClient,
+    /// From the client to the desktop.
+    ToDesktop,
+    /// A direction of a later version.
+    #[serde(other)]
+    Unknown,
+}
+
+/// What happened on the clipboard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClipboardKind {
+    /// One side told which formats it has.
+    Offered,
+    /// Content went over.
+    Transferred,
+    /// The gateway's policy stopped it.
+    Denied,
+    /// A kind of a later version.
+    #[serde(other)]
+    Unknown,
+}
+
+/// A clipboard format ([MS-RDPECLIP] 2.2.3.1).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClipboardFormat {
+    /// Format id.
+    pub id: u32,
+    /// Registered name, or the name of a predefined id; may be empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+}
+
+/// A clipboard event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clipboard {
+    /// What happened.
+    pub kind: ClipboardKind,
+    /// Which way.
+    pub direction: Transfer,
+    /// Formats offered, or the one format transferred.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub formats: Vec<ClipboardFormat>,
+    /// Bytes transferred.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub length: Option<u64>,
+    /// SHA-256 of the bytes transferred, hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// The text; only where the policy says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+}
+
+/// An operation on a shared directory ([MS-RDPEFS]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DriveOperation {
+    /// A drive was announced.
+    Announce,
+    /// A file or folder was opened or made.
+    Open,
+    /// Bytes were read (they went to the desktop).
+    Read,
+    /// Bytes were written (they went to the client).
+    Write,
+    /// Renamed.
+    Rename,
+    /// Deleted.
+    Delete,
+    /// Closed; carries the totals.
+    Close,
+    /// The gateway's policy stopped it.
+    Denied,
+    /// An operation of a later version.
+    #[serde(other)]
+    Unknown,
+}
+
+/// An event of directory sharing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drive {
+    /// What was done.
+    pub operation: DriveOperation,
+    /// Path inside the share, with the drive's name first.
+    pub path: String,
+    /// New path of a rename.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_path: Option<String>,
+    /// Bytes that went over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// SHA-256 of the file, hex, when all of it was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+}
