@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use deskreel_config::Config;
 
-pub(crate) use session::{EndReason, RecorderFailed, SessionEnd, SessionFacts, SessionNote, SessionRecorder};
+pub(crate) use session::{RecorderFailed, SessionFacts, SessionRecorder};
 pub(crate) use storage::{Storage, StorageError};
 
 /// Why a session may not start.
@@ -68,6 +68,6 @@ impl Sessions {
     }
 
     /// Waits until what the sessions sealed is stored or safely in the spool, then stops. Sessions that still run are
-    /// ended first ([`EndReason::Shutdown`]).
+    /// ended first (`GatewayStopped`).
     pub(crate) async fn shutdown(self) {}
 }

@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime};
 use bytes::Bytes;
 use deskreel_rdp::Direction;
 use deskreel_rdp::tap::TapConfig;
+use deskreel_recording::event::{SessionEnd, SessionEvent};
 use uuid::Uuid;
 
 use crate::catalog::IdentityKind;
@@ -23,8 +24,10 @@ pub(crate) struct SessionFacts {
     pub(crate) user: String,
     /// Whether that is proven.
     pub(crate) identity: IdentityKind,
-    /// The account on the desktop (`DOMAIN\name` where there is a domain).
+    /// The account on the desktop, as the client sent it.
     pub(crate) login: String,
+    /// The login's domain, if the client sent one.
+    pub(crate) domain: Option<String>,
     /// Name of the desktop resource.
     pub(crate) desktop: String,
     /// Where the desktop is, `host:port`.
@@ -33,48 +36,10 @@ pub(crate) struct SessionFacts {
     pub(crate) client_addr: SocketAddr,
     /// The computer name that the client gave.
     pub(crate) client_name: String,
+    /// Client build from the client core data.
+    pub(crate) client_build: Option<u32>,
     /// What the tap has to know; `undecoded_max_bytes` is set by the pipeline.
     pub(crate) tap: TapConfig,
-}
-
-/// Why a session ended, in a word that the recording keeps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum EndReason {
-    /// The client closed the connection or logged off.
-    Client,
-    /// The desktop closed the connection.
-    Desktop,
-    /// The gateway refused to go on: a PDU that the filter doesn't let pass, a protocol error.
-    Refused,
-    /// The recorder failed and `on_failure` is strict.
-    Recorder,
-    /// The gateway was told to stop.
-    Shutdown,
-    /// A connection broke, or anything else that no side intended.
-    Error,
-}
-
-impl EndReason {
-    /// The word.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Client => "client",
-            Self::Desktop => "desktop",
-            Self::Refused => "refused",
-            Self::Recorder => "recorder",
-            Self::Shutdown => "shutdown",
-            Self::Error => "error",
-        }
-    }
-}
-
-/// How a session ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct SessionEnd {
-    /// The word.
-    pub(crate) reason: EndReason,
-    /// A sentence for people, as `client disconnected`.
-    pub(crate) detail: String,
 }
 
 /// The recorder can't record any more, and `session_recording.on_failure` is strict: end the session.
@@ -86,7 +51,7 @@ pub(crate) struct RecorderFailed {
 }
 
 /// One session's recorder, as the gateway holds it. Cheap to clone; both relay tasks use it. When the last clone is
-/// dropped without [`SessionRecorder::ended`], the recording is closed with [`EndReason::Error`].
+/// dropped without [`SessionRecorder::ended`], the recording is closed with [`EndReason::ProtocolError`](deskreel_recording::event::EndReason).
 #[derive(Debug, Clone)]
 pub(crate) struct SessionRecorder {}
 
@@ -121,7 +86,7 @@ impl SessionRecorder {
     }
 
     /// A fact for the recording's `session` channel: a channel that was opened or denied, an alert.
-    pub(crate) fn note(&self, note: SessionNote) {
+    pub(crate) fn note(&self, note: SessionEvent) {
         let _ = note;
     }
 
@@ -134,26 +99,4 @@ impl SessionRecorder {
     /// Resolves when the recording is closed, after [`SessionRecorder::ended`]. With a sync storage it may not be stored
     /// yet.
     pub(crate) async fn closed(&self) {}
-}
-
-/// A fact about the session that the gateway sees and the tap doesn't.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum SessionNote {
-    /// A virtual channel was opened.
-    ChannelOpened {
-        /// Its name.
-        name: String,
-    },
-    /// A virtual channel was denied, and why.
-    ChannelDenied {
-        /// Its name.
-        name: String,
-        /// Why.
-        reason: String,
-    },
-    /// Something that the operator should know.
-    Alert {
-        /// What.
-        text: String,
-    },
 }
