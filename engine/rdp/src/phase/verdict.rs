@@ -1,0 +1,91 @@
+//! What becomes of one PDU.
+
+/// What to do with one PDU.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// Send the (patched) PDU on. `false`: it ends here.
+    pub forward: bool,
+    /// A PDU to send back on the leg that the PDU came from. It belongs to a static channel: hold it back while
+    /// [`super::Phases::may_inject`] says so.
+    pub reply: Option<Vec<u8>>,
+    /// Give a copy of the (patched) PDU to the tap. From the first Demand Active on; never Client Info or licensing.
+    pub tap: bool,
+    /// The PDU holds credentials: overwrite its buffers once it is sent.
+    pub sensitive: bool,
+    /// What the PDU means for the session, in order. Empty for nearly all PDUs.
+    pub events: Vec<PhaseEvent>,
+}
+
+/// What to do with a PDU that surely passes unchanged and means nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pass {
+    /// Give a copy to the tap.
+    pub tap: bool,
+}
+
+/// What one PDU means for the session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PhaseEvent {
+    /// Connect Initial passes: client name, build, requested size, monitors are in [`super::Facts`].
+    ClientDescribed,
+    /// Connect Response passes: static channels have their ids.
+    ChannelsNumbered,
+    /// Client Info passes: user, domain, selector, compression are in [`super::Facts`].
+    ClientInfo,
+    /// A Demand Active is about to pass: share id and desktop size are in [`super::Facts`]. The tap starts at the first one.
+    Activating {
+        /// 1 for the first; more are reactivations (a resize, as a rule).
+        activation: u32,
+    },
+    /// A Confirm Active has been patched and is about to pass.
+    Confirmed {
+        /// As in the `Activating` before it.
+        activation: u32,
+    },
+    /// The activation is complete: the desktop's Font Map passes. Not told if the desktop compresses that PDU.
+    Active,
+    /// The desktop ends the activation with a Deactivate All; a new Demand Active or the end follows.
+    Deactivated,
+    /// A dynamic channel was asked for by the desktop, and this is what became of it.
+    DynamicChannel {
+        /// Its name.
+        name: String,
+        /// Its number.
+        id: u32,
+        /// Open, or refused by whom.
+        outcome: ChannelOutcome,
+    },
+    /// A dynamic channel was closed.
+    DynamicChannelClosed {
+        /// Its name.
+        name: String,
+        /// Its number.
+        id: u32,
+    },
+    /// The desktop's offer of a UDP side channel was dropped.
+    MultitransportDropped,
+    /// The desktop explains an end or an error: Set Error Info with a code that is not 0. Not told if the desktop
+    /// compresses that PDU.
+    DesktopError {
+        /// [MS-RDPBCGR] 2.2.5.1.1.
+        code: u32,
+    },
+    /// A Disconnect Provider Ultimatum passes: the sender ends the session.
+    Disconnected {
+        /// MCS reason: 1 provider initiated, 3 user requested.
+        reason: u8,
+    },
+}
+
+/// What became of a dynamic channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChannelOutcome {
+    /// The client opened it.
+    Open,
+    /// The client refused with this status.
+    RefusedByClient(u32),
+    /// We refused: it would carry screen, pointer or input past the tap.
+    Forbidden,
+    /// We refused: the name is not on the allow list.
+    Unknown,
+}
