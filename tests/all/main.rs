@@ -1,1 +1,4 @@
-//! Integration tests with real peers.
+//! The integration tests, one binary. What needs real peers says so with [`peers::Peers::take`].
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod harness;

@@ -1,1 +1,63 @@
-//! Real peers for the integration tests and benchmarks.
+//! Real peers for the integration tests and benchmarks: X displays, xrdp, freerdp-shadow, xfreerdp and the gateway,
+//! each a child process that ends with its handle. Everything listens on loopback, on ports that the kernel picks.
+
+pub mod client;
+pub mod desktop;
+pub mod display;
+pub mod gateway;
+pub mod picture;
+pub mod process;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What the peers need: (program, Debian package).
+const PROGRAMS: &[(&str, &str)] = &[
+    ("Xvfb", "xvfb"),
+    ("xrdp", "xrdp"),
+    ("xrdp-sesman", "xrdp"),
+    ("freerdp-shadow-cli", "freerdp2-shadow-x11"),
+    ("winpr-hash", "winpr-utils"),
+    ("xfreerdp", "freerdp2-x11"),
+    ("openbox", "openbox"),
+    ("xterm", "xterm"),
+    ("xdotool", "xdotool"),
+    ("xclip", "xclip"),
+    ("xwd", "x11-apps"),
+    ("ffprobe", "ffmpeg"),
+    ("setpriv", "util-linux"),
+];
+
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// The peers of this machine, taken by one test at a time: there is one xrdp session manager a machine, and tests that
+/// fought for two cores would wait for each other anyway.
+#[derive(Debug)]
+pub struct Peers {
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Peers {
+    /// Waits for its turn; `None`, and a line that says why, where the machine lacks what the peers need.
+    ///
+    /// # Panics
+    /// If something is missing and `DESKREEL_REQUIRE_PEERS` is set, as the pipeline does: there a skip is a failure.
+    #[must_use]
+    pub fn take(test: &str) -> Option<Self> {
+        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut missing: Vec<String> = PROGRAMS
+            .iter()
+            .filter(|(program, _)| process::which(program).is_none())
+            .map(|(program, package)| format!("{program} (package {package})"))
+            .collect();
+        if !rustix::process::geteuid().is_root() {
+            missing.push("root, to add the desktop's user".to_owned());
+        }
+        if missing.is_empty() {
+            return Some(Self { _turn: turn });
+        }
+        let why = format!("SKIPPED {test}: this machine lacks {}", missing.join(", "));
+        assert!(std::env::var_os("DESKREEL_REQUIRE_PEERS").is_none(), "{why}");
+        eprintln!("{why}");
+        None
+    }
+}

@@ -1,0 +1,31 @@
+//! The peers work with each other before anything of ours stands between them.
+
+use peers::Peers;
+use peers::client::Client;
+use peers::desktop::{Shadow, USER, Xrdp};
+
+#[test]
+fn xfreerdp_reaches_xrdp_directly() -> anyhow::Result<()> {
+    let Some(_peers) = Peers::take("xfreerdp_reaches_xrdp_directly") else { return Ok(()) };
+    let dir = tempfile::tempdir()?;
+    let xrdp = Xrdp::start(dir.path())?;
+    let client = Client::start(dir.path(), "direct", xrdp.port, USER, &[])?;
+    client.display.wait_painted(8)?;
+    let before = client.display.wait_settled()?;
+    client.click(300, 300)?;
+    client.type_text("echo hello")?;
+    client.key("Return")?;
+    let after = client.display.wait_settled()?;
+    assert!(before.differing(&after, 0) > 100, "typing changed nothing on the screen");
+    Ok(())
+}
+
+#[test]
+fn xfreerdp_reaches_shadow_directly() -> anyhow::Result<()> {
+    let Some(_peers) = Peers::take("xfreerdp_reaches_shadow_directly") else { return Ok(()) };
+    let dir = tempfile::tempdir()?;
+    let shadow = Shadow::start(dir.path(), &[])?;
+    let client = Client::start(dir.path(), "direct", shadow.port, USER, &["/rfx"])?;
+    client.display.wait_painted(8)?;
+    Ok(())
+}
