@@ -35,7 +35,7 @@ pub trait Exporter: Send + Sync + Sized + 'static {
 
 /// One export under way. CPU-bound and blocking, always called by one thread at a time.
 ///
-/// Calls come in time order. Dropped without [`finish`](Self::finish) means cancelled: the engine removes the output.
+/// Calls come in time order. Dropped without [`finish`](Self::finish) means cancelled: close the output; the engine removes it.
 pub trait ExportJob: Send + Sized + 'static {
     /// The screen from `frame.time_ns` on, until the next frame or the end of the export.
     ///
@@ -79,9 +79,10 @@ pub struct Format {
 #[serde(default)]
 #[non_exhaustive]
 pub struct VideoParams {
-    /// Width of the first frame in pixels.
+    /// Width in pixels: the largest of the export as far as known before it, at least that of the first frame. A later frame
+    /// may still be wider.
     pub width: u32,
-    /// Height of the first frame in pixels.
+    /// Height in pixels, likewise.
     pub height: u32,
     /// Length of the export: the last frame stays until then. `None` while it can't be known (a session that still runs).
     pub duration_ns: Option<u64>,
@@ -89,6 +90,12 @@ pub struct VideoParams {
     pub title: String,
     /// When time 0 was, as RFC 3339 in UTC, for formats that keep it.
     pub started: Option<String>,
+    /// The recording's id.
+    pub recording: Option<String>,
+    /// Whose session it was.
+    pub user: Option<String>,
+    /// The desktop that was used.
+    pub desktop: Option<String>,
 }
 
 impl VideoParams {
@@ -154,6 +161,7 @@ fn create_new(path: &Path) -> Result<File> {
 }
 
 /// A rectangle in pixels, inside its frame and never empty. Its end is `x + width`, exclusive.
+#[repr(C)] // Crosses to the plugin as it lies in memory, see abi/types.rs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Region {

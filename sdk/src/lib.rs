@@ -3,16 +3,20 @@
 //!
 //! A plugin is a `cdylib` crate that depends on this crate. docs/plugin-authors.md in the repository walks through one.
 
+#[doc(hidden)]
+pub mod abi;
 mod context;
 mod error;
 mod exporter;
 mod object;
 mod settings;
 mod storage;
+pub mod testkit;
 
 pub use bytes;
 pub use schemars;
 pub use serde;
+pub use serde_json;
 pub use tracing;
 
 pub use context::Context;

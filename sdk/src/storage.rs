@@ -101,7 +101,6 @@ pub trait Storage: Send + Sync + Sized + 'static {
 ///
 /// The same contract; each call runs on a thread of a pool. A call whose operation was given up runs to its end unseen.
 #[expect(missing_docs, reason = "each method is described at Storage")]
-#[expect(clippy::missing_errors_doc, reason = "each method is described at Storage")]
 pub trait BlockingStorage: Send + Sync + Sized + 'static {
     /// The operator's settings.
     type Settings: DeserializeOwned + JsonSchema + Send + 'static;
