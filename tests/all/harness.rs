@@ -6,7 +6,9 @@ use peers::desktop::{Shadow, USER, Xrdp};
 
 #[test]
 fn xfreerdp_reaches_xrdp_directly() -> anyhow::Result<()> {
-    let Some(_peers) = Peers::take("xfreerdp_reaches_xrdp_directly") else { return Ok(()) };
+    let Some(_peers) = Peers::take("xfreerdp_reaches_xrdp_directly") else {
+        return Ok(());
+    };
     let dir = tempfile::tempdir()?;
     let xrdp = Xrdp::start(dir.path())?;
     let client = Client::start(dir.path(), "direct", xrdp.port, USER, &[])?;
@@ -16,13 +18,18 @@ fn xfreerdp_reaches_xrdp_directly() -> anyhow::Result<()> {
     client.type_text("echo hello")?;
     client.key("Return")?;
     let after = client.display.wait_settled()?;
-    assert!(before.differing(&after, 0) > 100, "typing changed nothing on the screen");
+    assert!(
+        before.differing(&after, 0) > 100,
+        "typing changed nothing on the screen"
+    );
     Ok(())
 }
 
 #[test]
 fn xfreerdp_reaches_shadow_directly() -> anyhow::Result<()> {
-    let Some(_peers) = Peers::take("xfreerdp_reaches_shadow_directly") else { return Ok(()) };
+    let Some(_peers) = Peers::take("xfreerdp_reaches_shadow_directly") else {
+        return Ok(());
+    };
     let dir = tempfile::tempdir()?;
     let shadow = Shadow::start(dir.path(), &[])?;
     let client = Client::start(dir.path(), "direct", shadow.port, USER, &["/rfx"])?;

@@ -73,6 +73,7 @@ impl Client {
     /// # Errors
     /// xdotool fails.
     pub fn click(&self, x: u16, y: u16) -> anyhow::Result<()> {
-        self.display.xdotool(&["mousemove", &x.to_string(), &y.to_string(), "click", "1"])
+        self.display
+            .xdotool(&["mousemove", &x.to_string(), &y.to_string(), "click", "1"])
     }
 }

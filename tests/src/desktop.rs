@@ -108,7 +108,10 @@ fn add_user() -> anyhow::Result<()> {
     if run("id", &["-u", USER]).is_err() {
         run("useradd", &["-m", "-s", "/bin/sh", USER])?;
     }
-    let mut child = Command::new("chpasswd").stdin(Stdio::piped()).spawn().context("start chpasswd")?;
+    let mut child = Command::new("chpasswd")
+        .stdin(Stdio::piped())
+        .spawn()
+        .context("start chpasswd")?;
     let mut input = child.stdin.take().context("chpasswd's input")?;
     std::io::Write::write_all(&mut input, format!("{USER}:{PASSWORD}\n").as_bytes())?;
     drop(input);
@@ -120,7 +123,13 @@ fn session_script(dir: &Path, command: Option<&str>) -> anyhow::Result<PathBuf> 
     let script = dir.join("session.sh");
     let text = command.map_or_else(
         || SESSION_SCRIPT.to_owned(),
-        |command| SESSION_SCRIPT.replacen("#!/bin/sh\n", &format!("#!/bin/sh\nexport DESKREEL_PEER_COMMAND='{command}'\n"), 1),
+        |command| {
+            SESSION_SCRIPT.replacen(
+                "#!/bin/sh\n",
+                &format!("#!/bin/sh\nexport DESKREEL_PEER_COMMAND='{command}'\n"),
+                1,
+            )
+        },
     );
     fs::write(&script, text)?;
     fs::set_permissions(&script, Permissions::from_mode(0o755))?;
@@ -225,12 +234,22 @@ impl Shadow {
         fs::write(&sam, run("winpr-hash", &["-u", USER, "-p", PASSWORD, "-f", "sam"])?)?;
         let mut command = display.command("freerdp-shadow-cli");
         command
-            .args([&format!("/port:{port}"), "/bind-address:127.0.0.1", &format!("/sam-file:{}", sam.display()), "-auth"])
+            .args([
+                &format!("/port:{port}"),
+                "/bind-address:127.0.0.1",
+                &format!("/sam-file:{}", sam.display()),
+                "-auth",
+            ])
             .args(options)
             .env("HOME", &home);
         let mut server = Process::start("freerdp-shadow", dir, &command)?;
         server.wait_listening(port, Duration::from_secs(20))?;
-        Ok(Self { port, display, _session: session, server })
+        Ok(Self {
+            port,
+            display,
+            _session: session,
+            server,
+        })
     }
 
     /// The server's process, for its CPU time.

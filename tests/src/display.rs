@@ -25,7 +25,16 @@ impl Display {
     pub fn start(dir: &Path, label: &str, width: u16, height: u16) -> anyhow::Result<Self> {
         // The server itself picks a free number and says it on its standard output, which is the log.
         let mut command = Command::new("Xvfb");
-        command.args(["-displayfd", "1", "-screen", "0", &format!("{width}x{height}x24"), "-nolisten", "tcp", "-ac"]);
+        command.args([
+            "-displayfd",
+            "1",
+            "-screen",
+            "0",
+            &format!("{width}x{height}x24"),
+            "-nolisten",
+            "tcp",
+            "-ac",
+        ]);
         let mut server = Process::start(&format!("xvfb-{label}"), dir, &command)?;
         let mut name = String::new();
         wait_for(Duration::from_secs(20), "Xvfb", || {
@@ -60,8 +69,16 @@ impl Display {
     /// # Errors
     /// xdotool fails.
     pub fn xdotool(&self, arguments: &[&str]) -> anyhow::Result<()> {
-        let output = self.command("xdotool").args(arguments).output().context("start xdotool")?;
-        anyhow::ensure!(output.status.success(), "xdotool: {}", String::from_utf8_lossy(&output.stderr));
+        let output = self
+            .command("xdotool")
+            .args(arguments)
+            .output()
+            .context("start xdotool")?;
+        anyhow::ensure!(
+            output.status.success(),
+            "xdotool: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         Ok(())
     }
 

@@ -21,14 +21,20 @@ pub fn deskreel() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         let test = std::env::current_exe().expect("the test binary has a path");
-        let profile = test.ancestors().find(|folder| !folder.ends_with("deps") && folder.is_dir()).expect("a target folder");
+        let profile = test
+            .ancestors()
+            .find(|folder| !folder.ends_with("deps") && folder.is_dir())
+            .expect("a target folder");
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.args(["build", "--workspace", "--locked", "--quiet", "--manifest-path"]);
         cargo.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
         if profile.ends_with("release") {
             cargo.arg("--release");
         }
-        assert!(cargo.status().expect("cargo starts").success(), "the workspace does not build");
+        assert!(
+            cargo.status().expect("cargo starts").success(),
+            "the workspace does not build"
+        );
         profile.join("deskreel")
     })
 }
@@ -89,7 +95,11 @@ impl Gateway {
         command.arg("serve").arg("--config").arg(dir.join("deskreel.yaml"));
         let mut process = Process::start("deskreel", dir, &command)?;
         process.wait_listening(port, Duration::from_secs(30))?;
-        Ok(Self { dir: dir.to_owned(), port, process })
+        Ok(Self {
+            dir: dir.to_owned(),
+            port,
+            process,
+        })
     }
 
     /// Runs another `deskreel` command against the same configuration.
@@ -107,7 +117,11 @@ impl Gateway {
     pub fn json(&self, arguments: &[&str]) -> anyhow::Result<Value> {
         let output = self.run(&[arguments, &["--format", "json"]].concat())?;
         if !matches!(output.status.code(), Some(0 | 3)) {
-            bail!("deskreel {arguments:?}: {}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+            bail!(
+                "deskreel {arguments:?}: {}: {}",
+                output.status,
+                String::from_utf8_lossy(&output.stderr)
+            );
         }
         serde_json::from_slice(&output.stdout).with_context(|| format!("the JSON of deskreel {arguments:?}"))
     }
@@ -127,10 +141,14 @@ impl Gateway {
     /// 40 s passed.
     pub fn wait_recording(&self, index: usize, states: &[&str]) -> anyhow::Result<Value> {
         let mut row = Value::Null;
-        wait_for(Duration::from_secs(40), &format!("recording {index} to be one of {states:?}"), || {
-            row = self.recordings()?.get(index).cloned().unwrap_or_default();
-            Ok(row["state"].as_str().is_some_and(|state| states.contains(&state)))
-        })
+        wait_for(
+            Duration::from_secs(40),
+            &format!("recording {index} to be one of {states:?}"),
+            || {
+                row = self.recordings()?.get(index).cloned().unwrap_or_default();
+                Ok(row["state"].as_str().is_some_and(|state| states.contains(&state)))
+            },
+        )
         .with_context(|| format!("last seen as {row}; the gateway's log:\n{}", self.process.log()))?;
         Ok(row)
     }
@@ -143,7 +161,17 @@ impl Gateway {
         let file = self.dir.join(format!("frame-{seconds:.3}.png"));
         let path = file.display().to_string();
         let at = format!("{seconds:.3}s");
-        let output = self.run(&["recordings", "frame", id, "--at", &at, "--no-pointer", "--force", "-o", &path])?;
+        let output = self.run(&[
+            "recordings",
+            "frame",
+            id,
+            "--at",
+            &at,
+            "--no-pointer",
+            "--force",
+            "-o",
+            &path,
+        ])?;
         if !output.status.success() {
             bail!("recordings frame at {at}: {}", String::from_utf8_lossy(&output.stderr));
         }

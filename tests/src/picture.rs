@@ -19,7 +19,13 @@ pub struct Picture {
 
 impl std::fmt::Debug for Picture {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}x{} picture of {} colours", self.width, self.height, self.colours())
+        write!(
+            f,
+            "{}x{} picture of {} colours",
+            self.width,
+            self.height,
+            self.colours()
+        )
     }
 }
 
@@ -32,17 +38,26 @@ impl Picture {
         let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
         let mut decoder = png::Decoder::new(BufReader::new(file));
         decoder.set_transformations(png::Transformations::normalize_to_color8());
-        let mut reader = decoder.read_info().with_context(|| format!("read {}", path.display()))?;
+        let mut reader = decoder
+            .read_info()
+            .with_context(|| format!("read {}", path.display()))?;
         let mut bytes = vec![0; reader.output_buffer_size().context("the picture is too large")?];
-        let info = reader.next_frame(&mut bytes).with_context(|| format!("read {}", path.display()))?;
+        let info = reader
+            .next_frame(&mut bytes)
+            .with_context(|| format!("read {}", path.display()))?;
         let rgb = match info.color_type {
             png::ColorType::Rgb => bytes,
-            png::ColorType::Rgba => {
-                bytes.chunks_exact(4).flat_map(|pixel| pixel.iter().take(3).copied().collect::<Vec<_>>()).collect()
-            }
+            png::ColorType::Rgba => bytes
+                .chunks_exact(4)
+                .flat_map(|pixel| pixel.iter().take(3).copied().collect::<Vec<_>>())
+                .collect(),
             other => bail!("{} is {other:?}, not RGB", path.display()),
         };
-        Ok(Self { width: info.width as usize, height: info.height as usize, rgb })
+        Ok(Self {
+            width: info.width as usize,
+            height: info.height as usize,
+            rgb,
+        })
     }
 
     /// Writes a PNG file, for the eyes of whoever looks into a failed test.
@@ -74,7 +89,9 @@ impl Picture {
         let pixels = dump.get(header + colours * 12..).context("the dump is cut")?;
         let mut rgb = Vec::with_capacity(width * height * 3);
         for row in 0..height {
-            let row = pixels.get(row * stride..row * stride + width * 4).context("the dump is cut")?;
+            let row = pixels
+                .get(row * stride..row * stride + width * 4)
+                .context("the dump is cut")?;
             for pixel in row.chunks_exact(4) {
                 rgb.extend(pixel.iter().take(3).rev());
             }
@@ -102,7 +119,9 @@ impl Picture {
             return self.width * self.height;
         }
         let pairs = self.rgb.chunks_exact(3).zip(other.rgb.chunks_exact(3));
-        pairs.filter(|(a, b)| a.iter().zip(*b).any(|(a, b)| a.abs_diff(*b) > tolerance)).count()
+        pairs
+            .filter(|(a, b)| a.iter().zip(*b).any(|(a, b)| a.abs_diff(*b) > tolerance))
+            .count()
     }
 
     /// Peak signal-to-noise ratio in dB, infinite for equal pictures.
@@ -111,8 +130,17 @@ impl Picture {
     /// The sizes differ.
     #[must_use]
     pub fn psnr(&self, other: &Self) -> f64 {
-        assert_eq!((self.width, self.height), (other.width, other.height), "pictures of different sizes");
-        let squares: u64 = self.rgb.iter().zip(&other.rgb).map(|(a, b)| u64::from(a.abs_diff(*b)).pow(2)).sum();
+        assert_eq!(
+            (self.width, self.height),
+            (other.width, other.height),
+            "pictures of different sizes"
+        );
+        let squares: u64 = self
+            .rgb
+            .iter()
+            .zip(&other.rgb)
+            .map(|(a, b)| u64::from(a.abs_diff(*b)).pow(2))
+            .sum();
         #[expect(clippy::cast_precision_loss, reason = "a ratio for people, not an exact sum")]
         let mean = squares as f64 / self.rgb.len() as f64;
         10.0 * (255.0 * 255.0 / mean).log10()

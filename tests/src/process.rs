@@ -28,7 +28,10 @@ impl Process {
         let log = dir.join(format!("{name}.log"));
         let out = File::create(&log).with_context(|| format!("create {}", log.display()))?;
         let mut wrapped = Command::new("setpriv");
-        wrapped.args(["--pdeathsig", "KILL", "--"]).arg(command.get_program()).args(command.get_args());
+        wrapped
+            .args(["--pdeathsig", "KILL", "--"])
+            .arg(command.get_program())
+            .args(command.get_args());
         for (key, value) in command.get_envs() {
             match value {
                 Some(value) => wrapped.env(key, value),
@@ -46,7 +49,11 @@ impl Process {
             .process_group(0)
             .spawn()
             .with_context(|| format!("start {name}"))?;
-        Ok(Self { name: name.to_owned(), child, log })
+        Ok(Self {
+            name: name.to_owned(),
+            child,
+            log,
+        })
     }
 
     /// The process id, which is also the id of its process group.
@@ -143,12 +150,16 @@ pub fn wait_for(limit: Duration, what: &str, mut done: impl FnMut() -> anyhow::R
 #[must_use]
 pub fn listens(port: u16) -> bool {
     ["/proc/net/tcp", "/proc/net/tcp6"].iter().any(|table| {
-        std::fs::read_to_string(table).unwrap_or_default().lines().skip(1).any(|line| {
-            let mut fields = line.split_whitespace();
-            let local = fields.nth(1).and_then(|address| address.rsplit(':').next());
-            let state = fields.nth(1);
-            local.and_then(|hex| u16::from_str_radix(hex, 16).ok()) == Some(port) && state == Some("0A")
-        })
+        std::fs::read_to_string(table)
+            .unwrap_or_default()
+            .lines()
+            .skip(1)
+            .any(|line| {
+                let mut fields = line.split_whitespace();
+                let local = fields.nth(1).and_then(|address| address.rsplit(':').next());
+                let state = fields.nth(1);
+                local.and_then(|hex| u16::from_str_radix(hex, 16).ok()) == Some(port) && state == Some("0A")
+            })
     })
 }
 
@@ -182,7 +193,11 @@ pub fn run<S: AsRef<OsStr>>(program: &str, arguments: &[S]) -> anyhow::Result<Ve
         .output()
         .with_context(|| format!("start {program}"))?;
     if !output.status.success() {
-        bail!("{program} failed ({}): {}", output.status, String::from_utf8_lossy(&output.stderr));
+        bail!(
+            "{program} failed ({}): {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     Ok(output.stdout)
 }
@@ -194,7 +209,12 @@ pub fn cpu_seconds(root: Pid) -> f64 {
     for pid in family(root) {
         if let Some(fields) = stat_fields(pid) {
             // utime, stime, cutime, cstime are fields 14 to 17 of proc(5); `fields` starts at field 3.
-            total += fields.iter().skip(11).take(4).filter_map(|field| field.parse::<u64>().ok()).sum::<u64>();
+            total += fields
+                .iter()
+                .skip(11)
+                .take(4)
+                .filter_map(|field| field.parse::<u64>().ok())
+                .sum::<u64>();
         }
     }
     #[expect(clippy::cast_precision_loss, reason = "clock ticks of a test run are far below 2^52")]
@@ -208,7 +228,14 @@ pub fn resident_bytes(pid: Pid) -> u64 {
     std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero()))
         .unwrap_or_default()
         .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok())
+        .find_map(|line| {
+            line.strip_prefix("VmRSS:")?
+                .trim()
+                .strip_suffix(" kB")?
+                .trim()
+                .parse::<u64>()
+                .ok()
+        })
         .map_or(0, |kib| kib * 1024)
 }
 
@@ -231,7 +258,12 @@ pub fn family(root: Pid) -> Vec<i32> {
     let mut family = vec![root.as_raw_nonzero().get()];
     let mut next = 0;
     while let Some(&parent) = family.get(next) {
-        family.extend(parents.iter().filter(|(_, its_parent)| *its_parent == parent).map(|(pid, _)| *pid));
+        family.extend(
+            parents
+                .iter()
+                .filter(|(_, its_parent)| *its_parent == parent)
+                .map(|(pid, _)| *pid),
+        );
         next += 1;
     }
     family

@@ -1,0 +1,175 @@
+//! A person works on a desktop through the gateway; what they saw is in the recording, pixel by pixel.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use peers::Peers;
+use peers::client::Client;
+use peers::desktop::{Shadow, USER, Xrdp};
+use peers::gateway::{Gateway, Settings};
+use peers::picture::Picture;
+use serde_json::Value;
+
+/// One settled screen of the client and when it was seen.
+pub(crate) struct Moment {
+    at: SystemTime,
+    screen: Picture,
+    what: &'static str,
+}
+
+impl Moment {
+    fn now(client: &Client, what: &'static str) -> anyhow::Result<Self> {
+        let screen = client.display.wait_settled()?;
+        // The settled time has passed on both sides of the gateway; half a second back is well inside it.
+        Ok(Self {
+            at: SystemTime::now() - Duration::from_millis(500),
+            screen,
+            what,
+        })
+    }
+
+    /// Seconds since the session started.
+    pub(crate) fn offset(&self, recording: &Value) -> anyhow::Result<f64> {
+        let started = parse_rfc3339(recording["started"].as_str().unwrap_or_default())?;
+        Ok(self.at.duration_since(started)?.as_secs_f64())
+    }
+}
+
+/// RFC 3339 in UTC, as the listings print it.
+fn parse_rfc3339(text: &str) -> anyhow::Result<SystemTime> {
+    let seconds = peers::process::run("date", &["-u", "-d", text, "+%s.%N"])?;
+    let seconds: f64 = String::from_utf8(seconds)?.trim().parse()?;
+    Ok(SystemTime::UNIX_EPOCH + Duration::from_secs_f64(seconds))
+}
+
+/// Types, opens and closes a window, moves the mouse; gives the settled screens in between.
+pub(crate) fn work(client: &Client) -> anyhow::Result<Vec<Moment>> {
+    client.display.wait_painted(8)?;
+    let mut moments = vec![Moment::now(client, "the first picture")?];
+    client.click(300, 300)?;
+    client.type_text("seq 1 60; echo The quick brown fox")?;
+    client.key("Return")?;
+    moments.push(Moment::now(client, "typed text")?);
+    client.type_text("xterm -geometry 50x12+560+420 -bg gold -e sh &")?;
+    client.key("Return")?;
+    moments.push(Moment::now(client, "a second window")?);
+    for step in 0..10u16 {
+        client.display.xdotool(&[
+            "mousemove",
+            &(100 + step * 70).to_string(),
+            &(100 + step * 50).to_string(),
+        ])?;
+    }
+    client.click(640, 500)?;
+    client.key("alt+F4")?;
+    moments.push(Moment::now(client, "the second window closed")?);
+    Ok(moments)
+}
+
+/// Compares every moment with the recording's frame at that time: at most `tolerance` of 255 a colour channel.
+fn compare(gateway: &Gateway, recording: &Value, moments: &[Moment], tolerance: u8) -> anyhow::Result<()> {
+    let id = recording["id"].as_str().unwrap_or_default();
+    for moment in moments {
+        let frame = gateway.frame(id, moment.offset(recording)?)?;
+        let differing = moment.screen.differing(&frame, tolerance);
+        if differing > 0 {
+            let keep = std::env::temp_dir();
+            moment.screen.write_png(&keep.join("deskreel-client.png"))?;
+            frame.write_png(&keep.join("deskreel-recording.png"))?;
+            panic!(
+                "{}: {differing} pixels of the recording differ by more than {tolerance}/255 from what the client saw; \
+                 see deskreel-client.png and deskreel-recording.png in {}",
+                moment.what,
+                keep.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+enum Peer {
+    Xrdp,
+    Shadow,
+}
+
+fn works_and_is_recorded(test: &str, peer: &Peer, options: &[&str], tolerance: u8) -> anyhow::Result<()> {
+    let Some(_peers) = Peers::take(test) else { return Ok(()) };
+    let dir = tempfile::tempdir()?;
+    match peer {
+        Peer::Xrdp => {
+            let xrdp = Xrdp::start(dir.path())?;
+            session_is_recorded(dir.path(), xrdp.port, options, tolerance)
+        }
+        Peer::Shadow => {
+            let shadow = Shadow::start(dir.path(), &[])?;
+            session_is_recorded(dir.path(), shadow.port, options, tolerance)
+        }
+    }
+}
+
+fn session_is_recorded(dir: &Path, desktop_port: u16, options: &[&str], tolerance: u8) -> anyhow::Result<()> {
+    let settings = Settings {
+        desktop_port,
+        storage_mode: "sync",
+        more: String::new(),
+    };
+    let gateway = Gateway::start(&dir.join("gateway"), &settings)?;
+    let mut client = Client::start(dir, "client", gateway.port, USER, options)?;
+    let moments = work(&client).map_err(|error| error.context(gateway.process.log()))?;
+    client.process.end();
+
+    let recording = gateway.wait_recording(0, &["complete"])?;
+    assert_eq!(recording["user"], USER);
+    assert_eq!(recording["desktop"], "lab");
+    let id = recording["id"].as_str().unwrap_or_default();
+    let shown = gateway.json(&["recordings", "show", id])?;
+    assert_eq!(recording["undecoded"], 0, "undecoded PDUs: {shown}");
+    compare(&gateway, &recording, &moments, tolerance)?;
+
+    let verified = gateway.run(&["recordings", "verify", id])?;
+    assert_eq!(
+        verified.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&verified.stdout)
+    );
+    Ok(())
+}
+
+/// 2 % of 255, rounded up: what 16-bit colours and RemoteFX may cost.
+const LOSSY: u8 = 6;
+
+#[test]
+fn xrdp_default() -> anyhow::Result<()> {
+    works_and_is_recorded("xrdp_default", &Peer::Xrdp, &[], 0)
+}
+
+#[test]
+fn xrdp_24_bpp() -> anyhow::Result<()> {
+    works_and_is_recorded("xrdp_24_bpp", &Peer::Xrdp, &["/bpp:24"], 0)
+}
+
+#[test]
+fn xrdp_16_bpp() -> anyhow::Result<()> {
+    works_and_is_recorded("xrdp_16_bpp", &Peer::Xrdp, &["/bpp:16"], LOSSY)
+}
+
+#[test]
+fn xrdp_remotefx() -> anyhow::Result<()> {
+    works_and_is_recorded("xrdp_remotefx", &Peer::Xrdp, &["/rfx"], LOSSY)
+}
+
+#[test]
+fn shadow_default() -> anyhow::Result<()> {
+    works_and_is_recorded("shadow_default", &Peer::Shadow, &[], 0)
+}
+
+#[test]
+fn shadow_remotefx() -> anyhow::Result<()> {
+    works_and_is_recorded("shadow_remotefx", &Peer::Shadow, &["/rfx"], LOSSY)
+}
+
+#[test]
+fn shadow_16_bpp() -> anyhow::Result<()> {
+    works_and_is_recorded("shadow_16_bpp", &Peer::Shadow, &["/bpp:16"], LOSSY)
+}
