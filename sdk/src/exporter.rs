@@ -35,7 +35,7 @@ pub trait Exporter: Send + Sync + Sized + 'static {
 
 /// One export under way. CPU-bound and blocking, always called by one thread at a time.
 ///
-/// Calls come in time order. Dropped without [`finish`](Self::finish) means cancelled: close the output; the engine removes it.
+/// Calls come in time order; the first frame's time may be later than 0. Dropped without [`finish`](Self::finish) means cancelled: close the output; the engine removes it.
 pub trait ExportJob: Send + Sized + 'static {
     /// The screen from `frame.time_ns` on, until the next frame or the end of the export.
     ///
@@ -79,10 +79,10 @@ pub struct Format {
 #[serde(default)]
 #[non_exhaustive]
 pub struct VideoParams {
-    /// Width in pixels: the largest of the export as far as known before it, at least that of the first frame. A later frame
-    /// may still be wider.
+    /// The largest width of any frame of the export, in pixels, so that a canvas can be chosen before the first frame. Only
+    /// where the session still runs may a later frame be wider.
     pub width: u32,
-    /// Height in pixels, likewise.
+    /// The largest height of any frame, likewise.
     pub height: u32,
     /// Length of the export: the last frame stays until then. `None` while it can't be known (a session that still runs).
     pub duration_ns: Option<u64>,

@@ -369,7 +369,11 @@ pub async fn parallel<S: Subject>(subject: Arc<S>) {
 
 /// A put that was given up leaves its object whole or not at all, and nothing else.
 pub async fn given_up_puts<S: Subject>(subject: Arc<S>) {
-    let content = bytes(5, 2_000_000);
+    let length = subject
+        .max_object_bytes()
+        .and_then(|limit| usize::try_from(limit).ok())
+        .unwrap_or(usize::MAX);
+    let content = bytes(5, length.min(2_000_000));
     for n in 0..20_u32 {
         let (name, options) = (key(&format!("given-up/{n}")), PutOptions::default());
         let put = subject.put(&name, content.clone(), &options);

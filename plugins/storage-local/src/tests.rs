@@ -1,0 +1,116 @@
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::SystemTime;
+
+use deskreel_sdk::serde_json::json;
+use deskreel_sdk::testkit::Folder;
+
+use super::*;
+
+mod conformance {
+    use super::*;
+
+    deskreel_sdk::storage_tests! {
+        storage: Blocking<Local>,
+        settings: |folder| json!({"path": folder.join("objects")}),
+        sample: json!({"path": "./recordings"}),
+    }
+}
+
+fn open(folder: &Folder) -> Local {
+    Local::open(
+        Settings {
+            path: SettingPath(folder.path().to_owned()),
+        },
+        Context::new("disk"),
+    )
+    .unwrap()
+}
+
+fn put(storage: &Local, key: &str) -> Result<()> {
+    storage.put(
+        &Key::new(key).unwrap(),
+        Bytes::from_static(b"x"),
+        &PutOptions::default(),
+    )
+}
+
+#[test]
+fn files_have_the_keys_path_and_are_not_for_everyone() {
+    let folder = Folder::new().unwrap();
+    let storage = open(&folder);
+    put(&storage, "a/b.mcap").unwrap();
+    let mode = |path: &str| folder.path().join(path).metadata().unwrap().permissions().mode() & 0o777;
+    // A stricter umask may take more away.
+    assert_eq!(mode("a/b.mcap") & !0o640, 0);
+    assert_eq!(mode("a") & !0o750, 0);
+    assert_eq!(fs::read(folder.path().join("a/b.mcap")).unwrap(), b"x");
+    assert_eq!(fs::read_dir(folder.path().join(write::TEMPORARY)).unwrap().count(), 0);
+}
+
+#[test]
+fn a_key_below_an_object_and_a_folder_as_a_key_are_refused() {
+    let folder = Folder::new().unwrap();
+    let storage = open(&folder);
+    put(&storage, "a/b").unwrap();
+    for key in ["a", "a/b/c", "a/b/c/d"] {
+        assert_eq!(put(&storage, key).unwrap_err().kind(), ErrorKind::InvalidInput, "{key}");
+    }
+    assert_eq!(
+        storage.stat(&Key::new("a").unwrap()).unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
+}
+
+#[test]
+fn strangers_and_leftovers_are_not_listed_and_only_old_leftovers_go() {
+    let folder = Folder::new().unwrap();
+    let leftovers = folder.path().join(write::TEMPORARY);
+    fs::create_dir(&leftovers).unwrap();
+    for (name, age_hours) in [("old", 25), ("young", 1)] {
+        let file = File::create(leftovers.join(name)).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_hours(age_hours))
+            .unwrap();
+    }
+    fs::write(folder.path().join("notes of a stranger"), b"x").unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", folder.path().join("link")).unwrap();
+    let storage = open(&folder);
+    assert!(!leftovers.join("old").exists());
+    assert!(leftovers.join("young").exists());
+    assert!(storage.list(&Prefix::all(), None).unwrap().objects.is_empty());
+    assert_eq!(
+        storage.stat(&Key::new("link").unwrap()).unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
+}
+
+#[test]
+fn a_folder_that_is_gone_is_not_made_again_by_a_put() {
+    let folder = Folder::new().unwrap();
+    let storage = open(&folder);
+    fs::remove_dir_all(folder.path()).unwrap();
+    let error = put(&storage, "a/b").unwrap_err();
+    assert!(error.kind().is_retryable(), "{error}");
+    assert!(!folder.path().exists());
+}
+
+#[test]
+fn the_last_deletion_takes_the_folders_along() {
+    let folder = Folder::new().unwrap();
+    let storage = open(&folder);
+    for key in ["a/b/c", "a/b/d", "a/e"] {
+        put(&storage, key).unwrap();
+    }
+    storage.delete(&Key::new("a/b/c").unwrap()).unwrap();
+    assert!(folder.path().join("a/b").exists());
+    storage.delete(&Key::new("a/b/d").unwrap()).unwrap();
+    assert!(!folder.path().join("a/b").exists());
+    assert!(folder.path().join("a/e").exists());
+}
+
+#[test]
+fn the_sample_file_shows_the_settings_that_the_tests_use() {
+    let sample = include_str!("../sample.yaml");
+    assert!(sample.contains("path: ./recordings"), "{sample}");
+}
