@@ -67,6 +67,22 @@ impl fmt::Display for ConfigError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct Errors(pub Vec<ConfigError>);
 
+impl Errors {
+    /// At most `max` of `errors`, and how many there are beyond.
+    pub(crate) fn bounded(mut errors: Vec<ConfigError>, max: usize) -> Self {
+        if errors.len() > max {
+            let message = format!("and {} more errors", errors.len() - max);
+            errors.truncate(max);
+            errors.push(ConfigError {
+                origin: Origin::Default,
+                key: String::new(),
+                message,
+            });
+        }
+        Self(errors)
+    }
+}
+
 impl fmt::Display for Errors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, error) in self.0.iter().enumerate() {

@@ -3,11 +3,21 @@
 
 #![forbid(unsafe_code)]
 
+mod check;
 mod error;
+mod layers;
 mod model;
+mod raw;
+mod resolve;
 mod resources;
+mod scalar;
+mod schema;
+mod yaml;
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
 
 pub use error::{ConfigError, Errors, Origin};
 pub use model::{
@@ -37,7 +47,7 @@ pub struct Entry {
     /// The key, such as `gateway.listen` or `storages[0].name`.
     pub key: String,
     /// The value as configured.
-    pub value: serde_json::Value,
+    pub value: Value,
     /// Where it comes from.
     pub origin: Origin,
 }
@@ -49,24 +59,132 @@ pub struct Loaded {
     pub config: Config,
     /// The file it was read from.
     pub file: Option<PathBuf>,
-    /// Every value.
-    pub entries: Vec<Entry>,
+    /// The merged values in one spelling, nested as in the file.
+    pub values: Map<String, Value>,
+    origins: BTreeMap<String, Origin>,
 }
 
 impl Loaded {
-    /// Where the value of `key` comes from; for a key that is not there, the nearest thing that holds it.
+    /// Where the value of `key` comes from; for a key that is not there, the nearest thing around it.
     #[must_use]
     pub fn origin(&self, key: &str) -> Origin {
-        let _ = key;
-        Origin::Default
+        nearest_origin(&self.origins, key)
+    }
+
+    /// Every value with its origin, in the order of the documentation. Lists of plain values are one entry.
+    #[must_use]
+    pub fn entries(&self) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        for key in schema::CONFIG.keys.iter().filter(|key| !key.path.contains("[]")) {
+            if let Some(value) = check::get(&self.values, key.path) {
+                self.flatten(key.path, key.path, value, &mut entries);
+            }
+        }
+        entries
+    }
+
+    fn flatten(&self, path: &str, pattern: &str, value: &Value, entries: &mut Vec<Entry>) {
+        match value {
+            Value::Object(map) if !map.is_empty() => {
+                let known = schema::CONFIG.children(pattern);
+                let rank = |name: &str| known.iter().position(|known| *known == name).unwrap_or(known.len());
+                let mut names: Vec<&String> = map.keys().collect();
+                names.sort_by_key(|name| rank(name));
+                for name in names {
+                    if let Some(value) = map.get(name) {
+                        self.flatten(&schema::join(path, name), &schema::join(pattern, name), value, entries);
+                    }
+                }
+            }
+            Value::Array(items) if items.iter().any(|item| item.is_object() || item.is_array()) => {
+                for (index, item) in items.iter().enumerate() {
+                    self.flatten(&format!("{path}[{index}]"), &format!("{pattern}[]"), item, entries);
+                }
+            }
+            value => {
+                entries.push(Entry {
+                    key: path.to_owned(),
+                    value: value.clone(),
+                    origin: self.origin(path),
+                });
+            }
+        }
     }
 }
+
+/// Errors of one load that are kept; what is beyond is counted.
+const ERRORS_MAX: usize = 100;
 
 /// Reads and merges all layers, checks them and resolves the result.
 ///
 /// # Errors
-/// Everything that is wrong in any layer.
+/// Everything that is wrong in any layer, and then what is wrong between keys.
 pub fn load(sources: &Sources) -> Result<Loaded, Errors> {
-    let _ = sources;
-    Err(Errors(Vec::new()))
+    let layers::Layers {
+        figment,
+        values,
+        origins,
+        mut errors,
+        poisoned,
+    } = layers::Layers::read(sources);
+    let base_dir = match &sources.file {
+        Some(file) => sources
+            .working_dir
+            .join(file)
+            .parent()
+            .map(Path::to_owned)
+            .unwrap_or_default(),
+        None => sources.working_dir.clone(),
+    };
+    let base_dir = layers::absolute(&base_dir, "");
+    match figment.extract::<raw::RawConfig>() {
+        Ok(raw) => {
+            let (config, findings) = resolve::resolve(raw, &base_dir);
+            for (key, message) in findings {
+                if !check::is_poisoned(&poisoned, &key) {
+                    errors.push(ConfigError {
+                        origin: nearest_origin(&origins, &key),
+                        key,
+                        message,
+                    });
+                }
+            }
+            if errors.is_empty() {
+                return Ok(Loaded {
+                    config,
+                    file: sources.file.clone(),
+                    values,
+                    origins,
+                });
+            }
+        }
+        // the registry and the raw types disagree; a test holds that they don't
+        Err(error) if errors.is_empty() => {
+            let key = error.path.join(".");
+            errors.push(ConfigError {
+                origin: nearest_origin(&origins, &key),
+                key,
+                message: error.kind.to_string(),
+            });
+        }
+        Err(_) => {}
+    }
+    errors.sort_by(|a, b| a.origin.cmp(&b.origin));
+    Err(Errors::bounded(errors, ERRORS_MAX))
 }
+
+fn nearest_origin(origins: &BTreeMap<String, Origin>, key: &str) -> Origin {
+    let mut key = key;
+    loop {
+        if let Some(origin) = origins.get(key) {
+            return origin.clone();
+        }
+        match key.rfind(['.', '[']) {
+            Some(end) => key = key.get(..end).unwrap_or_default(),
+            None => return Origin::Default,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::Deserialize;
+
 /// The whole configuration after all layers were merged and checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -66,7 +68,8 @@ pub struct SessionRecording {
 }
 
 /// Whether sessions are recorded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RecordingMode {
     /// Nothing is recorded under any circumstances.
     Off,
@@ -75,7 +78,8 @@ pub enum RecordingMode {
 }
 
 /// What happens to a session when its recording fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum OnFailure {
     /// Nothing reaches the user that the recording can't show: the session waits, then ends.
     Strict,
@@ -114,7 +118,8 @@ pub struct Spool {
 }
 
 /// When a plugin works: as part of what is going on, or behind it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// A segment counts when the plugin has stored it; an export runs in the command that asks.
     Sync,
@@ -176,7 +181,8 @@ pub struct Access {
 }
 
 /// Whether a session under a merely claimed name is let through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ClaimedIdentity {
     /// Refused.
     Deny,
@@ -194,7 +200,8 @@ pub struct Log {
 }
 
 /// Importance of a log line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum LogLevel {
     /// Something failed.
     Error,
@@ -223,7 +230,8 @@ impl LogLevel {
 }
 
 /// How log lines are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum LogFormat {
     /// For people.
     Text,

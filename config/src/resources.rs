@@ -1,9 +1,19 @@
 //! Resources: a folder of YAML streams. The first kind is `windows_desktop`.
 
-use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 
-use crate::error::Errors;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::check::{Checker, is_poisoned};
+use crate::error::{ConfigError, Errors, Origin};
+use crate::layers::{absolute, read_text};
+use crate::scalar::{printable, quoted};
+use crate::schema::DESKTOP;
+use crate::yaml::{Mark, Node, Yaml};
 
 /// All resources of a folder.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -62,7 +72,8 @@ pub struct DesktopTls {
 }
 
 /// How a desktop's certificate is checked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Verify {
     /// It must be the one that is known: by `sha256`, else by the one first seen.
     Pin,
@@ -73,14 +84,16 @@ pub enum Verify {
 }
 
 /// Whose credentials log on to the desktop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Credentials {
     /// The user's own, passed through.
     Passthrough,
 }
 
 /// What happens to the desktop's bulk compression.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum BulkCompression {
     /// Left as negotiated; the tap decompresses.
     Keep,
@@ -88,13 +101,327 @@ pub enum BulkCompression {
     Clear,
 }
 
-/// Reads every `*.yaml` and `*.yml` file in `folder` (not in folders below it).
+/// Kinds that Teleport knows and that this version would have to enforce: refused, never ignored.
+const LATER_KINDS: [&str; 5] = [
+    "role",
+    "user",
+    "lock",
+    "session_recording_config",
+    "dynamic_windows_desktop",
+];
+
+/// Resource files of one folder.
+const FILES_MAX: usize = 4096;
+
+/// Errors of one load that are kept; what is beyond is counted.
+const ERRORS_MAX: usize = 100;
+
+/// Port of a desktop whose `addr` names none.
+const RDP_PORT: u16 = 3389;
+
+/// Reads every `*.yaml` and `*.yml` file in `folder` (not in folders below it, nor hidden files). All or nothing.
 ///
 /// # Errors
-/// All errors of all files at once.
+/// All errors of all files at once, each as `FILE:LINE:COLUMN: KIND/NAME: FIELD: what is wrong`.
 pub fn load_resources(folder: &Path) -> Result<Resources, Errors> {
-    Ok(Resources {
-        folder_missing: !folder.is_dir(),
-        ..Resources::default()
-    })
+    let mut load = Load::default();
+    match files(folder) {
+        Ok(None) => load.resources.folder_missing = true,
+        Ok(Some(files)) => {
+            for file in &files {
+                load.file(file);
+            }
+            load.resources.files = files;
+        }
+        Err(message) => load.error(
+            Origin::File {
+                path: folder.to_owned(),
+                line: 0,
+                column: 0,
+            },
+            "",
+            message,
+        ),
+    }
+    if !load.errors.is_empty() {
+        return Err(Errors::bounded(load.errors, ERRORS_MAX));
+    }
+    load.resources.desktops.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(load.resources)
+}
+
+/// The resource files of `folder`, sorted; none when there is no such folder.
+fn files(folder: &Path) -> Result<Option<Vec<PathBuf>>, String> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(format!("can't be listed: {error}")),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|error| format!("can't be listed: {error}"))?.path();
+        let hidden = path
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        let yaml = path
+            .extension()
+            .is_some_and(|extension| extension == "yaml" || extension == "yml");
+        if yaml && !hidden && !path.is_dir() {
+            files.push(path);
+        }
+        if files.len() > FILES_MAX {
+            return Err(format!("holds more than {FILES_MAX} resource files"));
+        }
+    }
+    files.sort();
+    Ok(Some(files))
+}
+
+#[derive(Default)]
+struct Load {
+    resources: Resources,
+    /// Where each name was first used.
+    names: HashMap<String, Origin>,
+    errors: Vec<ConfigError>,
+}
+
+impl Load {
+    fn error(&mut self, origin: Origin, key: &str, message: String) {
+        self.errors.push(ConfigError {
+            origin,
+            key: key.to_owned(),
+            message,
+        });
+    }
+
+    fn file(&mut self, path: &Path) {
+        let place = |mark: Mark| Origin::File {
+            path: path.to_owned(),
+            line: mark.line,
+            column: mark.column,
+        };
+        let text = match read_text(path) {
+            Ok(text) => text,
+            Err((mark, message)) => return self.error(place(mark), "", message),
+        };
+        let parsed = crate::yaml::parse(&text);
+        let first = self.errors.len();
+        for (mark, message) in parsed.errors {
+            self.error(place(mark), "", message);
+        }
+        for document in parsed.documents.iter().filter(|document| !document.is_null()) {
+            self.document(path, document, &place);
+        }
+        if let Some(new) = self.errors.get_mut(first..) {
+            new.sort_by(|a, b| a.origin.cmp(&b.origin));
+        }
+    }
+
+    fn document(&mut self, path: &Path, document: &Node, place: &dyn Fn(Mark) -> Origin) {
+        if !matches!(document.value, Yaml::Mapping(_)) {
+            return self.error(
+                place(document.mark),
+                "",
+                "a resource must be a map with kind, version, metadata and spec".to_owned(),
+            );
+        }
+        let text = |node: Option<&Node>| match node.map(|node| &node.value) {
+            Some(Yaml::Scalar(text, _)) => Some(text.clone()),
+            _ => None,
+        };
+        let name = text(document.child("metadata").and_then(|metadata| metadata.child("name")));
+        let kind_node = document.child("kind");
+        let kind = text(kind_node).filter(|kind| !kind.is_empty());
+        let Some(kind) = kind else {
+            let mark = kind_node.map_or(document.mark, |node| node.mark);
+            return self.error(place(mark), "", "kind is missing: write windows_desktop".to_owned());
+        };
+        let subject = match &name {
+            Some(name) => printable(&format!("{kind}/{name}")),
+            None => printable(&kind),
+        };
+        if kind != "windows_desktop" {
+            let message = if LATER_KINDS.contains(&kind.as_str()) {
+                "this version does not enforce resources of this kind, so it refuses them; remove it".to_owned()
+            } else {
+                "unknown kind (known: windows_desktop)".to_owned()
+            };
+            return self.error(
+                place(kind_node.map_or(document.mark, |node| node.mark)),
+                &subject,
+                message,
+            );
+        }
+        self.desktop(path, document, subject, place);
+    }
+
+    fn desktop(&mut self, path: &Path, document: &Node, subject: String, place: &dyn Fn(Mark) -> Origin) {
+        let mut checker = Checker::new(&DESKTOP, place);
+        checker.subject.clone_from(&subject);
+        let mut values = checker.section("", "", document);
+        checker.fill(&mut values, "", "", document.mark);
+        let Checker {
+            mut errors,
+            origins,
+            poisoned,
+            ..
+        } = checker;
+        if let Ok(raw) = serde_json::from_value::<RawDesktop>(Value::Object(values)) {
+            let folder = path.parent().unwrap_or(Path::new(""));
+            let (desktop, findings) = resolve(raw, folder);
+            for (field, message) in findings {
+                if !is_poisoned(&poisoned, field) {
+                    let origin = crate::nearest_origin(&origins, field);
+                    let origin = if origin == Origin::Default {
+                        place(document.mark)
+                    } else {
+                        origin
+                    };
+                    errors.push(ConfigError {
+                        origin,
+                        key: format!("{subject}: {field}"),
+                        message,
+                    });
+                }
+            }
+            let origin = crate::nearest_origin(&origins, "metadata.name");
+            if !is_poisoned(&poisoned, "metadata.name") {
+                match self.names.entry(desktop.name.clone()) {
+                    Entry::Occupied(first) => errors.push(ConfigError {
+                        origin,
+                        key: format!("{subject}: metadata.name"),
+                        message: format!("used twice, first at {}", first.get()),
+                    }),
+                    Entry::Vacant(free) => {
+                        free.insert(origin);
+                    }
+                }
+            }
+            self.resources.desktops.push(desktop);
+        } else if errors.is_empty() {
+            // the registry and the raw type disagree; a test holds that they don't
+            self.error(place(document.mark), &subject, "can't be read".to_owned());
+        }
+        self.errors.append(&mut errors);
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawDesktop {
+    #[serde(rename = "kind")]
+    _kind: String,
+    #[serde(rename = "version")]
+    _version: String,
+    metadata: RawMetadata,
+    spec: RawSpec,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawMetadata {
+    name: String,
+    description: Option<String>,
+    labels: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSpec {
+    addr: String,
+    gateway: RawDesktopGateway,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawDesktopGateway {
+    tls: RawTls,
+    credentials: Credentials,
+    bulk_compression: BulkCompression,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTls {
+    verify: Verify,
+    sha256: Option<String>,
+    ca: Option<String>,
+}
+
+/// The desktop, and what is wrong with it: field and message.
+fn resolve(raw: RawDesktop, folder: &Path) -> (WindowsDesktop, Vec<(&'static str, String)>) {
+    let mut findings = Vec::new();
+    let RawTls { verify, sha256, ca } = raw.spec.gateway.tls;
+    if sha256.is_some() && verify != Verify::Pin {
+        findings.push(("spec.gateway.tls.sha256", "belongs to verify: pin only".to_owned()));
+    }
+    match (verify, &ca) {
+        (Verify::Ca, None) => {
+            findings.push((
+                "spec.gateway.tls.verify",
+                "ca needs spec.gateway.tls.ca, a PEM file of trusted roots".to_owned(),
+            ));
+        }
+        (Verify::Pin | Verify::None, Some(_)) => {
+            findings.push(("spec.gateway.tls.ca", "belongs to verify: ca only".to_owned()));
+        }
+        _ => {}
+    }
+    let name = raw.metadata.name;
+    if name.len() > 255 || name.contains('/') || name.chars().any(char::is_control) {
+        findings.push((
+            "metadata.name",
+            "must be 1 to 255 bytes without / and control characters".to_owned(),
+        ));
+    }
+    let addr = host_and_port(&raw.spec.addr).unwrap_or_else(|| {
+        let message = format!(
+            "{} is not an address: write host or host:port, an IPv6 host in brackets",
+            quoted(&raw.spec.addr)
+        );
+        findings.push(("spec.addr", message));
+        String::new()
+    });
+    let desktop = WindowsDesktop {
+        name,
+        description: raw.metadata.description,
+        labels: raw.metadata.labels,
+        addr,
+        gateway: DesktopGateway {
+            tls: DesktopTls {
+                verify,
+                sha256,
+                ca: ca.map(|ca| absolute(folder, &ca)),
+            },
+            credentials: raw.spec.gateway.credentials,
+            bulk_compression: raw.spec.gateway.bulk_compression,
+        },
+    };
+    (desktop, findings)
+}
+
+/// `host:port` of an address that may lack the port.
+fn host_and_port(addr: &str) -> Option<String> {
+    let (host, port) = match addr.strip_prefix('[') {
+        Some(rest) => {
+            let (host, rest) = rest.split_once(']')?;
+            host.parse::<Ipv6Addr>().ok()?;
+            (format!("[{host}]"), rest)
+        }
+        None => {
+            let (host, rest) = addr.split_at(addr.find(':').unwrap_or(addr.len()));
+            let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+            if host.is_empty() || host.len() > 253 || !host.chars().all(fits) {
+                return None;
+            }
+            (host.to_owned(), rest)
+        }
+    };
+    let port = match port.strip_prefix(':') {
+        None if port.is_empty() => RDP_PORT,
+        None => return None,
+        Some(port) if port.starts_with('+') => return None,
+        Some(port) => port.parse().ok().filter(|port| *port != 0)?,
+    };
+    Some(format!("{host}:{port}"))
 }

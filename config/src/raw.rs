@@ -1,0 +1,126 @@
+//! The configuration as serde reads it off the merged layers, before paths and cross-checks.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, de};
+
+use crate::model::{ClaimedIdentity, LogFormat, LogLevel, Mode, OnFailure, RecordingMode};
+use crate::scalar::{parse_duration, parse_size};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawConfig {
+    pub(crate) data_dir: String,
+    pub(crate) plugin_dirs: Vec<String>,
+    pub(crate) gateway: RawGateway,
+    pub(crate) session_recording: RawSessionRecording,
+    pub(crate) recording: RawRecording,
+    pub(crate) spool: RawSpool,
+    pub(crate) storages: Vec<RawStorage>,
+    pub(crate) exporters: Vec<RawExporter>,
+    pub(crate) access: RawAccess,
+    pub(crate) log: RawLog,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawGateway {
+    pub(crate) listen: SocketAddr,
+    pub(crate) certificate: Option<String>,
+    pub(crate) private_key: Option<String>,
+    pub(crate) default_desktop: Option<String>,
+    pub(crate) handshake_timeout: RawDuration,
+    pub(crate) connect_timeout: RawDuration,
+    pub(crate) shutdown_timeout: RawDuration,
+    pub(crate) sessions_max: u32,
+    pub(crate) connections_per_address_max: u32,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawSessionRecording {
+    pub(crate) mode: RecordingMode,
+    pub(crate) on_failure: OnFailure,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawRecording {
+    pub(crate) segment_max_age: Option<RawDuration>,
+    pub(crate) segment_max_bytes: RawSize,
+    pub(crate) keyframe_interval: RawDuration,
+    pub(crate) frame_interval: RawDuration,
+    pub(crate) queue_max_bytes: RawSize,
+    pub(crate) stall_max: RawDuration,
+    pub(crate) undecoded_max_bytes: RawSize,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawSpool {
+    pub(crate) path: Option<String>,
+    pub(crate) max_bytes: RawSize,
+    pub(crate) min_free_bytes: RawSize,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawStorage {
+    pub(crate) name: String,
+    pub(crate) plugin: String,
+    pub(crate) path: Option<String>,
+    pub(crate) sha256: Option<String>,
+    pub(crate) mode: Mode,
+    pub(crate) required: bool,
+    pub(crate) op_timeout: RawDuration,
+    pub(crate) settings: serde_json::Value,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawExporter {
+    pub(crate) name: String,
+    pub(crate) plugin: String,
+    pub(crate) path: Option<String>,
+    pub(crate) sha256: Option<String>,
+    pub(crate) mode: Mode,
+    pub(crate) settings: serde_json::Value,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawAccess {
+    pub(crate) resources_dir: String,
+    pub(crate) claimed_identity: ClaimedIdentity,
+    pub(crate) claimed_roles: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawLog {
+    pub(crate) level: LogLevel,
+    pub(crate) format: LogFormat,
+}
+
+/// A duration as text.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RawDuration(pub(crate) Duration);
+
+impl<'de> Deserialize<'de> for RawDuration {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        parse_duration(&text).map(Self).map_err(de::Error::custom)
+    }
+}
+
+/// A size as text.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RawSize(pub(crate) u64);
+
+impl<'de> Deserialize<'de> for RawSize {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        parse_size(&text).map(Self).map_err(de::Error::custom)
+    }
+}

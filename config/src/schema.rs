@@ -1,0 +1,472 @@
+//! The registry of keys: one row a key. Checking, environment names, suggestions and the tests of the documentation
+//! all read it.
+
+use std::time::Duration;
+
+/// Everything that a document of one sort may hold.
+pub(crate) struct Schema {
+    /// What a message calls a key.
+    pub(crate) noun: &'static str,
+    /// Every key, in the order of the documentation. `[]` stands for any entry of a list.
+    pub(crate) keys: &'static [Key],
+    /// Sections that may be a scalar, and the key that the scalar then sets.
+    pub(crate) scalar_forms: &'static [(&'static str, &'static str)],
+    /// Keys that later versions will know.
+    pub(crate) later: &'static [&'static str],
+}
+
+/// One key.
+pub(crate) struct Key {
+    pub(crate) path: &'static str,
+    pub(crate) kind: Kind,
+    /// The default as YAML; none = the key must be written.
+    pub(crate) default: Option<&'static str>,
+}
+
+/// What a key takes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Kind {
+    Bool,
+    Duration {
+        min: Duration,
+        max: Duration,
+    },
+    Size {
+        min: u64,
+        max: u64,
+    },
+    Count {
+        min: u64,
+        max: u64,
+    },
+    Text,
+    /// Lower-case letters, digits, `-` and `_`.
+    Name,
+    Path,
+    Address,
+    Word(&'static [&'static str]),
+    /// `on` or `off`, as a word or a boolean.
+    Recording,
+    Sha256,
+    Texts,
+    Paths,
+    /// Text by text.
+    Labels,
+    /// Anything that JSON can say, for a plugin.
+    Settings,
+    /// Entries with keys of their own.
+    Sections,
+}
+
+impl Kind {
+    /// The word of the documentation's type column.
+    pub(crate) fn noun(self) -> String {
+        match self {
+            Self::Bool => "boolean".to_owned(),
+            Self::Duration { .. } => "duration".to_owned(),
+            Self::Size { .. } => "size".to_owned(),
+            Self::Count { .. } => "number".to_owned(),
+            Self::Text => "text".to_owned(),
+            Self::Name => "name".to_owned(),
+            Self::Path => "path".to_owned(),
+            Self::Address => "address".to_owned(),
+            Self::Word(words) => words.join(" or "),
+            Self::Recording => "on or off".to_owned(),
+            Self::Sha256 => "SHA-256".to_owned(),
+            Self::Texts => "list of texts".to_owned(),
+            Self::Paths => "list of paths".to_owned(),
+            Self::Labels => "map of texts".to_owned(),
+            Self::Settings => "map".to_owned(),
+            Self::Sections => "list of entries".to_owned(),
+        }
+    }
+
+    pub(crate) fn is_scalar(self) -> bool {
+        !matches!(
+            self,
+            Self::Texts | Self::Paths | Self::Labels | Self::Settings | Self::Sections
+        )
+    }
+}
+
+impl Schema {
+    pub(crate) fn key(&self, pattern: &str) -> Option<&'static Key> {
+        self.keys.iter().find(|key| key.path == pattern)
+    }
+
+    /// Whether keys stand below `pattern`; the empty pattern is the document.
+    pub(crate) fn is_section(&self, pattern: &str) -> bool {
+        pattern.is_empty() || self.keys.iter().any(|key| below(key.path, pattern).is_some())
+    }
+
+    /// Whether `pattern` is a key or a section.
+    pub(crate) fn knows(&self, pattern: &str) -> bool {
+        self.key(pattern).is_some() || self.is_section(pattern)
+    }
+
+    /// Names that may stand directly below the section `pattern`, in order.
+    pub(crate) fn children(&self, pattern: &str) -> Vec<&'static str> {
+        let mut names = Vec::new();
+        for key in self.keys {
+            let rest = if pattern.is_empty() {
+                Some(key.path)
+            } else {
+                below(key.path, pattern)
+            };
+            let Some(name) = rest.map(|rest| rest.split_once('.').map_or(rest, |(name, _)| name)) else {
+                continue;
+            };
+            if !name.ends_with("[]") && !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
+    /// What to write instead of the unknown `name` in the section `pattern`: a name beside it, else a whole key.
+    pub(crate) fn nearest(&self, pattern: &str, name: &str) -> Option<String> {
+        let (score, sibling) = best(self.children(pattern).into_iter(), |child| likeness(child, name))?;
+        if score >= 0.6 {
+            return Some(sibling.to_owned());
+        }
+        let leaf = |path: &'static str| path.rsplit('.').next().unwrap_or(path);
+        let (elsewhere, path) = best(self.keys.iter().map(|key| key.path), |path| likeness(leaf(path), name))?;
+        if elsewhere >= 0.85 {
+            return Some(path.to_owned());
+        }
+        (score >= 0.4).then(|| sibling.to_owned())
+    }
+}
+
+/// `pattern` of a path: every index becomes `[]`.
+pub(crate) fn pattern_of(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    let mut inside = false;
+    for c in path.chars() {
+        match c {
+            '[' => {
+                inside = true;
+                out.push_str("[]");
+            }
+            ']' => inside = false,
+            _ if inside => {}
+            _ => out.push(c),
+        }
+    }
+    out
+}
+
+/// The rest of `path` after `section` and its dot.
+pub(crate) fn below<'a>(path: &'a str, section: &str) -> Option<&'a str> {
+    path.strip_prefix(section)?.strip_prefix('.')
+}
+
+/// `section` and `name` with a dot between, or the one that is not empty.
+pub(crate) fn join(section: &str, name: &str) -> String {
+    if section.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{section}.{name}")
+    }
+}
+
+fn best(names: impl Iterator<Item = &'static str>, score: impl Fn(&'static str) -> f64) -> Option<(f64, &'static str)> {
+    names
+        .map(|name| (score(name), name))
+        .reduce(|best, next| if next.0 > best.0 { next } else { best })
+}
+
+/// From 0 (nothing alike) to 1 (the same but for case, `-` and `_`).
+pub(crate) fn likeness(known: &str, name: &str) -> f64 {
+    if name.len() > 100 {
+        return 0.0;
+    }
+    let plain = |text: &str| text.replace(['-', '_'], "").to_lowercase();
+    strsim::normalized_damerau_levenshtein(&plain(known), &plain(name))
+}
+
+const fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+const fn key(path: &'static str, kind: Kind, default: &'static str) -> Key {
+    Key {
+        path,
+        kind,
+        default: Some(default),
+    }
+}
+
+const fn required(path: &'static str, kind: Kind) -> Key {
+    Key {
+        path,
+        kind,
+        default: None,
+    }
+}
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const TIB: u64 = 1 << 40;
+
+/// The words of [`crate::Mode`].
+const MODES: Kind = Kind::Word(&["sync", "async"]);
+
+/// `deskreel.yaml`.
+pub(crate) static CONFIG: Schema = Schema {
+    noun: "key",
+    keys: &[
+        key("data_dir", Kind::Path, "./data"),
+        key("plugin_dirs", Kind::Paths, "[]"),
+        key("gateway.listen", Kind::Address, "127.0.0.1:3389"),
+        key("gateway.certificate", Kind::Path, "null"),
+        key("gateway.private_key", Kind::Path, "null"),
+        key("gateway.default_desktop", Kind::Text, "null"),
+        key(
+            "gateway.handshake_timeout",
+            Kind::Duration {
+                min: secs(1),
+                max: secs(600),
+            },
+            "20s",
+        ),
+        key(
+            "gateway.connect_timeout",
+            Kind::Duration {
+                min: secs(1),
+                max: secs(600),
+            },
+            "10s",
+        ),
+        key(
+            "gateway.shutdown_timeout",
+            Kind::Duration {
+                min: secs(0),
+                max: secs(3600),
+            },
+            "10s",
+        ),
+        key("gateway.sessions_max", Kind::Count { min: 1, max: 65_535 }, "100"),
+        key(
+            "gateway.connections_per_address_max",
+            Kind::Count { min: 1, max: 65_535 },
+            "20",
+        ),
+        key("session_recording.mode", Kind::Recording, "on"),
+        key(
+            "session_recording.on_failure",
+            Kind::Word(&["strict", "best_effort"]),
+            "strict",
+        ),
+        key(
+            "recording.segment_max_age",
+            Kind::Duration {
+                min: secs(1),
+                max: secs(3600),
+            },
+            "null",
+        ),
+        key(
+            "recording.segment_max_bytes",
+            Kind::Size {
+                min: 64 * KIB,
+                max: 256 * MIB,
+            },
+            "4MiB",
+        ),
+        key(
+            "recording.keyframe_interval",
+            Kind::Duration {
+                min: secs(1),
+                max: secs(3600),
+            },
+            "30s",
+        ),
+        key(
+            "recording.frame_interval",
+            Kind::Duration {
+                min: Duration::from_millis(1),
+                max: secs(10),
+            },
+            "40ms",
+        ),
+        key(
+            "recording.queue_max_bytes",
+            Kind::Size {
+                min: 256 * KIB,
+                max: 1024 * MIB,
+            },
+            "8MiB",
+        ),
+        key(
+            "recording.stall_max",
+            Kind::Duration {
+                min: secs(1),
+                max: secs(3600),
+            },
+            "15s",
+        ),
+        key(
+            "recording.undecoded_max_bytes",
+            Kind::Size { min: 0, max: TIB },
+            "64MiB",
+        ),
+        key("spool.path", Kind::Path, "null"),
+        key(
+            "spool.max_bytes",
+            Kind::Size {
+                min: MIB,
+                max: 1024 * TIB,
+            },
+            "20GiB",
+        ),
+        key(
+            "spool.min_free_bytes",
+            Kind::Size {
+                min: 0,
+                max: 1024 * TIB,
+            },
+            "512MiB",
+        ),
+        key(
+            "storages",
+            Kind::Sections,
+            "[{name: disk, plugin: local, settings: {path: ./recordings}}]",
+        ),
+        required("storages[].name", Kind::Name),
+        required("storages[].plugin", Kind::Name),
+        key("storages[].path", Kind::Path, "null"),
+        key("storages[].sha256", Kind::Sha256, "null"),
+        key("storages[].mode", MODES, "async"),
+        key("storages[].required", Kind::Bool, "true"),
+        key(
+            "storages[].op_timeout",
+            Kind::Duration {
+                min: secs(1),
+                max: secs(3600),
+            },
+            "30s",
+        ),
+        key("storages[].settings", Kind::Settings, "{}"),
+        key(
+            "exporters",
+            Kind::Sections,
+            "[{name: mp4, plugin: mp4}, {name: frames, plugin: frames}]",
+        ),
+        required("exporters[].name", Kind::Name),
+        required("exporters[].plugin", Kind::Name),
+        key("exporters[].path", Kind::Path, "null"),
+        key("exporters[].sha256", Kind::Sha256, "null"),
+        key("exporters[].mode", MODES, "sync"),
+        key("exporters[].settings", Kind::Settings, "{}"),
+        key("access.resources_dir", Kind::Path, "./resources"),
+        key("access.claimed_identity", Kind::Word(&["deny", "allow"]), "deny"),
+        key("access.claimed_roles", Kind::Texts, "[access]"),
+        key(
+            "log.level",
+            Kind::Word(&["error", "warn", "info", "debug", "trace"]),
+            "info",
+        ),
+        key("log.format", Kind::Word(&["text", "json"]), "text"),
+    ],
+    scalar_forms: &[("session_recording", "mode")],
+    later: &[
+        "gateway.listeners",
+        "gateway.client_security",
+        "gateway.graphics",
+        "session_recording.input",
+        "session_recording.clipboard",
+        "recording.capture_wire",
+        "recording.encryption",
+        "storages[].isolation",
+        "exporters[].when",
+        "access.host_labels",
+        "access.session_ttl_max",
+        "access.client_idle_timeout",
+        "access.locking_mode",
+        "access.lock_stale_max",
+        "access.require_session_mfa",
+        "web",
+        "retention",
+        "audit",
+    ],
+};
+
+/// Resource `windows_desktop`.
+pub(crate) static DESKTOP: Schema = Schema {
+    noun: "field",
+    keys: &[
+        required("kind", Kind::Word(&["windows_desktop"])),
+        required("version", Kind::Word(&["v3"])),
+        required("metadata.name", Kind::Text),
+        key("metadata.description", Kind::Text, "null"),
+        key("metadata.labels", Kind::Labels, "{}"),
+        required("spec.addr", Kind::Text),
+        key("spec.gateway.tls.verify", Kind::Word(&["pin", "ca", "none"]), "pin"),
+        key("spec.gateway.tls.sha256", Kind::Sha256, "null"),
+        key("spec.gateway.tls.ca", Kind::Path, "null"),
+        key("spec.gateway.credentials", Kind::Word(&["passthrough"]), "passthrough"),
+        key("spec.gateway.bulk_compression", Kind::Word(&["keep", "clear"]), "keep"),
+    ],
+    scalar_forms: &[],
+    later: &[
+        "sub_kind",
+        "status",
+        "metadata.expires",
+        "metadata.namespace",
+        "metadata.revision",
+        "metadata.id",
+        "spec.domain",
+        "spec.non_ad",
+        "spec.screen_size",
+        "spec.host_id",
+        "spec.record_session",
+        "spec.gateway.security",
+        "spec.gateway.graphics",
+        "spec.gateway.channels",
+    ],
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn registry_is_in_itself_consistent() {
+        for schema in [&CONFIG, &DESKTOP] {
+            for (index, key) in schema.keys.iter().enumerate() {
+                assert!(
+                    !schema.keys[..index].iter().any(|other| other.path == key.path),
+                    "{} twice",
+                    key.path
+                );
+                let is_list = matches!(key.kind, Kind::Sections);
+                assert_eq!(schema.is_section(&format!("{}[]", key.path)), is_list, "{}", key.path);
+                assert!(!schema.is_section(key.path), "{} is a key and a section", key.path);
+            }
+            for later in schema.later {
+                assert!(
+                    schema.key(later).is_none() && !schema.is_section(later),
+                    "{later} is known by now"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn suggests_the_nearest() {
+        let near = |section, name| CONFIG.nearest(section, name);
+        assert_eq!(near("gateway", "listn").as_deref(), Some("listen"));
+        assert_eq!(near("gateway", "privateKey").as_deref(), Some("private_key"));
+        assert_eq!(near("", "listen").as_deref(), Some("gateway.listen"));
+        assert_eq!(near("", "storage").as_deref(), Some("storages"));
+        assert_eq!(near("storages[]", "requires").as_deref(), Some("required"));
+        assert_eq!(near("", "zzzzzz"), None);
+    }
+
+    #[test]
+    fn patterns() {
+        assert_eq!(pattern_of("storages[12].settings"), "storages[].settings");
+        assert_eq!(pattern_of("a.b"), "a.b");
+    }
+}
