@@ -4,13 +4,37 @@
 //! deepest layer reached. The tap starts at the first Demand Active and must see every PDU of both directions from then
 //! on, in order; during a gap [`Tap::skip`] keeps the histories running without decoding.
 
+mod bitmap;
+mod bulk;
+mod clipboard;
+mod color;
 mod event;
+mod fragments;
+mod framebuffer;
+mod guard;
+mod input;
+mod planar;
+mod pointer;
+mod reader;
+mod rfx;
+mod rle;
+mod screen;
+mod session;
+mod sink;
+mod surface;
+mod unwrap;
+
+#[cfg(test)]
+mod tests;
 
 pub use event::{
     ClipboardContent, ClipboardEvent, ClipboardFormat, InputEvent, KeyCode, Logon, MouseButton, Picture, PointerEvent,
     PointerShape, Rect, TapEvent, Undecoded, UndecodedKind,
 };
 
+use self::guard::guarded;
+use self::sink::Sink;
+use self::unwrap::Session;
 use crate::Direction;
 
 /// A static virtual channel, as the handshake numbered it.
@@ -54,34 +78,52 @@ impl Default for TapConfig {
 
 /// Decodes one session. See the module's page for the rules.
 pub struct Tap {
-    config: TapConfig,
+    session: Session,
+    /// Takes what nobody wants to hear during a gap.
+    unheard: Vec<TapEvent>,
 }
 
 impl Tap {
     /// A tap that waits for the first Demand Active.
     pub fn new(config: TapConfig) -> Self {
-        Self { config }
+        Self {
+            session: Session::new(config),
+            unheard: Vec::new(),
+        }
     }
 
     /// Takes one whole PDU (TPKT or fast-path) and appends what it means to `out`.
     pub fn pdu(&mut self, direction: Direction, pdu: &[u8], out: &mut Vec<TapEvent>) {
-        let _ = (&self.config, direction, pdu, out);
+        self.session.set_painting(true);
+        let undecoded_max_bytes = self.session.config().undecoded_max_bytes;
+        let mut sink = Sink::new(out, undecoded_max_bytes, false);
+        let session = &mut self.session;
+        // Decoders of other people are guarded one by one; this is the net below our own code.
+        if let Err(error) = guarded("tap", || session.pdu(direction, pdu, &mut sink)) {
+            let mut sink = Sink::new(out, undecoded_max_bytes, false);
+            sink.set_redact(direction == Direction::ToDesktop);
+            sink.undecoded(UndecodedKind::Pdu, error, pdu);
+        }
     }
 
     /// Takes one whole PDU of a gap: nothing is decoded or reported, but decompression history, codec tables, pointer
     /// cache and desktop size stay in step. Call [`Tap::restart`] when the gap ends.
     pub fn skip(&mut self, direction: Direction, pdu: &[u8]) {
-        let _ = (direction, pdu);
+        self.session.set_painting(false);
+        let mut sink = Sink::new(&mut self.unheard, 0, true);
+        let session = &mut self.session;
+        // Nothing to report: that something is missing is what a gap says.
+        let _ = guarded("tap", || session.pdu(direction, pdu, &mut sink));
     }
 
     /// Ends a gap: the picture is black (nobody knows what it is), its size, the pointer and the wish for a full repaint
     /// are reported.
     pub fn restart(&mut self, out: &mut Vec<TapEvent>) {
-        let _ = out;
+        self.session.restart(&mut Sink::new(out, 0, false));
     }
 
     /// The picture as decoded so far; `None` before the first Demand Active.
     pub fn picture(&self) -> Option<Picture<'_>> {
-        None
+        self.session.picture()
     }
 }

@@ -1,0 +1,173 @@
+//! Pixel formats of bitmaps and their way to RGBA.
+
+/// How a bitmap's pixels are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// Index into the palette.
+    Rgb8,
+    /// 5 bits each.
+    Rgb555,
+    /// 5, 6 and 5 bits.
+    Rgb565,
+    /// Blue, green, red.
+    Rgb888,
+    /// Blue, green, red and a byte of no meaning.
+    Xrgb8888,
+}
+
+impl Depth {
+    pub(super) fn from_bits(bits: u16) -> Option<Self> {
+        match bits {
+            8 => Some(Self::Rgb8),
+            15 => Some(Self::Rgb555),
+            16 => Some(Self::Rgb565),
+            24 => Some(Self::Rgb888),
+            32 => Some(Self::Xrgb8888),
+            _ => None,
+        }
+    }
+
+    /// Bytes a pixel.
+    pub(super) fn bytes(self) -> usize {
+        match self {
+            Self::Rgb8 => 1,
+            Self::Rgb555 | Self::Rgb565 => 2,
+            Self::Rgb888 => 3,
+            Self::Xrgb8888 => 4,
+        }
+    }
+
+    /// All bits set.
+    pub(super) fn white(self) -> u32 {
+        match self {
+            Self::Rgb8 => 0xFF,
+            Self::Rgb555 => 0x7FFF,
+            Self::Rgb565 => 0xFFFF,
+            Self::Rgb888 | Self::Xrgb8888 => 0x00FF_FFFF,
+        }
+    }
+
+    /// One pixel from its little-endian bytes.
+    #[inline]
+    pub(super) fn read(self, bytes: &[u8]) -> u32 {
+        bytes.iter().rev().fold(0, |value, byte| value << 8 | u32::from(*byte))
+    }
+
+    /// One pixel as RGBA.
+    #[inline]
+    pub(super) fn rgba(self, pixel: u32, palette: &Palette) -> [u8; 4] {
+        let [low, middle, high, _] = pixel.to_le_bytes();
+        let bits = |shift: u32, mask: u32| pixel >> shift & mask;
+        let [red, green, blue] = match self {
+            Self::Rgb8 => palette.0[usize::from(low)],
+            Self::Rgb555 => [widen5(bits(10, 31)), widen5(bits(5, 31)), widen5(bits(0, 31))],
+            Self::Rgb565 => [widen5(bits(11, 31)), widen6(bits(5, 63)), widen5(bits(0, 31))],
+            Self::Rgb888 | Self::Xrgb8888 => [high, middle, low],
+        };
+        [red, green, blue, 255]
+    }
+}
+
+/// Repeats the high bits below, so that full stays full: what X clients and FreeRDP show.
+#[inline]
+fn widen5(value: u32) -> u8 {
+    low_byte(value << 3 | value >> 2)
+}
+
+#[inline]
+fn widen6(value: u32) -> u8 {
+    low_byte(value << 2 | value >> 4)
+}
+
+#[inline]
+fn low_byte(value: u32) -> u8 {
+    value.to_le_bytes()[0]
+}
+
+/// Colours of 8 bpp pixels.
+pub(super) struct Palette(pub(super) [[u8; 3]; 256]);
+
+impl Default for Palette {
+    /// The twenty colours that Windows reserves; the rest black until the desktop sends a palette.
+    fn default() -> Self {
+        const LOW: [[u8; 3]; 10] = [
+            [0, 0, 0],
+            [128, 0, 0],
+            [0, 128, 0],
+            [128, 128, 0],
+            [0, 0, 128],
+            [128, 0, 128],
+            [0, 128, 128],
+            [192, 192, 192],
+            [192, 220, 192],
+            [166, 202, 240],
+        ];
+        const HIGH: [[u8; 3]; 10] = [
+            [255, 251, 240],
+            [160, 160, 164],
+            [128, 128, 128],
+            [255, 0, 0],
+            [0, 255, 0],
+            [255, 255, 0],
+            [0, 0, 255],
+            [255, 0, 255],
+            [0, 255, 255],
+            [255, 255, 255],
+        ];
+        let mut colors = [[0; 3]; 256];
+        colors[..10].copy_from_slice(&LOW);
+        colors[246..].copy_from_slice(&HIGH);
+        Self(colors)
+    }
+}
+
+impl Palette {
+    /// Takes a palette update (`TS_UPDATE_PALETTE_DATA` after its type field, [MS-RDPBCGR] 2.2.9.1.1.3.1.1).
+    pub(super) fn update(&mut self, data: &[u8]) -> Option<()> {
+        let (count, colors) = data.get(2..)?.split_first_chunk::<4>()?;
+        if u32::from_le_bytes(*count) != 256 {
+            return None;
+        }
+        let (colors, _) = colors.as_chunks::<3>();
+        self.0 = *colors.first_chunk::<256>()?;
+        Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn full_stays_full_and_black_stays_black() {
+        let palette = Palette::default();
+        for depth in [
+            Depth::Rgb8,
+            Depth::Rgb555,
+            Depth::Rgb565,
+            Depth::Rgb888,
+            Depth::Xrgb8888,
+        ] {
+            assert_eq!(depth.rgba(depth.white(), &palette), [255; 4], "{depth:?}");
+            assert_eq!(depth.rgba(0, &palette), [0, 0, 0, 255], "{depth:?}");
+        }
+        assert_eq!(Depth::Rgb565.rgba(0b10000_000001_00001, &palette), [132, 4, 8, 255]);
+        assert_eq!(Depth::Rgb555.rgba(0b10000_00001_00001, &palette), [132, 8, 8, 255]);
+        assert_eq!(
+            Depth::Rgb888.rgba(Depth::Rgb888.read(&[1, 2, 3]), &palette),
+            [3, 2, 1, 255]
+        );
+        assert_eq!(Depth::Rgb8.rgba(249, &palette), [255, 0, 0, 255]);
+    }
+
+    #[test]
+    fn takes_whole_palettes_only() {
+        let mut palette = Palette::default();
+        let mut data = vec![0, 0, 0, 1, 0, 0];
+        data.extend((0..768u32).map(low_byte));
+        assert_eq!(palette.update(&data[..773]), None);
+        assert_eq!(palette.0[249], [255, 0, 0]);
+        assert_eq!(palette.update(&data), Some(()));
+        assert_eq!(palette.0[1], [3, 4, 5]);
+    }
+}

@@ -1,0 +1,140 @@
+//! The desktop's output after decompression and reassembly, by kind of update.
+
+use super::bitmap::Bitmaps;
+use super::color::Palette;
+use super::event::{TapEvent, UndecodedKind};
+use super::framebuffer::Framebuffer;
+use super::pointer::{Pointers, Update};
+use super::sink::Sink;
+use super::surface::Surfaces;
+
+/// Update types of the slow path, repeated at the front of fast-path bitmaps and palettes.
+pub(super) const ORDERS: u16 = 0;
+pub(super) const BITMAP: u16 = 1;
+pub(super) const PALETTE: u16 = 2;
+pub(super) const SYNCHRONIZE: u16 = 3;
+
+/// Picture, pointer and all that is needed to keep them.
+#[derive(Default)]
+pub(super) struct Screen {
+    pub(super) picture: Option<Framebuffer>,
+    pub(super) surfaces: Surfaces,
+    pub(super) pointers: Pointers,
+    bitmaps: Bitmaps,
+    palette: Palette,
+    /// False during a gap: only what later updates refer to is kept.
+    pub(super) painting: bool,
+}
+
+impl Screen {
+    /// Begins a new, black picture.
+    pub(super) fn resize(&mut self, width: u16, height: u16, sink: &mut Sink<'_>) -> Result<(), String> {
+        self.picture = Framebuffer::new(width, height);
+        if self.picture.is_none() {
+            return Err(format!("desktop of {width}x{height}"));
+        }
+        sink.push(TapEvent::Resized { width, height });
+        Ok(())
+    }
+
+    /// Takes one whole fast-path update.
+    pub(super) fn fast_path_update(&mut self, code: u8, data: &[u8], sink: &mut Sink<'_>) {
+        let pointer = match code {
+            0x0 => {
+                self.orders(data, sink);
+                return;
+            }
+            0x1 | 0x2 => {
+                self.update(data, sink);
+                return;
+            }
+            // Synchronize.
+            0x3 => return,
+            0x4 => {
+                self.surface_commands(data, sink);
+                return;
+            }
+            0x5 => Update::Hidden,
+            0x6 => Update::Default,
+            0x8 => Update::Position,
+            0x9 => Update::Color,
+            0xA => Update::Cached,
+            0xB => Update::New,
+            0xC => Update::Large,
+            _ => {
+                sink.undecoded(UndecodedKind::FastPathUpdate, format!("update code {code:#x}"), data);
+                return;
+            }
+        };
+        self.pointers.update(pointer, &self.palette, data, sink);
+    }
+
+    /// Takes one whole update that begins with its type.
+    pub(super) fn update(&mut self, data: &[u8], sink: &mut Sink<'_>) {
+        let Some((kind, body)) = data.split_first_chunk::<2>() else {
+            sink.undecoded(UndecodedKind::ShareData, "update without a type", data);
+            return;
+        };
+        match u16::from_le_bytes(*kind) {
+            // Two bytes of padding before the count.
+            ORDERS => self.orders(body.get(2..).unwrap_or_default(), sink),
+            BITMAP => {
+                if self.painting {
+                    match &mut self.picture {
+                        Some(picture) => self.bitmaps.update(picture, &self.palette, body, sink),
+                        None => sink.undecoded(UndecodedKind::Bitmap, "no picture to paint on", body),
+                    }
+                }
+            }
+            PALETTE => {
+                if self.palette.update(body).is_none() {
+                    sink.undecoded(UndecodedKind::Palette, "malformed palette", body);
+                }
+            }
+            SYNCHRONIZE => {}
+            kind => sink.undecoded(UndecodedKind::ShareData, format!("update type {kind}"), data),
+        }
+    }
+
+    /// Takes a slow-path pointer update.
+    pub(super) fn pointer(&mut self, data: &[u8], sink: &mut Sink<'_>) {
+        let kind = data.first_chunk::<2>().map(|kind| u16::from_le_bytes(*kind));
+        // Two bytes of padding after the type.
+        let body = data.get(4..).unwrap_or_default();
+        let update = match kind {
+            // A system pointer: none, or the default one.
+            Some(1) => match body.first_chunk::<4>().map(|kind| u32::from_le_bytes(*kind)) {
+                Some(0) => Some(Update::Hidden),
+                Some(0x7F00) => Some(Update::Default),
+                _ => None,
+            },
+            Some(3) => Some(Update::Position),
+            Some(6) => Some(Update::Color),
+            Some(7) => Some(Update::Cached),
+            Some(8) => Some(Update::New),
+            _ => None,
+        };
+        match update {
+            Some(update) => self.pointers.update(update, &self.palette, body, sink),
+            None => sink.undecoded(UndecodedKind::Pointer, "unknown pointer update", data),
+        }
+    }
+
+    fn surface_commands(&mut self, data: &[u8], sink: &mut Sink<'_>) {
+        if !self.painting {
+            return;
+        }
+        match &mut self.picture {
+            Some(picture) => self.surfaces.update(picture, &self.palette, data, sink),
+            None => sink.undecoded(UndecodedKind::SurfaceCommand, "no picture to paint on", data),
+        }
+    }
+
+    /// Orders should have been negotiated away; an update without any is harmless.
+    fn orders(&mut self, data: &[u8], sink: &mut Sink<'_>) {
+        let count = data.first_chunk::<2>().map_or(0, |count| u16::from_le_bytes(*count));
+        if self.painting && count > 0 {
+            sink.undecoded(UndecodedKind::Orders, format!("{count} drawing orders"), data);
+        }
+    }
+}
