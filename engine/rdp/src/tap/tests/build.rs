@@ -229,8 +229,8 @@ pub(crate) fn pointer_shape(
 
 /// A RemoteFX message of tiles (column, row, colour), valid in the rectangles.
 pub(crate) fn remote_fx(
-    pub(crate) width: u16,
-    pub(crate) height: u16,
+    width: u16,
+    height: u16,
     rectangles: &[(u16, u16, u16, u16)],
     tiles: &[(u16, u16, [u8; 3])],
 ) -> Vec<u8> {
