@@ -3,6 +3,8 @@
 #[allow(dead_code, reason = "used by serve and recordings as they land")]
 mod catalog;
 mod cmd;
+#[allow(dead_code, unused_imports, reason = "used by serve and recordings as they land")]
+mod host;
 mod output;
 #[allow(dead_code, reason = "used by serve as it lands")]
 mod pipeline;

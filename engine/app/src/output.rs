@@ -20,7 +20,6 @@ pub(crate) enum Format {
 ///
 /// # Errors
 /// A closed or failing stdout.
-#[expect(dead_code, reason = "used by the listings as they land")]
 pub(crate) fn print<T: Serialize>(format: Format, rows: &T, text: impl FnOnce(&T) -> String) -> anyhow::Result<()> {
     let mut printed = match format {
         Format::Text => text(rows),
@@ -36,7 +35,6 @@ pub(crate) fn print<T: Serialize>(format: Format, rows: &T, text: impl FnOnce(&T
 }
 
 /// Aligned columns: a header and rows of cells.
-#[expect(dead_code, reason = "used by the listings as they land")]
 pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let columns = header.len();
     let mut widths: Vec<usize> = header.iter().map(|cell| cell.chars().count()).collect();

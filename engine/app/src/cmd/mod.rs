@@ -1,5 +1,7 @@
 //! The command line: one file a command, one place that prints errors and picks the exit code.
 
+mod plugins;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -43,7 +45,6 @@ impl Global {
     ///
     /// # Errors
     /// A [`UsageError`] with everything that is wrong.
-    #[expect(dead_code, reason = "used by the commands as they land")]
     pub(crate) fn load(&self) -> anyhow::Result<Loaded> {
         let working_dir = std::env::current_dir().context("find the working folder")?;
         let file = self.config.clone().or_else(|| {
@@ -80,7 +81,6 @@ impl Global {
 /// The flag of every command that prints a listing; such a command flattens this into its arguments. It is not a
 /// global flag because `recordings export --format` names a file format.
 #[derive(Debug, Clone, Copy, clap::Args)]
-#[expect(dead_code, reason = "used by the listings as they land")]
 pub(crate) struct Listing {
     /// How the listing is printed
     #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -103,6 +103,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Show plugins
+    Plugins(plugins::Args),
     /// Print shell completions
     Completions {
         /// The shell
@@ -125,8 +127,8 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<Outcome> {
-    let _ = &cli.global;
     match cli.command {
+        Command::Plugins(args) => plugins::run(&cli.global, args),
         Command::Completions { shell } => {
             let mut command = <Cli as clap::CommandFactory>::command();
             clap_complete::generate(shell, &mut command, "deskreel", &mut std::io::stdout());

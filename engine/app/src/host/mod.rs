@@ -1,0 +1,260 @@
+//! The plugin host: finds plugin files, checks them, loads them, and hands out storages and exporters.
+//!
+//! A plugin's way: [`search`] finds its file, [`file`] refuses one that others may change, [`meta`] reads what it says about
+//! itself without running it, [`library`] loads it, [`settings`] checks the operator's settings against its schema, and then it
+//! is opened. Every error names the file and the configuration key.
+
+mod exporter;
+mod file;
+mod library;
+mod meta;
+mod search;
+mod settings;
+mod storage;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use deskreel_config::{ExporterConfig, Loaded, StorageConfig};
+use deskreel_sdk::Context;
+use deskreel_sdk::abi::host::{ExporterLibrary, LogLine, StorageLibrary};
+use deskreel_sdk::abi::meta::Kind;
+use serde_json::Value;
+
+pub(crate) use exporter::{ExportJob, ExporterHandle};
+pub(crate) use search::{Listed, Search};
+pub(crate) use storage::StorageHandle;
+
+use crate::cmd::UsageError;
+
+/// The configured plugins, opened on demand. Cheap until then.
+pub(crate) struct Plugins<'a> {
+    loaded: &'a Loaded,
+    search: Search,
+}
+
+impl<'a> Plugins<'a> {
+    /// Plugins as the configuration names them.
+    pub(crate) fn new(loaded: &'a Loaded) -> Self {
+        deskreel_sdk::abi::host::set_log(write_log);
+        Self {
+            loaded,
+            search: Search::new(&loaded.config.plugin_dirs),
+        }
+    }
+
+    /// Opens every configured storage.
+    ///
+    /// # Errors
+    /// The first that can't be opened; a [`UsageError`] where the configuration or the file is to blame.
+    pub(crate) async fn open_storages(&self) -> anyhow::Result<Vec<Arc<StorageHandle>>> {
+        let mut handles = Vec::new();
+        for config in &self.loaded.config.storages {
+            handles.push(self.open_storage(config).await?);
+        }
+        Ok(handles)
+    }
+
+    /// Opens one configured storage.
+    ///
+    /// # Errors
+    /// As [`open_storages`](Self::open_storages).
+    pub(crate) async fn open_storage(&self, config: &StorageConfig) -> anyhow::Result<Arc<StorageHandle>> {
+        let entry = Entry {
+            kind: Kind::Storage,
+            plugin: &config.plugin,
+            path: config.path.as_ref(),
+            sha256: config.sha256.as_deref(),
+            settings: &config.settings,
+            source_key: &config.source_key,
+        };
+        let (path, library): (_, StorageLibrary) = self.load(&entry, library::load_storage)?;
+        let settings = self.settings(&entry, &library.info().settings_schema)?;
+        let profile = library
+            .profile(&settings)
+            .map_err(|error| self.open_error(&entry, &path, &error))?;
+        let context = context(&config.name);
+        let opening = tokio::time::timeout(config.op_timeout, library.open(&settings, &context));
+        let instance = match opening.await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(deskreel_sdk::abi::host::timed_out("opening", config.op_timeout)),
+        }
+        .map_err(|error| self.open_error(&entry, &path, &error))?;
+        Ok(Arc::new(StorageHandle::new(config, path, profile, instance)))
+    }
+
+    /// Opens one configured exporter.
+    ///
+    /// # Errors
+    /// As [`open_storages`](Self::open_storages).
+    pub(crate) fn open_exporter(&self, config: &ExporterConfig) -> anyhow::Result<ExporterHandle> {
+        let entry = Entry {
+            kind: Kind::Exporter,
+            plugin: &config.plugin,
+            path: config.path.as_ref(),
+            sha256: config.sha256.as_deref(),
+            settings: &config.settings,
+            source_key: &config.source_key,
+        };
+        let (path, library): (_, ExporterLibrary) = self.load(&entry, library::load_exporter)?;
+        let settings = self.settings(&entry, &library.info().settings_schema)?;
+        let instance = library
+            .open(&settings, &context(&config.name))
+            .map_err(|error| self.open_error(&entry, &path, &error))?;
+        Ok(ExporterHandle::new(
+            &config.name,
+            library.info().formats.clone(),
+            instance,
+        ))
+    }
+
+    /// Every plugin file that the search finds and every configured one, without running any of them.
+    pub(crate) fn list(&self) -> Vec<Listed> {
+        let config = &self.loaded.config;
+        let storages = config.storages.iter().map(|storage| {
+            (
+                Kind::Storage,
+                &storage.plugin,
+                storage.path.as_ref(),
+                storage.sha256.as_deref(),
+                &storage.name,
+                &storage.source_key,
+            )
+        });
+        let exporters = config.exporters.iter().map(|exporter| {
+            (
+                Kind::Exporter,
+                &exporter.plugin,
+                exporter.path.as_ref(),
+                exporter.sha256.as_deref(),
+                &exporter.name,
+                &exporter.source_key,
+            )
+        });
+        let mut listed = self.search.all();
+        for (kind, plugin, path, sha256, name, source_key) in storages.chain(exporters) {
+            let configured_as = format!(
+                "{}/{name}",
+                if kind == Kind::Storage { "storages" } else { "exporters" }
+            );
+            let problem = |error: String| format!("{source_key}: {error}");
+            match self.search.find(kind, plugin, path) {
+                Ok(path) => {
+                    let wrong = file::check(&path, sha256)
+                        .and_then(|()| meta::read(&path))
+                        .and_then(|meta| search::fits(&meta, kind, plugin))
+                        .err();
+                    let index = listed.iter().position(|row| row.path == path).unwrap_or_else(|| {
+                        listed.push(Listed::read(path.clone()));
+                        listed.len() - 1
+                    });
+                    let row = &mut listed[index];
+                    row.configured_as.push(configured_as);
+                    row.problem = row.problem.take().or(wrong).map(problem);
+                }
+                Err(error) => listed.push(Listed::missing(
+                    kind,
+                    plugin,
+                    path.cloned(),
+                    configured_as,
+                    problem(error),
+                )),
+            }
+        }
+        listed
+    }
+
+    fn load<L>(
+        &self,
+        entry: &Entry<'_>,
+        load: impl FnOnce(&std::path::Path) -> Result<L, String>,
+    ) -> anyhow::Result<(PathBuf, L)> {
+        let blame = if entry.path.is_some() { "path" } else { "plugin" };
+        let fail = |message: String| self.usage_error(&format!("{}.{blame}", entry.source_key), &message);
+        let path = self.search.find(entry.kind, entry.plugin, entry.path).map_err(fail)?;
+        let fail_at = |message: String| fail(format!("{}: {message}", path.display()));
+        file::check(&path, entry.sha256).map_err(fail_at)?;
+        let meta = meta::read(&path).map_err(fail_at)?;
+        search::fits(&meta, entry.kind, entry.plugin).map_err(fail_at)?;
+        let library = load(&path).map_err(fail_at)?;
+        tracing::debug!(
+            path = %path.display(), plugin = meta.name, version = meta.version, sdk = meta.sdk, "loaded plugin"
+        );
+        Ok((path, library))
+    }
+
+    fn settings(&self, entry: &Entry<'_>, schema: &Value) -> anyhow::Result<Value> {
+        settings::resolve(entry.settings, schema, &self.loaded.config.base_dir).map_err(|errors| {
+            let lines: Vec<String> = errors
+                .into_iter()
+                .map(|error| self.located(&format!("{}.settings{}", entry.source_key, error.key), &error.message))
+                .collect();
+            UsageError(lines.join("\n")).into()
+        })
+    }
+
+    fn open_error(&self, entry: &Entry<'_>, path: &std::path::Path, error: &deskreel_sdk::Error) -> anyhow::Error {
+        let message = format!("{}: {error}", path.display());
+        if error.kind() == deskreel_sdk::ErrorKind::InvalidSettings {
+            return self.usage_error(&format!("{}.settings", entry.source_key), &message);
+        }
+        anyhow::anyhow!("{}", self.located(entry.source_key, &message))
+    }
+
+    fn usage_error(&self, key: &str, message: &str) -> anyhow::Error {
+        UsageError(self.located(key, message)).into()
+    }
+
+    /// The message with the key and where in the configuration it stands.
+    fn located(&self, key: &str, message: &str) -> String {
+        deskreel_config::ConfigError {
+            origin: self.loaded.origin(key),
+            key: key.to_owned(),
+            message: message.to_owned(),
+        }
+        .to_string()
+    }
+}
+
+/// What `storages[]` and `exporters[]` have in common.
+struct Entry<'a> {
+    kind: Kind,
+    plugin: &'a str,
+    path: Option<&'a PathBuf>,
+    sha256: Option<&'a str>,
+    settings: &'a Value,
+    source_key: &'a str,
+}
+
+fn context(name: &str) -> Context {
+    let mut context = Context::new(name);
+    context.engine_version = env!("CARGO_PKG_VERSION").to_owned();
+    context
+}
+
+/// A plugin's log line becomes one of ours.
+fn write_log(line: LogLine<'_>) {
+    let LogLine {
+        level,
+        plugin,
+        instance,
+        target: module,
+        message,
+        fields,
+    } = line;
+    macro_rules! write_at {
+        ($level:ident) => {
+            tracing::event!(target: "deskreel::plugin", tracing::Level::$level, plugin, instance, module, fields, "{message}")
+        };
+    }
+    match level {
+        tracing::Level::ERROR => write_at!(ERROR),
+        tracing::Level::WARN => write_at!(WARN),
+        tracing::Level::INFO => write_at!(INFO),
+        tracing::Level::DEBUG => write_at!(DEBUG),
+        tracing::Level::TRACE => write_at!(TRACE),
+    }
+}

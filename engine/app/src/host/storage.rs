@@ -1,0 +1,126 @@
+//! A configured storage, open.
+
+use std::future::Future;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use deskreel_config::{Mode, StorageConfig};
+use deskreel_sdk::abi::host::{StorageInstance, timed_out};
+use deskreel_sdk::{Error, Key, ObjectInfo, Page, Prefix, Profile, PutOptions, Result};
+
+/// A configured storage, open. Every operation ends within the storage's `op_timeout`; one that doesn't is given up and is a
+/// `Timeout` error. Errors say the storage's name.
+pub(crate) struct StorageHandle {
+    /// Name in the configuration.
+    pub(crate) name: String,
+    /// When a segment counts as recorded.
+    pub(crate) mode: Mode,
+    /// Whether a recording is complete only when this storage has it.
+    pub(crate) required: bool,
+    /// What the plugin says about itself with these settings.
+    pub(crate) profile: Profile,
+    /// The plugin's file.
+    pub(crate) path: PathBuf,
+    op_timeout: Duration,
+    instance: StorageInstance,
+}
+
+impl StorageHandle {
+    pub(super) fn new(config: &StorageConfig, path: PathBuf, profile: Profile, instance: StorageInstance) -> Self {
+        let wanted = profile.recommended_mode.map(|mode| match mode {
+            deskreel_sdk::Mode::Sync => Mode::Sync,
+            deskreel_sdk::Mode::Async => Mode::Async,
+        });
+        if wanted.is_some_and(|wanted| wanted != config.mode) {
+            tracing::info!(storage = config.name, mode = ?config.mode, recommended = ?wanted, "the plugin recommends another mode");
+        }
+        Self {
+            name: config.name.clone(),
+            mode: config.mode,
+            required: config.required,
+            profile,
+            path,
+            op_timeout: config.op_timeout,
+            instance,
+        }
+    }
+
+    async fn within<T>(&self, what: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let outcome = match tokio::time::timeout(self.op_timeout, work).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(timed_out(what, self.op_timeout)),
+        };
+        outcome.map_err(|error| error.with_context(format_args!("storage {}", self.name)))
+    }
+
+    fn too_large(&self, key: &Key, size: u64) -> Result<()> {
+        match self.profile.max_object_bytes {
+            Some(limit) if size > limit => Err(Error::invalid_input(format!(
+                "{key}: {size} bytes, the storage takes at most {limit}"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Stores a whole object: create-only; the same bytes again are a success.
+    pub(crate) async fn put(&self, key: &Key, bytes: Bytes, options: &PutOptions) -> Result<()> {
+        self.within("put", async {
+            self.too_large(key, bytes.len() as u64)?;
+            self.instance.put(key, bytes, options).await
+        })
+        .await
+    }
+
+    /// Stores a finished file of this machine.
+    pub(crate) async fn put_file(&self, key: &Key, file: &Path, options: &PutOptions) -> Result<()> {
+        self.within("put_file", async {
+            self.too_large(key, tokio::fs::metadata(file).await?.len())?;
+            self.instance.put_file(key, file, options).await
+        })
+        .await
+    }
+
+    /// Reads a whole object.
+    pub(crate) async fn get(&self, key: &Key) -> Result<Bytes> {
+        self.within("get", self.instance.get(key, 0..u64::MAX)).await
+    }
+
+    /// Reads a range of an object; an end past the object's end reads up to that.
+    pub(crate) async fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes> {
+        self.within("get", self.instance.get(key, range)).await
+    }
+
+    /// Facts of one object.
+    pub(crate) async fn stat(&self, key: &Key) -> Result<ObjectInfo> {
+        self.within("stat", self.instance.stat(key)).await
+    }
+
+    /// One page of the objects whose keys start with `prefix`, in key order.
+    pub(crate) async fn list_page(&self, prefix: &Prefix, after: Option<&Key>) -> Result<Page> {
+        self.within("list", self.instance.list(prefix, after)).await
+    }
+
+    /// All objects whose keys start with `prefix`, in key order. Each page has its own `op_timeout`.
+    pub(crate) async fn list(&self, prefix: &Prefix) -> Result<Vec<ObjectInfo>> {
+        let mut all: Vec<ObjectInfo> = Vec::new();
+        loop {
+            let page = self.list_page(prefix, all.last().map(|object| &object.key)).await?;
+            all.extend(page.objects);
+            if !page.more {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Deletes an object. A missing key is a success.
+    pub(crate) async fn delete(&self, key: &Key) -> Result<()> {
+        self.within("delete", self.instance.delete(key)).await
+    }
+
+    /// Whether the storage could be written now.
+    pub(crate) async fn check(&self) -> Result<()> {
+        self.within("check", self.instance.check()).await
+    }
+}
