@@ -50,7 +50,7 @@ impl Layers {
         }
         for (key, value, name) in &sources.flags {
             let origin = Origin::Flag { name: name.clone() };
-            take(single(key, value, &origin, |key| key.to_owned()), &mut errors);
+            take(single(key, value, &origin, str::to_owned), &mut errors);
         }
 
         let mut figment = Figment::new();

@@ -48,6 +48,8 @@ pub struct Gateway {
     pub default_desktop: Option<String>,
     /// From accept until the client has sent what the handshake wants of it.
     pub handshake_timeout: Duration,
+    /// From the client's TLS until the desktop's picture can start; people read certificate warnings in between.
+    pub activation_timeout: Duration,
     /// Time to reach the desktop: TCP, X.224 and TLS.
     pub connect_timeout: Duration,
     /// Time that open sessions get to end when the gateway is told to stop.

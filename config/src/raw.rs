@@ -31,6 +31,7 @@ pub(crate) struct RawGateway {
     pub(crate) private_key: Option<String>,
     pub(crate) default_desktop: Option<String>,
     pub(crate) handshake_timeout: RawDuration,
+    pub(crate) activation_timeout: RawDuration,
     pub(crate) connect_timeout: RawDuration,
     pub(crate) shutdown_timeout: RawDuration,
     pub(crate) sessions_max: u32,

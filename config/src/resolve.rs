@@ -25,6 +25,7 @@ pub(crate) fn resolve(raw: RawConfig, base_dir: &Path) -> (Config, Findings) {
             private_key: optional(&raw.gateway.private_key),
             default_desktop: raw.gateway.default_desktop,
             handshake_timeout: raw.gateway.handshake_timeout.0,
+            activation_timeout: raw.gateway.activation_timeout.0,
             connect_timeout: raw.gateway.connect_timeout.0,
             shutdown_timeout: raw.gateway.shutdown_timeout.0,
             sessions_max: raw.gateway.sessions_max,

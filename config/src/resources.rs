@@ -252,12 +252,12 @@ impl Load {
                 message,
             );
         }
-        self.desktop(path, document, subject, place);
+        self.desktop(path, document, &subject, place);
     }
 
-    fn desktop(&mut self, path: &Path, document: &Node, subject: String, place: &dyn Fn(Mark) -> Origin) {
+    fn desktop(&mut self, path: &Path, document: &Node, subject: &str, place: &dyn Fn(Mark) -> Origin) {
         let mut checker = Checker::new(&DESKTOP, place);
-        checker.subject.clone_from(&subject);
+        subject.clone_into(&mut checker.subject);
         let mut values = checker.section("", "", document);
         checker.fill(&mut values, "", "", document.mark);
         let Checker {
@@ -300,7 +300,7 @@ impl Load {
             self.resources.desktops.push(desktop);
         } else if errors.is_empty() {
             // the registry and the raw type disagree; a test holds that they don't
-            self.error(place(document.mark), &subject, "can't be read".to_owned());
+            self.error(place(document.mark), subject, "can't be read".to_owned());
         }
         self.errors.append(&mut errors);
     }

@@ -185,10 +185,6 @@ pub(crate) fn likeness(known: &str, name: &str) -> f64 {
     strsim::normalized_damerau_levenshtein(&plain(known), &plain(name))
 }
 
-const fn secs(secs: u64) -> Duration {
-    Duration::from_secs(secs)
-}
-
 const fn key(path: &'static str, kind: Kind, default: &'static str) -> Key {
     Key {
         path,
@@ -205,14 +201,40 @@ const fn required(path: &'static str, kind: Kind) -> Key {
     }
 }
 
+/// A duration between two numbers of seconds.
+const fn secs(min: u64, max: u64) -> Kind {
+    Kind::Duration {
+        min: Duration::from_secs(min),
+        max: Duration::from_secs(max),
+    }
+}
+
+/// A duration between two numbers of milliseconds.
+const fn millis(min: u64, max: u64) -> Kind {
+    Kind::Duration {
+        min: Duration::from_millis(min),
+        max: Duration::from_millis(max),
+    }
+}
+
+const fn size(min: u64, max: u64) -> Kind {
+    Kind::Size { min, max }
+}
+
+const fn count(min: u64, max: u64) -> Kind {
+    Kind::Count { min, max }
+}
+
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
 const TIB: u64 = 1 << 40;
 
 /// The words of [`crate::Mode`].
 const MODES: Kind = Kind::Word(&["sync", "async"]);
 
-/// `deskreel.yaml`.
+/// `deskreel.yaml`. One row a key: read as a table.
+#[rustfmt::skip]
 pub(crate) static CONFIG: Schema = Schema {
     noun: "key",
     keys: &[
@@ -222,137 +244,34 @@ pub(crate) static CONFIG: Schema = Schema {
         key("gateway.certificate", Kind::Path, "null"),
         key("gateway.private_key", Kind::Path, "null"),
         key("gateway.default_desktop", Kind::Text, "null"),
-        key(
-            "gateway.handshake_timeout",
-            Kind::Duration {
-                min: secs(1),
-                max: secs(600),
-            },
-            "20s",
-        ),
-        key(
-            "gateway.connect_timeout",
-            Kind::Duration {
-                min: secs(1),
-                max: secs(600),
-            },
-            "10s",
-        ),
-        key(
-            "gateway.shutdown_timeout",
-            Kind::Duration {
-                min: secs(0),
-                max: secs(3600),
-            },
-            "10s",
-        ),
-        key("gateway.sessions_max", Kind::Count { min: 1, max: 65_535 }, "100"),
-        key(
-            "gateway.connections_per_address_max",
-            Kind::Count { min: 1, max: 65_535 },
-            "20",
-        ),
+        key("gateway.handshake_timeout", secs(1, 600), "20s"),
+        key("gateway.activation_timeout", secs(1, 3600), "60s"),
+        key("gateway.connect_timeout", secs(1, 600), "10s"),
+        key("gateway.shutdown_timeout", secs(0, 3600), "10s"),
+        key("gateway.sessions_max", count(1, 65_535), "100"),
+        key("gateway.connections_per_address_max", count(1, 65_535), "20"),
         key("session_recording.mode", Kind::Recording, "on"),
-        key(
-            "session_recording.on_failure",
-            Kind::Word(&["strict", "best_effort"]),
-            "strict",
-        ),
-        key(
-            "recording.segment_max_age",
-            Kind::Duration {
-                min: secs(1),
-                max: secs(3600),
-            },
-            "null",
-        ),
-        key(
-            "recording.segment_max_bytes",
-            Kind::Size {
-                min: 64 * KIB,
-                max: 256 * MIB,
-            },
-            "4MiB",
-        ),
-        key(
-            "recording.keyframe_interval",
-            Kind::Duration {
-                min: secs(1),
-                max: secs(3600),
-            },
-            "30s",
-        ),
-        key(
-            "recording.frame_interval",
-            Kind::Duration {
-                min: Duration::from_millis(1),
-                max: secs(10),
-            },
-            "40ms",
-        ),
-        key(
-            "recording.queue_max_bytes",
-            Kind::Size {
-                min: 256 * KIB,
-                max: 1024 * MIB,
-            },
-            "8MiB",
-        ),
-        key(
-            "recording.stall_max",
-            Kind::Duration {
-                min: secs(1),
-                max: secs(3600),
-            },
-            "15s",
-        ),
-        key(
-            "recording.undecoded_max_bytes",
-            Kind::Size { min: 0, max: TIB },
-            "64MiB",
-        ),
+        key("session_recording.on_failure", Kind::Word(&["strict", "best_effort"]), "strict"),
+        key("recording.segment_max_age", secs(1, 3600), "null"),
+        key("recording.segment_max_bytes", size(64 * KIB, 256 * MIB), "4MiB"),
+        key("recording.keyframe_interval", secs(1, 3600), "30s"),
+        key("recording.frame_interval", millis(1, 10_000), "40ms"),
+        key("recording.queue_max_bytes", size(256 * KIB, GIB), "8MiB"),
+        key("recording.stall_max", secs(1, 3600), "15s"),
+        key("recording.undecoded_max_bytes", size(0, TIB), "64MiB"),
         key("spool.path", Kind::Path, "null"),
-        key(
-            "spool.max_bytes",
-            Kind::Size {
-                min: MIB,
-                max: 1024 * TIB,
-            },
-            "20GiB",
-        ),
-        key(
-            "spool.min_free_bytes",
-            Kind::Size {
-                min: 0,
-                max: 1024 * TIB,
-            },
-            "512MiB",
-        ),
-        key(
-            "storages",
-            Kind::Sections,
-            "[{name: disk, plugin: local, settings: {path: ./recordings}}]",
-        ),
+        key("spool.max_bytes", size(MIB, 1024 * TIB), "20GiB"),
+        key("spool.min_free_bytes", size(0, 1024 * TIB), "512MiB"),
+        key("storages", Kind::Sections, "[{name: disk, plugin: local, settings: {path: ./recordings}}]"),
         required("storages[].name", Kind::Name),
         required("storages[].plugin", Kind::Name),
         key("storages[].path", Kind::Path, "null"),
         key("storages[].sha256", Kind::Sha256, "null"),
         key("storages[].mode", MODES, "async"),
         key("storages[].required", Kind::Bool, "true"),
-        key(
-            "storages[].op_timeout",
-            Kind::Duration {
-                min: secs(1),
-                max: secs(3600),
-            },
-            "30s",
-        ),
+        key("storages[].op_timeout", secs(1, 3600), "30s"),
         key("storages[].settings", Kind::Settings, "{}"),
-        key(
-            "exporters",
-            Kind::Sections,
-            "[{name: mp4, plugin: mp4}, {name: frames, plugin: frames}]",
-        ),
+        key("exporters", Kind::Sections, "[{name: mp4, plugin: mp4}, {name: frames, plugin: frames}]"),
         required("exporters[].name", Kind::Name),
         required("exporters[].plugin", Kind::Name),
         key("exporters[].path", Kind::Path, "null"),
@@ -362,37 +281,23 @@ pub(crate) static CONFIG: Schema = Schema {
         key("access.resources_dir", Kind::Path, "./resources"),
         key("access.claimed_identity", Kind::Word(&["deny", "allow"]), "deny"),
         key("access.claimed_roles", Kind::Texts, "[access]"),
-        key(
-            "log.level",
-            Kind::Word(&["error", "warn", "info", "debug", "trace"]),
-            "info",
-        ),
+        key("log.level", Kind::Word(&["error", "warn", "info", "debug", "trace"]), "info"),
         key("log.format", Kind::Word(&["text", "json"]), "text"),
     ],
     scalar_forms: &[("session_recording", "mode")],
     later: &[
-        "gateway.listeners",
-        "gateway.client_security",
-        "gateway.graphics",
-        "session_recording.input",
-        "session_recording.clipboard",
-        "recording.capture_wire",
-        "recording.encryption",
-        "storages[].isolation",
-        "exporters[].when",
-        "access.host_labels",
-        "access.session_ttl_max",
-        "access.client_idle_timeout",
-        "access.locking_mode",
-        "access.lock_stale_max",
-        "access.require_session_mfa",
-        "web",
-        "retention",
-        "audit",
+        "gateway.listeners", "gateway.client_security", "gateway.graphics",
+        "session_recording.input", "session_recording.clipboard",
+        "recording.capture_wire", "recording.encryption",
+        "storages[].isolation", "exporters[].when",
+        "access.host_labels", "access.session_ttl_max", "access.client_idle_timeout", "access.locking_mode",
+        "access.lock_stale_max", "access.require_session_mfa",
+        "web", "retention", "audit",
     ],
 };
 
 /// Resource `windows_desktop`.
+#[rustfmt::skip]
 pub(crate) static DESKTOP: Schema = Schema {
     noun: "field",
     keys: &[
@@ -410,20 +315,10 @@ pub(crate) static DESKTOP: Schema = Schema {
     ],
     scalar_forms: &[],
     later: &[
-        "sub_kind",
-        "status",
-        "metadata.expires",
-        "metadata.namespace",
-        "metadata.revision",
-        "metadata.id",
-        "spec.domain",
-        "spec.non_ad",
-        "spec.screen_size",
-        "spec.host_id",
-        "spec.record_session",
-        "spec.gateway.security",
-        "spec.gateway.graphics",
-        "spec.gateway.channels",
+        "sub_kind", "status",
+        "metadata.expires", "metadata.namespace", "metadata.revision", "metadata.id",
+        "spec.domain", "spec.non_ad", "spec.screen_size", "spec.host_id", "spec.record_session",
+        "spec.gateway.security", "spec.gateway.graphics", "spec.gateway.channels",
     ],
 };
 
