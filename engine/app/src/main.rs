@@ -3,8 +3,11 @@
 #[allow(dead_code, reason = "used by serve and recordings as they land")]
 mod catalog;
 mod cmd;
+#[allow(dead_code, reason = "used by serve as it lands")]
+mod gateway;
 #[allow(dead_code, unused_imports, reason = "used by serve and recordings as they land")]
 mod host;
+mod log;
 mod output;
 #[allow(dead_code, reason = "used by serve as it lands")]
 mod pipeline;

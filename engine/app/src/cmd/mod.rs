@@ -1,6 +1,7 @@
 //! The command line: one file a command, one place that prints errors and picks the exit code.
 
 mod plugins;
+mod serve;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -105,6 +106,8 @@ struct Cli {
 enum Command {
     /// Show plugins
     Plugins(plugins::Args),
+    /// Run the gateway until SIGTERM or SIGINT
+    Serve(serve::Args),
     /// Print shell completions
     Completions {
         /// The shell
@@ -129,6 +132,7 @@ pub(crate) fn main() -> ExitCode {
 fn run(cli: Cli) -> anyhow::Result<Outcome> {
     match cli.command {
         Command::Plugins(args) => plugins::run(&cli.global, args),
+        Command::Serve(args) => serve::run(&cli.global, &args),
         Command::Completions { shell } => {
             let mut command = <Cli as clap::CommandFactory>::command();
             clap_complete::generate(shell, &mut command, "deskreel", &mut std::io::stdout());

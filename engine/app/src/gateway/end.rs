@@ -1,0 +1,212 @@
+//! Why a session ended: one distinct, stable code for each class of ending.
+
+use std::fmt;
+
+/// Why a session ended. The codes are stable: they stand in log lines, in the catalog and in manifests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum EndReason {
+    /// The client closed its side after the session had started.
+    ClientClosed,
+    /// The client's connection broke after the session had started.
+    ClientLost,
+    /// The desktop closed its side.
+    DesktopClosed,
+    /// The desktop's connection broke.
+    DesktopLost,
+    /// The gateway is shutting down.
+    GatewayShutdown,
+
+    /// The peer closed without sending a byte.
+    PortScan,
+    /// The peer spoke HTTP.
+    Http,
+    /// The peer began with TLS instead of an X.224 request.
+    TlsBeforeX224,
+    /// The peer spoke SSH.
+    Ssh,
+    /// The peer's first byte belongs to no RDP client.
+    NotRdp,
+    /// The peer's first PDU is no connection request.
+    X224NotARequest,
+    /// The peer closed in the middle of its X.224 request.
+    X224Truncated,
+    /// The X.224 request announces more bytes than any client needs.
+    X224Oversized,
+    /// The X.224 request can't be read.
+    X224Malformed,
+    /// The client did not finish its handshake within `gateway.handshake_timeout`.
+    HandshakeTimeout,
+    /// `gateway.sessions_max` is reached.
+    TooManySessions,
+    /// `gateway.connections_per_address_max` is reached.
+    TooManyFromAddress,
+    /// The client insists on network level authentication.
+    ClientRequiresNla,
+    /// The client offers neither TLS nor NLA.
+    ClientWithoutTls,
+    /// The client asks for Restricted Admin or Remote Credential Guard.
+    ClientRestrictedAdmin,
+    /// The client broke the TLS handshake off.
+    ClientTlsAborted,
+    /// The TLS handshake with the client failed.
+    ClientTlsFailed,
+
+    /// The client named no desktop and there is no default one.
+    DesktopNotNamed,
+    /// The client named a desktop that isn't configured.
+    DesktopUnknown,
+    /// The desktop's name can't be resolved, or its port refuses connections.
+    DesktopUnreachable,
+    /// The desktop did not answer within `gateway.connect_timeout`.
+    DesktopConnectTimeout,
+    /// The desktop's X.224 answer is no X.224 answer.
+    DesktopNotRdp,
+    /// The desktop refused the negotiation for another reason than NLA or TLS.
+    DesktopNegotiation,
+    /// The desktop insists on network level authentication.
+    DesktopRequiresNla,
+    /// The desktop offers no TLS.
+    DesktopWithoutTls,
+    /// The TLS handshake with the desktop failed.
+    DesktopTlsFailed,
+    /// No configured authority signed the desktop's certificate.
+    DesktopUntrusted,
+    /// The desktop's certificate isn't the pinned one.
+    DesktopPinMismatch,
+
+    /// The desktop's picture did not start within `gateway.activation_timeout`.
+    ActivationTimeout,
+    /// The desktop refused the client at the MCS level.
+    DesktopRefusedMcs,
+    /// The user name asks for another desktop than the one that the session is bound to.
+    OtherDesktop,
+    /// `access.claimed_identity` doesn't let unproved names in.
+    IdentityDenied,
+    /// The client sent bytes that are no RDP PDU.
+    ClientPduInvalid,
+    /// The desktop sent bytes that are no RDP PDU.
+    DesktopPduInvalid,
+    /// A PDU could not be inspected or patched.
+    FilterError,
+    /// The desktop tried to move the client past the gateway.
+    RedirectRefused,
+    /// No recording could be opened.
+    RecordingRefused,
+    /// The recorder failed or stalled.
+    RecorderFailed,
+    /// A defect of the gateway.
+    Internal,
+}
+
+/// Codes of the Set Error Info PDU ([MS-RDPBCGR] 2.2.5.1.1).
+mod error_info {
+    /// Ended by an administrator.
+    pub(super) const RPC_INITIATED_DISCONNECT: u32 = 0x1;
+    /// The server denied the connection.
+    pub(super) const SERVER_DENIED_CONNECTION: u32 = 0x7;
+    /// The user's privileges don't suffice.
+    pub(super) const SERVER_INSUFFICIENT_PRIVILEGES: u32 = 0x9;
+}
+
+impl EndReason {
+    /// The stable code.
+    pub(crate) fn code(self) -> &'static str {
+        match self {
+            Self::ClientClosed => "client_closed",
+            Self::ClientLost => "client_lost",
+            Self::DesktopClosed => "desktop_closed",
+            Self::DesktopLost => "desktop_lost",
+            Self::GatewayShutdown => "gateway_shutdown",
+            Self::PortScan => "port_scan",
+            Self::Http => "http",
+            Self::TlsBeforeX224 => "tls_before_x224",
+            Self::Ssh => "ssh",
+            Self::NotRdp => "not_rdp",
+            Self::X224NotARequest => "x224_not_a_request",
+            Self::X224Truncated => "x224_truncated",
+            Self::X224Oversized => "x224_oversized",
+            Self::X224Malformed => "x224_malformed",
+            Self::HandshakeTimeout => "handshake_timeout",
+            Self::TooManySessions => "too_many_sessions",
+            Self::TooManyFromAddress => "too_many_from_address",
+            Self::ClientRequiresNla => "client_requires_nla",
+            Self::ClientWithoutTls => "client_without_tls",
+            Self::ClientRestrictedAdmin => "client_restricted_admin",
+            Self::ClientTlsAborted => "client_tls_aborted",
+            Self::ClientTlsFailed => "client_tls_failed",
+            Self::DesktopNotNamed => "desktop_not_named",
+            Self::DesktopUnknown => "desktop_unknown",
+            Self::DesktopUnreachable => "desktop_unreachable",
+            Self::DesktopConnectTimeout => "desktop_connect_timeout",
+            Self::DesktopNotRdp => "desktop_not_rdp",
+            Self::DesktopNegotiation => "desktop_negotiation",
+            Self::DesktopRequiresNla => "desktop_requires_nla",
+            Self::DesktopWithoutTls => "desktop_without_tls",
+            Self::DesktopTlsFailed => "desktop_tls_failed",
+            Self::DesktopUntrusted => "desktop_untrusted",
+            Self::DesktopPinMismatch => "desktop_pin_mismatch",
+            Self::ActivationTimeout => "activation_timeout",
+            Self::DesktopRefusedMcs => "desktop_refused_mcs",
+            Self::OtherDesktop => "other_desktop",
+            Self::IdentityDenied => "identity_denied",
+            Self::ClientPduInvalid => "client_pdu_invalid",
+            Self::DesktopPduInvalid => "desktop_pdu_invalid",
+            Self::FilterError => "filter_error",
+            Self::RedirectRefused => "redirect_refused",
+            Self::RecordingRefused => "recording_refused",
+            Self::RecorderFailed => "recorder_failed",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// The code that tells the client why, for endings that the gateway decides once MCS is up.
+    ///
+    /// Endings that client or desktop chose have none: the client then sees what it would see without the gateway.
+    pub(crate) fn error_info(self) -> Option<u32> {
+        match self {
+            Self::GatewayShutdown => Some(error_info::RPC_INITIATED_DISCONNECT),
+            Self::IdentityDenied => Some(error_info::SERVER_INSUFFICIENT_PRIVILEGES),
+            Self::ClientPduInvalid
+            | Self::DesktopPduInvalid
+            | Self::FilterError
+            | Self::RedirectRefused
+            | Self::RecordingRefused
+            | Self::RecorderFailed
+            | Self::ActivationTimeout
+            | Self::OtherDesktop
+            | Self::Internal => Some(error_info::SERVER_DENIED_CONNECTION),
+            _ => None,
+        }
+    }
+
+    /// Whether this is how sessions are supposed to end.
+    pub(crate) fn is_ordinary(self) -> bool {
+        matches!(self, Self::ClientClosed | Self::DesktopClosed | Self::GatewayShutdown)
+    }
+}
+
+impl fmt::Display for EndReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+/// The end of a session: the class and what was special about this one. Never holds a secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}: {detail}")]
+pub(crate) struct Ended {
+    /// The class.
+    pub(crate) reason: EndReason,
+    /// A sentence for the log: names the peer, key or file to blame.
+    pub(crate) detail: String,
+}
+
+impl Ended {
+    /// An end of class `reason`.
+    pub(crate) fn new(reason: EndReason, detail: impl Into<String>) -> Self {
+        Self {
+            reason,
+            detail: detail.into(),
+        }
+    }
+}

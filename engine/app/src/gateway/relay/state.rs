@@ -1,0 +1,390 @@
+//! What both pumps of a session share: the filter, the recorder, and what is known about an end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use deskreel_config::{BulkCompression, ClaimedIdentity, OnFailure};
+use deskreel_rdp::Direction;
+use deskreel_rdp::phase::{self, ChannelOutcome, Facts, FilterError, FilterOptions, PhaseEvent, Phases};
+use deskreel_rdp::tap::TapConfig;
+use deskreel_rdp::wire::FrameError;
+use deskreel_rdp::wire::x224::ConnectionRequest;
+use deskreel_recording::event::{self, ChannelFacts, SessionEnd, SessionEvent};
+use tokio::sync::{SetOnce, mpsc};
+use tokio::time::timeout;
+use tracing::{debug, info};
+use uuid::Uuid;
+
+use super::Mail;
+use crate::catalog::IdentityKind;
+use crate::gateway::desktop::Desktop;
+use crate::gateway::end::{EndReason, Ended};
+use crate::gateway::session::{Account, Admitted};
+use crate::pipeline::{SessionFacts, SessionRecorder, Sessions};
+
+/// One session's shared state. The lock on the filter is never held across an `.await`.
+pub(super) struct Relay {
+    phases: Mutex<Phases>,
+    /// Set before the first Demand Active goes to the client.
+    recorder: SetOnce<SessionRecorder>,
+    sessions: Sessions,
+    id: Uuid,
+    peer: SocketAddr,
+    started: SystemTime,
+    started_at: Instant,
+    desktop: String,
+    desktop_addr: String,
+    claimed_identity: ClaimedIdentity,
+    activation_timeout: Duration,
+    pub(super) on_failure: OnFailure,
+    to_client_bytes: AtomicU64,
+    to_desktop_bytes: AtomicU64,
+    /// The client has said that it leaves; what breaks afterwards is no fault.
+    client_leaves: AtomicBool,
+    /// The same of the desktop.
+    desktop_leaves: AtomicBool,
+    /// The last Set Error Info of the desktop, 0 = none.
+    desktop_error: AtomicU32,
+}
+
+impl Relay {
+    pub(super) fn new(
+        admitted: &Admitted,
+        request: &ConnectionRequest,
+        desktop: &Desktop,
+        selected_protocol: u32,
+    ) -> Arc<Self> {
+        let resource = &desktop.resource;
+        let options = FilterOptions {
+            requested_protocols: request.protocols(),
+            selected_protocol,
+            bulk_compression: match resource.gateway.bulk_compression {
+                BulkCompression::Keep => phase::BulkCompression::Keep,
+                BulkCompression::Clear => phase::BulkCompression::Clear,
+            },
+            desktop: resource.name.clone(),
+            ..FilterOptions::default()
+        };
+        let shared = &admitted.shared;
+        Arc::new(Self {
+            phases: Mutex::new(Phases::new(options)),
+            recorder: SetOnce::new(),
+            sessions: shared.sessions.clone(),
+            id: admitted.id,
+            peer: admitted.peer,
+            started: admitted.started,
+            started_at: admitted.started_at,
+            desktop: resource.name.clone(),
+            desktop_addr: resource.addr.clone(),
+            claimed_identity: shared.claimed_identity,
+            activation_timeout: shared.activation_timeout,
+            on_failure: shared.on_failure,
+            to_client_bytes: AtomicU64::new(0),
+            to_desktop_bytes: AtomicU64::new(0),
+            client_leaves: AtomicBool::new(false),
+            desktop_leaves: AtomicBool::new(false),
+            desktop_error: AtomicU32::new(0),
+        })
+    }
+
+    /// The filter. A panic inside it poisons nothing that matters: the session of that pump has ended.
+    pub(super) fn phases(&self) -> MutexGuard<'_, Phases> {
+        self.phases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens the recording, or the catalog's entry of a session that isn't recorded. Call it before the first Demand Active
+    /// is forwarded.
+    ///
+    /// # Errors
+    /// [`EndReason::RecordingRefused`]
+    pub(super) async fn open_recording(&self) -> Result<(), Ended> {
+        let facts = self.session_facts();
+        info!(
+            user = facts.user,
+            login = facts.login,
+            desktop = facts.desktop,
+            client_name = facts.client_name,
+            "session started"
+        );
+        let recorder = self
+            .sessions
+            .open(facts)
+            .await
+            .map_err(|error| Ended::new(EndReason::RecordingRefused, format!("open the recording: {error}")))?;
+        if self.recorder.set(recorder).is_err() {
+            return Err(Ended::new(EndReason::Internal, "the recording was opened twice"));
+        }
+        Ok(())
+    }
+
+    fn session_facts(&self) -> SessionFacts {
+        let phases = self.phases();
+        let facts = phases.facts();
+        SessionFacts {
+            id: self.id,
+            started: self.started,
+            started_at: self.started_at,
+            user: user(facts).to_owned(),
+            identity: IdentityKind::Claimed,
+            login: facts.user_name.clone(),
+            domain: Some(facts.domain.clone()).filter(|domain| !domain.is_empty()),
+            desktop: self.desktop.clone(),
+            desktop_addr: self.desktop_addr.clone(),
+            client_addr: self.peer,
+            client_name: facts.client_name.clone(),
+            client_build: Some(facts.client_build).filter(|build| *build != 0),
+            tap: TapConfig {
+                io_channel: facts.io_channel,
+                channels: facts.static_channels.clone(),
+                ..TapConfig::default()
+            },
+        }
+    }
+
+    /// Hands PDUs to the recorder. What comes before the recording is open waits for it.
+    ///
+    /// # Errors
+    /// [`EndReason::RecorderFailed`], with strict only.
+    pub(super) async fn record(&self, direction: Direction, tap: Vec<Bytes>) -> Result<(), Ended> {
+        if tap.is_empty() {
+            return Ok(());
+        }
+        let recorder = self.recorder.wait().await;
+        if !recorder.is_recording() {
+            return Ok(());
+        }
+        for pdus in tap {
+            recorder
+                .enqueue(direction, pdus)
+                .await
+                .map_err(|failed| Ended::new(EndReason::RecorderFailed, failed.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// Watches the recorder and asks the desktop to repaint when a gap is over. Resolves when the session has to end.
+    pub(super) async fn watch(&self, desktop_mail: &mpsc::Sender<Mail>) -> Ended {
+        let Ok(recorder) = timeout(self.activation_timeout, self.recorder.wait()).await else {
+            return Ended::new(
+                EndReason::ActivationTimeout,
+                format!(
+                    "no Demand Active within gateway.activation_timeout ({:?})",
+                    self.activation_timeout
+                ),
+            );
+        };
+        loop {
+            tokio::select! {
+                biased;
+                failed = recorder.failed() => return Ended::new(EndReason::RecorderFailed, failed.to_string()),
+                () = recorder.wants_refresh() => {
+                    let pdus = {
+                        let phases = self.phases();
+                        let facts = phases.facts();
+                        phases.refresh(facts.desktop_width, facts.desktop_height)
+                    };
+                    debug!(pdus = pdus.len(), "asking the desktop to repaint");
+                    for pdu in pdus {
+                        if desktop_mail.send(Mail::Inject(pdu)).await.is_err() {
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes note of what a PDU means.
+    ///
+    /// # Errors
+    /// The session must end; the PDU must not be forwarded.
+    pub(super) fn take_note(&self, direction: Direction, facts: &Facts, event: PhaseEvent) -> Result<(), Ended> {
+        match event {
+            PhaseEvent::ClientInfo if self.claimed_identity == ClaimedIdentity::Deny => {
+                return Err(Ended::new(
+                    EndReason::IdentityDenied,
+                    format!(
+                        "nothing proves that the user is {:?} (access.claimed_identity is deny)",
+                        user(facts)
+                    ),
+                ));
+            }
+            PhaseEvent::DynamicChannel { name, outcome, .. } => self.note_channel(&name, outcome),
+            PhaseEvent::DesktopError { code } => {
+                self.desktop_error.store(code, Ordering::Relaxed);
+                info!(code, "desktop sent Set Error Info");
+            }
+            PhaseEvent::Disconnected { .. } => match direction {
+                Direction::ToDesktop => self.client_leaves.store(true, Ordering::Relaxed),
+                Direction::ToClient => self.desktop_leaves.store(true, Ordering::Relaxed),
+            },
+            event => debug!(?event, "phase"),
+        }
+        Ok(())
+    }
+
+    fn note_channel(&self, name: &str, outcome: ChannelOutcome) {
+        let facts = |reason: Option<&str>| ChannelFacts {
+            name: name.to_owned(),
+            dynamic: true,
+            reason: reason.map(str::to_owned),
+        };
+        let event = match outcome {
+            ChannelOutcome::Open => SessionEvent::ChannelOpened(facts(None)),
+            ChannelOutcome::RefusedByClient(_) => SessionEvent::ChannelDenied(facts(Some("refused by the client"))),
+            ChannelOutcome::Forbidden => {
+                SessionEvent::ChannelDenied(facts(Some("it would carry screen or input past the recording")))
+            }
+            ChannelOutcome::Unknown => SessionEvent::ChannelDenied(facts(Some("not on the list of known channels"))),
+        };
+        if matches!(outcome, ChannelOutcome::Forbidden | ChannelOutcome::Unknown) {
+            info!(channel = name, ?outcome, "dynamic channel refused");
+        } else {
+            debug!(channel = name, ?outcome, "dynamic channel");
+        }
+        if let Some(recorder) = self.recorder.get() {
+            recorder.note(event);
+        }
+    }
+
+    /// The end of the stream that `direction` reads from, with `left` bytes of a PDU still in hand.
+    pub(super) fn closed(&self, direction: Direction, left: usize) -> Ended {
+        let who = sender(direction);
+        if left > 0 {
+            return Ended::new(lost(direction), format!("{who} closed in the middle of a PDU"));
+        }
+        let reason = match direction {
+            Direction::ToDesktop => EndReason::ClientClosed,
+            Direction::ToClient => EndReason::DesktopClosed,
+        };
+        let mut detail = format!("{who} closed the connection");
+        if self.recorder.get().is_none() {
+            detail.push_str(" before the session was active");
+        }
+        let code = self.desktop_error.load(Ordering::Relaxed);
+        if code != 0 {
+            detail.push_str(&format!(", the desktop's error code is {code:#x}"));
+        }
+        Ended::new(reason, detail)
+    }
+
+    /// Reading from the sender of `direction` failed.
+    pub(super) fn reading_failed(&self, direction: Direction, error: &io::Error) -> Ended {
+        if self.leaves(direction) {
+            return self.closed(direction, 0);
+        }
+        Ended::new(lost(direction), format!("read from the {}: {error}", sender(direction)))
+    }
+
+    /// Writing to the receiver of `direction` failed.
+    pub(super) fn writing_failed(&self, direction: Direction, error: &io::Error) -> Ended {
+        let receiver = match direction {
+            Direction::ToDesktop => Direction::ToClient,
+            Direction::ToClient => Direction::ToDesktop,
+        };
+        if self.leaves(receiver) {
+            return self.closed(receiver, 0);
+        }
+        Ended::new(lost(receiver), format!("write to the {}: {error}", sender(receiver)))
+    }
+
+    /// Whether the sender of `direction` has announced its end.
+    fn leaves(&self, direction: Direction) -> bool {
+        match direction {
+            Direction::ToDesktop => self.client_leaves.load(Ordering::Relaxed),
+            Direction::ToClient => self.desktop_leaves.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Bytes from the sender of `direction` that start no PDU.
+    pub(super) fn not_a_pdu(&self, direction: Direction, error: &FrameError) -> Ended {
+        let reason = match direction {
+            Direction::ToDesktop => EndReason::ClientPduInvalid,
+            Direction::ToClient => EndReason::DesktopPduInvalid,
+        };
+        Ended::new(reason, format!("{}: {error}", sender(direction)))
+    }
+
+    pub(super) fn filter_failed(&self, error: &FilterError) -> Ended {
+        let reason = match error {
+            FilterError::Redirection => EndReason::RedirectRefused,
+            FilterError::OtherDesktop { .. } => EndReason::OtherDesktop,
+            FilterError::ConnectRefused(_) => EndReason::DesktopRefusedMcs,
+            FilterError::Frame { direction, error } => return self.not_a_pdu(*direction, error),
+            _ => EndReason::FilterError,
+        };
+        Ended::new(reason, format!("{}: {error}", error.reason()))
+    }
+
+    /// Whether the other pump may know better: a broken connection is often one that was just closed.
+    pub(super) fn may_be_mistaken(&self, ended: &Ended) -> bool {
+        matches!(ended.reason, EndReason::ClientLost | EndReason::DesktopLost)
+    }
+
+    /// Counts what was forwarded.
+    pub(super) fn count(&self, direction: Direction, bytes: usize) {
+        let counter = match direction {
+            Direction::ToDesktop => &self.to_desktop_bytes,
+            Direction::ToClient => &self.to_client_bytes,
+        };
+        counter.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Closes the recording, if one was opened.
+    pub(super) fn close_recording(&self, ended: &Ended) {
+        let Some(recorder) = self.recorder.get() else { return };
+        let code = self.desktop_error.load(Ordering::Relaxed);
+        recorder.ended(SessionEnd {
+            reason: recorded_reason(ended.reason),
+            detail: Some(ended.to_string()),
+            error_info: ended.reason.error_info().or(Some(code).filter(|code| *code != 0)),
+        });
+    }
+
+    /// Fills in what the end's log line tells.
+    pub(super) fn settle(&self, account: &mut Account) {
+        account.user = user(self.phases().facts()).to_owned();
+        account.to_client_bytes = self.to_client_bytes.load(Ordering::Relaxed);
+        account.to_desktop_bytes = self.to_desktop_bytes.load(Ordering::Relaxed);
+    }
+}
+
+/// Who asks: the selector's user where there is one, else the name that logs on.
+fn user(facts: &Facts) -> &str {
+    facts
+        .selector
+        .as_ref()
+        .map_or(&facts.user_name, |selector| &selector.user)
+}
+
+fn sender(direction: Direction) -> &'static str {
+    match direction {
+        Direction::ToDesktop => "client",
+        Direction::ToClient => "desktop",
+    }
+}
+
+fn lost(direction: Direction) -> EndReason {
+    match direction {
+        Direction::ToDesktop => EndReason::ClientLost,
+        Direction::ToClient => EndReason::DesktopLost,
+    }
+}
+
+/// The recording format's word for an end.
+fn recorded_reason(reason: EndReason) -> event::EndReason {
+    match reason {
+        EndReason::ClientClosed => event::EndReason::ClientClosed,
+        EndReason::DesktopClosed => event::EndReason::DesktopClosed,
+        EndReason::GatewayShutdown => event::EndReason::GatewayStopped,
+        EndReason::RecorderFailed | EndReason::RecordingRefused => event::EndReason::RecorderFailed,
+        EndReason::IdentityDenied | EndReason::OtherDesktop | EndReason::RedirectRefused => {
+            event::EndReason::PolicyEnded
+        }
+        _ => event::EndReason::ProtocolError,
+    }
+}

@@ -1,0 +1,253 @@
+//! TLS on both legs: the gateway's own certificate, and the check of the desktop's.
+//!
+//! No session is ever resumed: CredSSP does not support it, and a resumed session would skip the certificate check.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow, bail};
+use sha2::{Digest as _, Sha256};
+use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use tokio_rustls::rustls::client::{Resumption, WebPkiServerVerifier};
+use tokio_rustls::rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use tokio_rustls::rustls::server::NoServerSessionStorage;
+use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig, SignatureScheme};
+
+const CERTIFICATE_FILE: &str = "gateway.crt";
+const KEY_FILE: &str = "gateway.key";
+/// Validity of a certificate that we made ourselves. Clients pin it, so it should outlive them.
+const SELF_SIGNED_YEARS: i32 = 10;
+/// What the gateway shows to clients.
+#[derive(Clone)]
+pub(super) struct Identity {
+    /// For the acceptor.
+    pub(super) config: Arc<ServerConfig>,
+    /// SHA-256 of the certificate's DER, as lower-case hex.
+    pub(super) fingerprint: String,
+}
+
+impl Identity {
+    /// Reads the configured certificate and key, or those kept in `data_dir`; makes the latter when there are none.
+    ///
+    /// # Errors
+    /// Unreadable files, a key that doesn't belong to the certificate, only one of the two configured.
+    pub(super) fn load(
+        certificate: Option<&Path>,
+        private_key: Option<&Path>,
+        data_dir: &Path,
+    ) -> anyhow::Result<Self> {
+        let (certificate, private_key) = match (certificate, private_key) {
+            (Some(certificate), Some(private_key)) => (certificate.to_owned(), private_key.to_owned()),
+            (Some(_), None) => bail!("gateway.certificate is set but gateway.private_key is not"),
+            (None, Some(_)) => bail!("gateway.private_key is set but gateway.certificate is not"),
+            (None, None) => keep_self_signed(data_dir)?,
+        };
+        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&certificate)
+            .and_then(Iterator::collect)
+            .map_err(|error| anyhow!("read the gateway's certificate {}: {error}", certificate.display()))?;
+        let first = chain
+            .first()
+            .with_context(|| format!("no certificate in {}", certificate.display()))?;
+        let fingerprint = fingerprint(first);
+        let key = PrivateKeyDer::from_pem_file(&private_key)
+            .map_err(|error| anyhow!("read the gateway's private key {}: {error}", private_key.display()))?;
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .context("set up TLS for clients")?
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .with_context(|| format!("use {} with {}", certificate.display(), private_key.display()))?;
+        config.send_tls13_tickets = 0;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        Ok(Self {
+            config: Arc::new(config),
+            fingerprint,
+        })
+    }
+}
+
+/// SHA-256 of a certificate's DER, as lower-case hex.
+pub(super) fn fingerprint(certificate: &CertificateDer<'_>) -> String {
+    hex::encode(Sha256::digest(certificate.as_ref()))
+}
+
+/// The pair in `data_dir`, made if absent.
+fn keep_self_signed(data_dir: &Path) -> anyhow::Result<(PathBuf, PathBuf)> {
+    let certificate = data_dir.join(CERTIFICATE_FILE);
+    let private_key = data_dir.join(KEY_FILE);
+    if certificate.exists() {
+        return Ok((certificate, private_key));
+    }
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let names = if name.is_empty() || !name.is_ascii() {
+        vec!["deskreel".into()]
+    } else {
+        vec![name.clone()]
+    };
+    let mut params = rcgen::CertificateParams::new(names).context("make a certificate")?;
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, format!("Deskreel gateway {name}"));
+    let now = time::OffsetDateTime::now_utc();
+    params.not_before = now - time::Duration::days(1);
+    params.not_after = now
+        .replace_year(now.year().saturating_add(SELF_SIGNED_YEARS))
+        .unwrap_or(now + time::Duration::days(365 * i64::from(SELF_SIGNED_YEARS)));
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).context("make a key pair")?;
+    let signed = params.self_signed(&key).context("sign the certificate")?;
+    fs::create_dir_all(data_dir).with_context(|| format!("create {}", data_dir.display()))?;
+    // The key first: a certificate file means that the pair is complete.
+    write_atomically(&private_key, key.serialize_pem().as_bytes(), 0o600)?;
+    write_atomically(&certificate, signed.pem().as_bytes(), 0o644)?;
+    Ok((certificate, private_key))
+}
+
+/// Writes a whole file or nothing: temporary file, fsync, rename, fsync of the folder.
+pub(super) fn write_atomically(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
+    let temporary = path.with_extension("new");
+    let _ = fs::remove_file(&temporary);
+    let write = || -> std::io::Result<()> {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        if let Some(folder) = path.parent() {
+            fs::File::open(folder)?.sync_all()?;
+        }
+        Ok(())
+    };
+    write().with_context(|| format!("write {}", path.display()))
+}
+
+/// TLS towards a desktop whose certificate is pinned, or not verified: any certificate passes here, the caller looks
+/// at it before it sends anything. The proof that the desktop owns the key is always demanded.
+pub(super) fn any_certificate() -> anyhow::Result<Arc<ClientConfig>> {
+    client_config(Arc::new(AnyCertificate { provider: provider() }))
+}
+
+/// TLS towards a desktop whose certificate an authority in the PEM file `ca` must have signed.
+///
+/// # Errors
+/// No usable root in the file.
+pub(super) fn signed_by(ca: &Path) -> anyhow::Result<Arc<ClientConfig>> {
+    let mut roots = RootCertStore::empty();
+    let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(ca)
+        .and_then(Iterator::collect)
+        .map_err(|error| anyhow!("read the authorities in {}: {error}", ca.display()))?;
+    let (usable, _) = roots.add_parsable_certificates(certificates);
+    if usable == 0 {
+        bail!("no usable authority in {}", ca.display());
+    }
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
+        .build()
+        .with_context(|| format!("use the authorities in {}", ca.display()))?;
+    client_config(verifier)
+}
+
+fn client_config(verifier: Arc<dyn ServerCertVerifier>) -> anyhow::Result<Arc<ClientConfig>> {
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .context("set up TLS for desktops")?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
+    config.resumption = Resumption::disabled();
+    Ok(Arc::new(config))
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(ring::default_provider())
+}
+
+/// Takes every certificate, but checks that the peer has its key.
+#[derive(Debug)]
+struct AnyCertificate {
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn own_certificate_is_kept_and_its_key_is_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = Identity::load(None, None, dir.path()).unwrap();
+        let again = Identity::load(None, None, dir.path()).unwrap();
+        assert_eq!(made.fingerprint, again.fingerprint);
+        let mode = fs::metadata(dir.path().join(KEY_FILE)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_foreign_key_and_half_a_pair_are_refused() {
+        let one = tempfile::tempdir().unwrap();
+        let other = tempfile::tempdir().unwrap();
+        Identity::load(None, None, one.path()).unwrap();
+        Identity::load(None, None, other.path()).unwrap();
+        let certificate = one.path().join(CERTIFICATE_FILE);
+        let foreign = other.path().join(KEY_FILE);
+        assert!(Identity::load(Some(&certificate), Some(&foreign), one.path()).is_err());
+        let error = Identity::load(Some(&certificate), None, one.path()).err().unwrap();
+        assert!(error.to_string().contains("gateway.private_key"), "{error}");
+    }
+
+    #[test]
+    fn authorities_must_be_usable() {
+        let dir = tempfile::tempdir().unwrap();
+        Identity::load(None, None, dir.path()).unwrap();
+        signed_by(&dir.path().join(CERTIFICATE_FILE)).unwrap();
+        let empty = dir.path().join("empty.pem");
+        fs::write(&empty, "").unwrap();
+        assert!(signed_by(&empty).unwrap_err().to_string().contains("empty.pem"));
+    }
+}
