@@ -68,15 +68,16 @@ impl Depth {
     }
 }
 
-/// Repeats the high bits below, so that full stays full: what X clients and FreeRDP show.
+/// Full stays full: the high bits are repeated below. Clients of FreeRDP show the same.
 #[inline]
 fn widen5(value: u32) -> u8 {
     low_byte(value << 3 | value >> 2)
 }
 
+/// As FreeRDP shows it, pixel for pixel. Other clients may repeat the bits, which is at most 4 darker.
 #[inline]
 fn widen6(value: u32) -> u8 {
-    low_byte(value << 2 | value >> 4)
+    low_byte(((value << 2) + (value >> 3)).min(255))
 }
 
 #[inline]
@@ -151,8 +152,10 @@ mod tests {
             assert_eq!(depth.rgba(depth.white(), &palette), [255; 4], "{depth:?}");
             assert_eq!(depth.rgba(0, &palette), [0, 0, 0, 255], "{depth:?}");
         }
-        assert_eq!(Depth::Rgb565.rgba(0b10000_000001_00001, &palette), [132, 4, 8, 255]);
-        assert_eq!(Depth::Rgb555.rgba(0b10000_00001_00001, &palette), [132, 8, 8, 255]);
+        assert_eq!(Depth::Rgb565.rgba(0x8021, &palette), [132, 4, 8, 255]);
+        assert_eq!(Depth::Rgb565.rgba(62 << 5, &palette), [0, 255, 0, 255]);
+        assert_eq!(Depth::Rgb565.rgba(61 << 5, &palette), [0, 251, 0, 255]);
+        assert_eq!(Depth::Rgb555.rgba(0x4021, &palette), [132, 8, 8, 255]);
         assert_eq!(
             Depth::Rgb888.rgba(Depth::Rgb888.read(&[1, 2, 3]), &palette),
             [3, 2, 1, 255]
