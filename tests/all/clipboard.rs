@@ -17,11 +17,7 @@ fn text_passes_both_ways() -> anyhow::Result<()> {
     };
     let dir = tempfile::tempdir()?;
     let xrdp = Xrdp::start(dir.path())?;
-    let settings = Settings {
-        desktop_port: xrdp.port,
-        storage_mode: "sync",
-        more: String::new(),
-    };
+    let settings = Settings::of(xrdp.port, "sync");
     let gateway = Gateway::start(&dir.path().join("gateway"), &settings)?;
     let client = Client::start(dir.path(), "client", gateway.port, USER, &["+clipboard"])?;
     client.display.wait_painted(8)?;

@@ -14,11 +14,7 @@ fn killed_session(test: &str, storage_mode: &'static str, may_lose: Duration) ->
     let Some(_peers) = Peers::take(test) else { return Ok(()) };
     let dir = tempfile::tempdir()?;
     let xrdp = Xrdp::start_running(dir.path(), Some(CLOCK))?;
-    let settings = Settings {
-        desktop_port: xrdp.port,
-        storage_mode,
-        more: String::new(),
-    };
+    let settings = Settings::of(xrdp.port, storage_mode);
     let mut gateway = Gateway::start(&dir.path().join("gateway"), &settings)?;
     let client = Client::start(dir.path(), "client", gateway.port, USER, &[])?;
     client.display.wait_painted(8)?;
@@ -75,11 +71,7 @@ fn sync_loses_one_segment_at_most() -> anyhow::Result<()> {
 #[test]
 fn a_second_engine_on_one_data_dir_is_refused() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
-    let settings = Settings {
-        desktop_port: 1,
-        storage_mode: "sync",
-        more: String::new(),
-    };
+    let settings = Settings::of(1, "sync");
     let gateway = Gateway::start(&dir.path().join("gateway"), &settings)?;
     let second = run_in(&gateway.dir, &["serve"])?;
     assert_eq!(second.status.code(), Some(1));

@@ -30,11 +30,7 @@ fn mp4_and_frames_show_the_session() -> anyhow::Result<()> {
     };
     let dir = tempfile::tempdir()?;
     let xrdp = Xrdp::start(dir.path())?;
-    let settings = Settings {
-        desktop_port: xrdp.port,
-        storage_mode: "sync",
-        more: String::new(),
-    };
+    let settings = Settings::of(xrdp.port, "sync");
     let gateway = Gateway::start(&dir.path().join("gateway"), &settings)?;
     let mut client = Client::start(dir.path(), "client", gateway.port, USER, &[])?;
     let moments = crate::sessions::work(&client)?;
@@ -112,11 +108,7 @@ fn frame_with_pointer(gateway: &Gateway, id: &str, seconds: f64) -> anyhow::Resu
 #[test]
 fn a_wrong_id_and_a_wrong_format_are_explained() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
-    let settings = Settings {
-        desktop_port: 1,
-        storage_mode: "sync",
-        more: String::new(),
-    };
+    let settings = Settings::of(1, "sync");
     let gateway = Gateway::start(&dir.path().join("gateway"), &settings)?;
     let unknown = gateway.run(&["recordings", "show", "0123"])?;
     assert_eq!(unknown.status.code(), Some(1));

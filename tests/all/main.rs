@@ -1,9 +1,11 @@
 //! The integration tests, one binary. What needs real peers says so with [`peers::Peers::take`].
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod bad_peers;
 mod clipboard;
 mod crash;
 mod export;
 mod harness;
 mod picture;
 mod sessions;
+mod tidy;

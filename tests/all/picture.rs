@@ -26,11 +26,7 @@ fn users_see_what_they_see_without_the_gateway() -> anyhow::Result<()> {
     };
     let dir = tempfile::tempdir()?;
     let xrdp = Xrdp::start(dir.path())?;
-    let settings = Settings {
-        desktop_port: xrdp.port,
-        storage_mode: "async",
-        more: String::new(),
-    };
+    let settings = Settings::of(xrdp.port, "async");
     let gateway = Gateway::start(&dir.path().join("gateway"), &settings)?;
     // xrdp keeps the desktop of a user who left: all three see the same one.
     let first = settled(dir.path(), "first", xrdp.port)?;
@@ -53,11 +49,7 @@ fn a_resize_is_followed() -> anyhow::Result<()> {
     };
     let dir = tempfile::tempdir()?;
     let xrdp = Xrdp::start(dir.path())?;
-    let settings = Settings {
-        desktop_port: xrdp.port,
-        storage_mode: "sync",
-        more: String::new(),
-    };
+    let settings = Settings::of(xrdp.port, "sync");
     let gateway = Gateway::start(&dir.path().join("gateway"), &settings)?;
     let mut client = Client::start(dir.path(), "client", gateway.port, USER, &["/dynamic-resolution"])?;
     client.display.wait_painted(8)?;

@@ -108,11 +108,7 @@ fn works_and_is_recorded(test: &str, peer: &Peer, options: &[&str], tolerance: u
 }
 
 fn session_is_recorded(dir: &Path, desktop_port: u16, options: &[&str], tolerance: u8) -> anyhow::Result<()> {
-    let settings = Settings {
-        desktop_port,
-        storage_mode: "sync",
-        more: String::new(),
-    };
+    let settings = Settings::of(desktop_port, "sync");
     let gateway = Gateway::start(&dir.join("gateway"), &settings)?;
     let mut client = Client::start(dir, "client", gateway.port, USER, options)?;
     let moments = work(&client).map_err(|error| error.context(gateway.process.log()))?;

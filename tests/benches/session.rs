@@ -131,9 +131,8 @@ fn session(
     let gateway = more
         .map(|more| {
             let settings = Settings {
-                desktop_port: xrdp.port,
-                storage_mode: "sync",
                 more: more.to_owned(),
+                ..Settings::of(xrdp.port, "sync")
             };
             Gateway::start(&dir.path().join("gateway"), &settings)
         })

@@ -48,6 +48,21 @@ pub struct Settings {
     pub storage_mode: &'static str,
     /// More lines for `deskreel.yaml`, top level.
     pub more: String,
+    /// More keys of its `gateway` section, each after a comma.
+    pub gateway: String,
+}
+
+impl Settings {
+    /// A gateway in front of this desktop, with nothing special.
+    #[must_use]
+    pub fn of(desktop_port: u16, storage_mode: &'static str) -> Self {
+        Self {
+            desktop_port,
+            storage_mode,
+            more: String::new(),
+            gateway: String::new(),
+        }
+    }
 }
 
 /// A running `deskreel serve` with a folder of its own.
@@ -71,10 +86,10 @@ impl Gateway {
         fs::create_dir_all(dir.join("resources"))?;
         let yaml = format!(
             "data_dir: ./data\n\
-             gateway: {{listen: '127.0.0.1:{port}', default_desktop: lab}}\n\
+             gateway: {{listen: '127.0.0.1:{port}', default_desktop: lab{}}}\n\
              storages:\n  - {{name: disk, plugin: local, mode: {}, settings: {{path: ./recordings}}}}\n\
              access: {{resources_dir: ./resources, claimed_identity: allow, claimed_roles: [access]}}\n{}",
-            settings.storage_mode, settings.more
+            settings.gateway, settings.storage_mode, settings.more
         );
         fs::write(dir.join("deskreel.yaml"), yaml)?;
         let desktop = format!(
