@@ -1,6 +1,6 @@
 //! What the gateway costs, measured with real peers: `cargo bench -p deskreel-tests`. Every ratio is between runs of
 //! this one call, side by side on the same machine; docs/performance.md says what the numbers mean and holds the last
-//! ones. `DESKREEL_BENCH_REPEATS` (default 1) repeats everything.
+//! ones. `BENCH_REPEATS` (default 1) repeats everything.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark fails by panicking")]
 
 use std::fs::{self, Permissions};
@@ -50,7 +50,7 @@ fn main() -> anyhow::Result<()> {
     let Some(_peers) = Peers::take("the session benchmark") else {
         return Ok(());
     };
-    let repeats: usize = std::env::var("DESKREEL_BENCH_REPEATS")
+    let repeats: usize = std::env::var("BENCH_REPEATS")
         .ok()
         .map_or(Ok(1), |text| text.parse())?;
     for _ in 0..repeats {

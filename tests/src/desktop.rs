@@ -23,7 +23,7 @@ const SESSION_SCRIPT: &str = r#"#!/bin/sh
 xsetroot -solid '#204a87'
 openbox &
 for i in 1 2 3 4 5 6 7 8 9 10; do xprop -root _NET_SUPPORTING_WM_CHECK 2>/dev/null | grep -q window && break; sleep 0.3; done
-exec xterm -fa '' -geometry 100x30+40+40 -bg white -fg black -xrm 'XTerm*cursorBlink: false' -e sh -c "${DESKREEL_PEER_COMMAND:-PS1='$ ' exec sh}"
+exec xterm -fa '' -geometry 100x30+40+40 -bg white -fg black -xrm 'XTerm*cursorBlink: false' -e sh -c "${PEER_COMMAND:-PS1='$ ' exec sh}"
 "#;
 
 /// An xrdp server with its session manager. Dropping it ends both and every desktop they opened.
@@ -126,7 +126,7 @@ fn session_script(dir: &Path, command: Option<&str>) -> anyhow::Result<PathBuf> 
         |command| {
             SESSION_SCRIPT.replacen(
                 "#!/bin/sh\n",
-                &format!("#!/bin/sh\nexport DESKREEL_PEER_COMMAND='{command}'\n"),
+                &format!("#!/bin/sh\nexport PEER_COMMAND='{command}'\n"),
                 1,
             )
         },
