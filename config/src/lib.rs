@@ -10,6 +10,7 @@ mod model;
 mod raw;
 mod resolve;
 mod resources;
+mod review;
 mod scalar;
 mod schema;
 mod yaml;

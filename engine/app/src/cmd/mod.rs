@@ -1,5 +1,6 @@
 //! The command line: one file a command, one place that prints errors and picks the exit code.
 
+mod config;
 mod plugins;
 mod serve;
 
@@ -49,7 +50,7 @@ impl Global {
     pub(crate) fn load(&self) -> anyhow::Result<Loaded> {
         let working_dir = std::env::current_dir().context("find the working folder")?;
         let file = self.config.clone().or_else(|| {
-            let here = PathBuf::from("deskreel.yaml");
+            let here = PathBuf::from(FILE_NAME);
             here.exists().then_some(here)
         });
         let mut env = Vec::new();
@@ -79,6 +80,20 @@ impl Global {
     }
 }
 
+/// The configuration file that is read from the working folder when none is named.
+const FILE_NAME: &str = "deskreel.yaml";
+
+impl Global {
+    /// The configuration file that was read and why it was that one.
+    pub(crate) fn file_and_why(&self, loaded: &Loaded) -> String {
+        match (&loaded.file, &self.config) {
+            (None, _) => format!("none (no --config, no DESKREEL_CONFIG, no {FILE_NAME} in the working folder)"),
+            (Some(file), Some(_)) => file.display().to_string(),
+            (Some(file), None) => format!("{} (found in the working folder)", file.display()),
+        }
+    }
+}
+
 /// The flag of every command that prints a listing; such a command flattens this into its arguments. It is not a
 /// global flag because `recordings export --format` names a file format.
 #[derive(Debug, Clone, Copy, clap::Args)]
@@ -104,6 +119,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Check or show the configuration
+    Config(config::Args),
     /// Show plugins
     Plugins(plugins::Args),
     /// Run the gateway until SIGTERM or SIGINT
@@ -131,6 +148,7 @@ pub(crate) fn main() -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<Outcome> {
     match cli.command {
+        Command::Config(args) => config::run(&cli.global, args),
         Command::Plugins(args) => plugins::run(&cli.global, args),
         Command::Serve(args) => serve::run(&cli.global, &args),
         Command::Completions { shell } => {

@@ -1,0 +1,216 @@
+//! `deskreel config check` and `deskreel config show`.
+
+use std::fmt::Write as _;
+
+use deskreel_config::{Config, Loaded, Mode, OnFailure, RecordingMode, Resources, Verify, load_resources};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::{Global, Listing, Outcome, UsageError};
+use crate::output;
+
+/// Check or show the configuration
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Check the configuration and the resources; every error is printed, exit code 2
+    Check,
+    /// Show every key with its value
+    ///
+    /// Examples:
+    ///   deskreel config show --origin
+    ///   deskreel config show --config /etc/deskreel.yaml --format json
+    #[command(verbatim_doc_comment)]
+    Show {
+        /// Also show where each value comes from: file and line, variable or flag
+        #[arg(long)]
+        origin: bool,
+        #[command(flatten)]
+        listing: Listing,
+    },
+}
+
+pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<Outcome> {
+    match args.command {
+        Command::Check => check(global),
+        Command::Show { origin, listing } => show(global, origin, listing),
+    }
+}
+
+fn check(global: &Global) -> anyhow::Result<Outcome> {
+    let loaded = global.load()?;
+    let usage = |errors: deskreel_config::Errors| UsageError(errors.to_string());
+    let resources = load_resources(&loaded.config.access.resources_dir).map_err(usage)?;
+    loaded.check_references(&resources).map_err(usage)?;
+    output::print(output::Format::Text, &(), |()| found(global, &loaded, &resources))?;
+    for warning in loaded.warnings(&resources) {
+        eprintln!("deskreel: warning: {warning}");
+    }
+    Ok(Outcome::Fine)
+}
+
+/// What a check found, for people.
+fn found(global: &Global, loaded: &Loaded, resources: &Resources) -> String {
+    let Config {
+        data_dir,
+        gateway,
+        session_recording,
+        storages,
+        exporters,
+        access,
+        ..
+    } = &loaded.config;
+    let mut out = String::new();
+    let mut line = |name: &str, text: String| {
+        let _ = writeln!(out, "{name:<12}{text}");
+    };
+    line("file", global.file_and_why(loaded));
+    line("data", data_dir.display().to_string());
+    line("listens on", gateway.listen.to_string());
+    line(
+        "recording",
+        match (session_recording.mode, session_recording.on_failure) {
+            (RecordingMode::Off, _) => "off".to_owned(),
+            (RecordingMode::On, OnFailure::Strict) => "on, strict".to_owned(),
+            (RecordingMode::On, OnFailure::BestEffort) => "on, best_effort".to_owned(),
+        },
+    );
+    for storage in storages {
+        let required = if storage.required { "required" } else { "not required" };
+        line(
+            "storage",
+            format!(
+                "{}: plugin {}, {}, {required}",
+                storage.name,
+                storage.plugin,
+                mode(storage.mode)
+            ),
+        );
+    }
+    for exporter in exporters {
+        line(
+            "exporter",
+            format!("{}: plugin {}, {}", exporter.name, exporter.plugin, mode(exporter.mode)),
+        );
+    }
+    let folder = access.resources_dir.display();
+    line(
+        "resources",
+        if resources.folder_missing {
+            format!("{folder} does not exist")
+        } else {
+            format!(
+                "{folder}, files: {}, desktops: {}",
+                resources.files.len(),
+                resources.desktops.len()
+            )
+        },
+    );
+    for desktop in &resources.desktops {
+        let tls = &desktop.gateway.tls;
+        let verify = match tls.verify {
+            Verify::Pin if tls.sha256.is_some() => "pinned certificate",
+            Verify::Pin => "certificate pinned on first use",
+            Verify::Ca => "certificate checked by its CA",
+            Verify::None => "certificate not checked",
+        };
+        let default = if gateway.default_desktop.as_ref() == Some(&desktop.name) {
+            ", default"
+        } else {
+            ""
+        };
+        line(
+            "desktop",
+            format!("{}: {}, {verify}{default}", desktop.name, desktop.addr),
+        );
+    }
+    out
+}
+
+fn mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Sync => "sync",
+        Mode::Async => "async",
+    }
+}
+
+/// `config show` without origins.
+#[derive(Serialize)]
+struct Values<'a> {
+    file: Option<String>,
+    config: &'a Map<String, Value>,
+}
+
+/// `config show --origin`.
+#[derive(Serialize)]
+struct Origins {
+    file: Option<String>,
+    entries: Vec<Entry>,
+}
+
+#[derive(Serialize)]
+struct Entry {
+    key: String,
+    value: Value,
+    origin: String,
+}
+
+fn show(global: &Global, origin: bool, listing: Listing) -> anyhow::Result<Outcome> {
+    let loaded = global.load()?;
+    let file = loaded.file.as_ref().map(|file| file.display().to_string());
+    let entries: Vec<Entry> = loaded
+        .entries()
+        .into_iter()
+        .map(|entry| Entry {
+            key: entry.key,
+            value: entry.value,
+            origin: entry.origin.to_string(),
+        })
+        .collect();
+    let text = |entries: &[Entry]| {
+        let header: &[&str] = if origin {
+            &["KEY", "VALUE", "ORIGIN"]
+        } else {
+            &["KEY", "VALUE"]
+        };
+        let row = |entry: &Entry| {
+            let mut row = vec![entry.key.clone(), plain(&entry.value)];
+            if origin {
+                row.push(entry.origin.clone());
+            }
+            row
+        };
+        let rows: Vec<Vec<String>> = entries.iter().map(row).collect();
+        format!(
+            "file: {}\n\n{}",
+            global.file_and_why(&loaded),
+            output::table(header, &rows)
+        )
+    };
+    if origin {
+        output::print(listing.format, &Origins { file, entries }, |shown| text(&shown.entries))?;
+    } else {
+        output::print(
+            listing.format,
+            &Values {
+                file,
+                config: &loaded.values,
+            },
+            |_| text(&entries),
+        )?;
+    }
+    Ok(Outcome::Fine)
+}
+
+/// A value in one line: text as it is unless that would be misread, everything else as JSON (which is YAML too).
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) if !text.is_empty() && !text.chars().any(char::is_control) => text.clone(),
+        value => value.to_string(),
+    }
+}
