@@ -5,6 +5,7 @@
 //! - [`tap`] decodes a copy of what passes.
 
 mod direction;
+mod patch;
 
 pub mod phase;
 pub mod tap;

@@ -51,7 +51,7 @@ pub struct Facts {
     pub activations: u32,
     /// Share id of the current activation.
     pub share_id: u32,
-    /// The desktop's own user channel id, as it signs its PDUs (1002 nearly always).
+    /// Source with which the desktop signs its share control PDUs; many put the client's own user channel there.
     pub originator: u16,
     /// Width of the desktop in the current activation.
     pub desktop_width: u16,

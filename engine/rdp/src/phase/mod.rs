@@ -9,8 +9,11 @@
 //!
 //! It fails closed: what it can't walk where it would have to patch is a [`FilterError`], and the session ends.
 
+mod channels;
 mod error;
 mod facts;
+mod handshake;
+mod share;
 mod verdict;
 
 pub use error::FilterError;
@@ -18,7 +21,11 @@ pub use facts::{BitmapCodec, BulkType, Facts, Monitor, Selector};
 pub use verdict::{ChannelOutcome, Pass, PhaseEvent, Verdict};
 
 pub use crate::Direction;
+use crate::wire::mcs::{self, DomainPdu};
+use crate::wire::share as wire_share;
 use crate::wire::x224::protocol;
+use crate::wire::{PduKind, WireError, fast_path};
+use channels::Channels;
 
 /// Whether the desktop may compress in bulk towards the client. The tap decodes it, so keeping it saves the user's
 /// bandwidth; clearing it gives a stream without history.
@@ -58,11 +65,44 @@ impl Default for FilterOptions {
     }
 }
 
+/// Where a session stands. Licensing and finalisation are relayed as they come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    /// The client's Connect Initial is next.
+    ConnectInitial,
+    /// The desktop's Connect Response is next.
+    ConnectResponse,
+    /// Attach, joins, until the Client Info.
+    Attach,
+    /// Client Info has passed: licensing, until the first Demand Active.
+    Licensing,
+    /// From the first Demand Active to the end, reactivations included.
+    Active,
+}
+
+impl Phase {
+    fn name(self) -> &'static str {
+        match self {
+            Self::ConnectInitial => "connect initial",
+            Self::ConnectResponse => "connect response",
+            Self::Attach => "attach",
+            Self::Licensing => "licensing",
+            Self::Active => "active",
+        }
+    }
+}
+
 /// The phase machine of one session. Shared by both pumps behind a lock; a call never blocks.
 #[derive(Debug)]
 pub struct Phases {
     options: FilterOptions,
     facts: Facts,
+    phase: Phase,
+    channels: Channels,
+    /// User channel with which the desktop signs MCS data; not always the one in its share control headers.
+    desktop_initiator: u16,
+    /// The client has confirmed the current activation.
+    confirmed: bool,
 }
 
 impl Phases {
@@ -72,38 +112,66 @@ impl Phases {
         Self {
             options,
             facts: Facts::default(),
+            phase: Phase::ConnectInitial,
+            channels: Channels::default(),
+            desktop_initiator: 1002,
+            confirmed: false,
         }
     }
 
-    /// Takes one whole PDU, patches it in place (Client Info may change its length) and says what to do with it.
+    /// Takes one whole PDU, patches it in place (a selector spliced out of Client Info shortens it) and says what to do
+    /// with it.
     ///
     /// # Errors
     /// [`FilterError`]: the session has to end; the PDU must not be forwarded.
     pub fn pdu(&mut self, direction: Direction, pdu: &mut Vec<u8>) -> Result<Verdict, FilterError> {
-        let _ = (direction, pdu, &self.options);
-        Ok(Verdict {
+        let mut verdict = Verdict {
             forward: true,
             ..Verdict::default()
-        })
+        };
+        match PduKind::of(pdu.first().copied().unwrap_or(0xFF)) {
+            Ok(PduKind::FastPath) => self.fast_path(direction, pdu, &mut verdict)?,
+            Ok(PduKind::SlowPath) => self.slow_path(direction, pdu, &mut verdict)?,
+            Err(error) => return Err(FilterError::Frame { direction, error }),
+        }
+        Ok(verdict)
     }
 
     /// The quick way for the bulk of a session: `Some` if the PDU surely passes unchanged, without a reply or an event
     /// (fast path, plain share data, static channels other than drdynvc). `None`, with nothing taken note of: call
-    /// [`Phases::pdu`].
+    /// [`Phases::pdu`], which also has the errors.
     ///
     /// # Errors
-    /// As [`Phases::pdu`].
+    /// None at present; the type leaves room for those of [`Phases::pdu`].
     pub fn passes(&mut self, direction: Direction, pdu: &[u8]) -> Result<Option<Pass>, FilterError> {
-        let _ = (direction, pdu);
-        Ok(None)
+        if self.phase != Phase::Active {
+            return Ok(None);
+        }
+        Ok(match pdu.first() {
+            Some(&first) if first & 0b11 == 0 => {
+                let encrypted = direction == Direction::ToClient && fast_path::is_encrypted(first);
+                (!encrypted).then_some(Pass { tap: true })
+            }
+            Some(3) => match mcs::domain_pdu(pdu) {
+                Ok(DomainPdu::Data(data)) if data.direction != direction => None,
+                Ok(DomainPdu::Data(data)) if data.channel == self.facts.io_channel => {
+                    share::is_plain(direction, pdu, data.payload).then_some(Pass { tap: true })
+                }
+                Ok(DomainPdu::Data(data)) => self.channels.plain(&data, pdu),
+                _ => None,
+            },
+            _ => None,
+        })
     }
 
     /// Whether an injected `pdu` may be written towards `direction` now: `false` while the peer's own chunks of the same
     /// static channel stand between FIRST and LAST there.
     #[must_use]
     pub fn may_inject(&self, direction: Direction, pdu: &[u8]) -> bool {
-        let _ = (direction, pdu);
-        true
+        match mcs::domain_pdu(pdu) {
+            Ok(DomainPdu::Data(data)) => !self.channels.is_inside_message(direction, data.channel),
+            _ => true,
+        }
     }
 
     /// What is known about the session so far.
@@ -113,12 +181,18 @@ impl Phases {
     }
 
     /// PDUs towards the client that end its session with a code of [`crate::wire::error_info`]: Set Error Info (if the
-    /// client can read it) and Disconnect Provider Ultimatum. Empty before the client has seen the Connect Response: then
-    /// only closing is left.
+    /// client can read it by now) and Disconnect Provider Ultimatum. Empty before the client has seen the Connect
+    /// Response: then only closing is left.
     #[must_use]
     pub fn error_info(&self, code: u32) -> Vec<Vec<u8>> {
-        let _ = code;
-        Vec::new()
+        let mut pdus = Vec::new();
+        if self.phase >= Phase::Attach {
+            if self.phase >= Phase::Licensing && self.facts.supports_error_info() {
+                pdus.push(wire_share::set_error_info(self.sender(Direction::ToClient), code));
+            }
+            pdus.push(mcs::disconnect_ultimatum());
+        }
+        pdus
     }
 
     /// PDUs towards the desktop that make it repaint the whole desktop of `width` x `height`: a Suppress Output toggle, or
@@ -126,7 +200,107 @@ impl Phases {
     /// the client itself has suppressed output (then the desktop repaints by itself when the client wants output again).
     #[must_use]
     pub fn refresh(&self, width: u16, height: u16) -> Vec<Vec<u8>> {
-        let _ = (width, height);
-        Vec::new()
+        let sender = self.sender(Direction::ToDesktop);
+        if !self.confirmed || self.facts.output_suppressed {
+            Vec::new()
+        } else if self.facts.suppress_output_support {
+            let off = wire_share::suppress_output(sender, None);
+            vec![off, wire_share::suppress_output(sender, Some((width, height)))]
+        } else if self.facts.refresh_rect_support {
+            vec![wire_share::refresh_rect(sender, width, height)]
+        } else {
+            Vec::new()
+        }
+    }
+
+    fn sender(&self, direction: Direction) -> wire_share::Sender {
+        let (initiator, source) = match direction {
+            Direction::ToDesktop => (self.facts.user_channel, self.facts.user_channel),
+            Direction::ToClient if self.facts.originator != 0 => (self.desktop_initiator, self.facts.originator),
+            Direction::ToClient => (self.desktop_initiator, self.desktop_initiator),
+        };
+        let Facts {
+            io_channel, share_id, ..
+        } = self.facts;
+        wire_share::Sender {
+            direction,
+            initiator,
+            source,
+            io_channel,
+            share_id,
+        }
+    }
+
+    fn fast_path(&self, direction: Direction, pdu: &[u8], verdict: &mut Verdict) -> Result<(), FilterError> {
+        match direction {
+            // a picture before the tap has begun
+            Direction::ToClient if self.phase != Phase::Active => {
+                return Err(self.unexpected(direction, "fast-path output"));
+            }
+            Direction::ToClient if pdu.first().is_some_and(|&first| fast_path::is_encrypted(first)) => {
+                return Err(FilterError::Encrypted(direction));
+            }
+            _ => verdict.tap = self.phase == Phase::Active,
+        }
+        Ok(())
+    }
+
+    fn slow_path(&mut self, direction: Direction, pdu: &mut Vec<u8>, verdict: &mut Verdict) -> Result<(), FilterError> {
+        match (self.phase, direction) {
+            (Phase::ConnectInitial, Direction::ToDesktop) => return self.connect_initial(pdu, verdict),
+            (Phase::ConnectResponse, Direction::ToClient) => return self.connect_response(pdu, verdict),
+            (Phase::ConnectInitial | Phase::ConnectResponse, _) => return Err(self.unexpected(direction, "PDU")),
+            _ => (),
+        }
+        match mcs::domain_pdu(pdu).map_err(malformed(direction))? {
+            DomainPdu::Disconnect { reason } => verdict.events.push(PhaseEvent::Disconnected { reason }),
+            DomainPdu::X224Disconnect => verdict.events.push(PhaseEvent::Disconnected { reason: 0 }),
+            DomainPdu::AttachUserConfirm { user_channel, .. } if direction == Direction::ToClient => {
+                // Only the first one counts: later ids would be those of another user.
+                if self.facts.user_channel == 0 {
+                    self.facts.user_channel = user_channel.unwrap_or_default();
+                }
+            }
+            DomainPdu::ChannelJoinConfirm { .. } if direction == Direction::ToClient => (),
+            DomainPdu::ErectDomain | DomainPdu::AttachUserRequest | DomainPdu::ChannelJoinRequest { .. }
+                if direction == Direction::ToDesktop => {}
+            DomainPdu::Data(data) if data.direction == direction => self.data(&data, pdu, verdict)?,
+            _ => return Err(self.unexpected(direction, "MCS PDU of the other direction")),
+        }
+        Ok(())
+    }
+
+    fn data(&mut self, data: &mcs::Data, pdu: &mut Vec<u8>, verdict: &mut Verdict) -> Result<(), FilterError> {
+        let direction = data.direction;
+        if data.channel == self.facts.io_channel {
+            return match (self.phase, direction) {
+                (Phase::Active, _) => self.share(data, pdu, verdict),
+                (Phase::Attach, Direction::ToDesktop) => self.client_info(data, pdu, verdict),
+                (Phase::Licensing, _) => self.licensing(data, pdu, verdict),
+                _ => Err(self.unexpected(direction, "IO channel data")),
+            };
+        }
+        if Some(data.channel) == self.facts.message_channel {
+            return self.message(data, pdu, verdict);
+        }
+        if self.phase < Phase::Licensing {
+            return Err(self.unexpected(direction, "channel data"));
+        }
+        self.static_channel(data, pdu, verdict)
+    }
+
+    fn unexpected(&self, direction: Direction, pdu: &'static str) -> FilterError {
+        FilterError::Unexpected {
+            direction,
+            pdu,
+            phase: self.phase.name(),
+        }
     }
 }
+
+fn malformed(direction: Direction) -> impl Fn(WireError) -> FilterError {
+    move |error| FilterError::Malformed { direction, error }
+}
+
+#[cfg(test)]
+mod tests;

@@ -42,7 +42,7 @@ pub enum PhaseEvent {
         /// As in the `Activating` before it.
         activation: u32,
     },
-    /// The activation is complete: the desktop's Font Map passes. Not told if the desktop compresses that PDU.
+    /// The activation is complete: the desktop's Font Map passes.
     Active,
     /// The desktop ends the activation with a Deactivate All; a new Demand Active or the end follows.
     Deactivated,
@@ -72,7 +72,7 @@ pub enum PhaseEvent {
     },
     /// A Disconnect Provider Ultimatum passes: the sender ends the session.
     Disconnected {
-        /// MCS reason: 1 provider initiated, 3 user requested.
+        /// MCS reason: 1 provider initiated, 3 user requested; 0 for an X.224 Disconnect Request.
         reason: u8,
     },
 }

@@ -459,7 +459,7 @@ impl ConnectionConfirm {
 pub fn connection_request(protocols: u32, cookie: Option<&str>) -> Vec<u8> {
     let mut variable = Vec::new();
     if let Some(cookie) = cookie {
-        let clean: String = cookie.chars().filter(|c| c.is_ascii_graphic()).take(64).collect();
+        let clean: String = cookie.chars().filter(char::is_ascii_graphic).take(64).collect();
         variable.extend_from_slice(b"Cookie: mstshash=");
         variable.extend_from_slice(clean.as_bytes());
         variable.extend_from_slice(b"\r\n");

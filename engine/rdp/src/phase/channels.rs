@@ -1,0 +1,272 @@
+//! Static channels, and the dynamic ones inside drdynvc: who may pass.
+
+use std::collections::BTreeMap;
+
+use super::{ChannelOutcome, Direction, FilterError, Pass, Phase, PhaseEvent, Phases, Verdict, malformed};
+use crate::tap::StaticChannel;
+use crate::wire::channel::{Chunk, single_chunk};
+use crate::wire::dvc::{self, DvcPdu, command};
+use crate::wire::mcs;
+
+/// Dynamic channels open at a time. A Windows desktop opens about 20.
+const DYNAMIC_CHANNELS_MAX: usize = 1024;
+/// Refused create requests in one session.
+const REFUSALS_MAX: usize = 4096;
+/// Static channels that hold nothing for the tap.
+const UNTAPPED: [&str; 1] = ["rdpsnd"];
+/// A chunk's header in an MCS payload.
+const CHUNK_HEADER: usize = 8;
+
+/// Dynamic channels that may pass: none of them can hold the desktop's picture, the pointer or keyboard and mouse. The
+/// graphics pipeline belongs to profile G.
+const ALLOWED: [&str; 7] = [
+    "ECHO",
+    "Microsoft::Windows::RDS::DisplayControl",
+    "Microsoft::Windows::RDS::Input",
+    "Microsoft::Windows::RDS::Location",
+    "Microsoft::Windows::RDS::Telemetry",
+    "URBDRC",
+    "WebAuthN_Channel",
+];
+/// Beginnings of names that may pass: sound, and one channel a camera.
+const ALLOWED_PREFIXES: [&str; 2] = ["AUDIO_", "RDCamera_Device_"];
+/// Beginnings of names that would carry screen, pointer, input or credentials past the tap.
+const FORBIDDEN_PREFIXES: [&str; 8] = [
+    "Microsoft::Windows::RDS::AuthRedirection",
+    "Microsoft::Windows::RDS::CoreInput",
+    "Microsoft::Windows::RDS::Geometry",
+    "Microsoft::Windows::RDS::Graphics",
+    "Microsoft::Windows::RDS::MouseCursor",
+    "Microsoft::Windows::RDS::RemoteAppGraphicsRedirection",
+    "Microsoft::Windows::RDS::Video",
+    "TSMF",
+];
+
+/// Whether a dynamic channel may be opened; else why not.
+fn policy(name: &str) -> Result<(), ChannelOutcome> {
+    if ALLOWED.contains(&name) || ALLOWED_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
+        Ok(())
+    } else if FORBIDDEN_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
+        Err(ChannelOutcome::Forbidden)
+    } else {
+        Err(ChannelOutcome::Unknown)
+    }
+}
+
+/// The state of all static channels, by their MCS ids.
+#[derive(Debug, Default)]
+pub(super) struct Channels {
+    fixed: Vec<Fixed>,
+    dynamic: BTreeMap<u32, Dynamic>,
+    refusals: usize,
+}
+
+/// A dynamic channel that the desktop asked for and we let pass.
+#[derive(Debug)]
+struct Dynamic {
+    name: String,
+    /// The client has opened it.
+    open: bool,
+}
+
+#[derive(Debug)]
+struct Fixed {
+    id: u16,
+    name: String,
+    /// Inside a message of several chunks, towards the desktop and towards the client.
+    inside: [bool; 2],
+}
+
+fn index(direction: Direction) -> usize {
+    match direction {
+        Direction::ToDesktop => 0,
+        Direction::ToClient => 1,
+    }
+}
+
+impl Channels {
+    pub(super) fn number(&mut self, channels: &[StaticChannel]) {
+        let fixed = |channel: &StaticChannel| Fixed {
+            id: channel.id,
+            name: channel.name.clone(),
+            inside: [false; 2],
+        };
+        self.fixed = channels.iter().filter(|channel| channel.id != 0).map(fixed).collect();
+    }
+
+    fn find(&mut self, id: u16) -> Option<&mut Fixed> {
+        self.fixed.iter_mut().find(|channel| channel.id == id)
+    }
+
+    pub(super) fn is_inside_message(&self, direction: Direction, id: u16) -> bool {
+        self.fixed
+            .iter()
+            .any(|channel| channel.id == id && channel.inside[index(direction)])
+    }
+
+    /// The quick way: takes note of a plain chunk, or says that it has to be looked at.
+    pub(super) fn plain(&mut self, data: &mcs::Data, pdu: &[u8]) -> Option<Pass> {
+        let chunk = Chunk::parse(pdu.get(data.payload.clone())?).ok()?;
+        let channel = self
+            .find(data.channel)
+            .filter(|channel| channel.name != dvc::STATIC_CHANNEL)?;
+        (!chunk.is_compressed()).then(|| channel.pass(data.direction, &chunk))
+    }
+}
+
+impl Fixed {
+    fn pass(&mut self, direction: Direction, chunk: &Chunk<'_>) -> Pass {
+        self.inside[index(direction)] = !chunk.is_last();
+        Pass {
+            tap: !UNTAPPED.contains(&self.name.as_str()),
+        }
+    }
+}
+
+impl Phases {
+    pub(super) fn static_channel(
+        &mut self,
+        data: &mcs::Data,
+        pdu: &mut [u8],
+        verdict: &mut Verdict,
+    ) -> Result<(), FilterError> {
+        let direction = data.direction;
+        let unknown = FilterError::UnknownChannel {
+            direction,
+            channel: data.channel,
+        };
+        let channel = self.channels.find(data.channel).ok_or(unknown)?;
+        let payload = pdu.get(data.payload.clone()).unwrap_or_default();
+        let chunk = Chunk::parse(payload).map_err(malformed(direction))?;
+        if chunk.is_compressed() {
+            return Err(FilterError::CompressedChannel {
+                direction,
+                channel: channel.name.clone(),
+            });
+        }
+        let inside = channel.inside[index(direction)];
+        verdict.tap = channel.pass(direction, &chunk).tap && self.phase == Phase::Active;
+        if channel.name == dvc::STATIC_CHANNEL {
+            self.dynamic_chunk(data, pdu, inside, verdict)?;
+        }
+        Ok(())
+    }
+
+    /// Data may come in several chunks; what opens, closes or negotiates must stand in one, so that it can be judged.
+    fn dynamic_chunk(
+        &mut self,
+        data: &mcs::Data,
+        pdu: &mut [u8],
+        inside: bool,
+        verdict: &mut Verdict,
+    ) -> Result<(), FilterError> {
+        let direction = data.direction;
+        let refuse = |command, problem| {
+            Err(FilterError::DynamicChannel {
+                direction,
+                command,
+                problem,
+            })
+        };
+        let payload = pdu.get(data.payload.clone()).unwrap_or_default();
+        let chunk = Chunk::parse(payload).map_err(malformed(direction))?;
+        if !chunk.is_first() {
+            return if inside {
+                Ok(())
+            } else {
+                refuse(0, "lacks its first chunk")
+            };
+        }
+        let Some(&first) = chunk.data.first() else {
+            return refuse(0, "is empty");
+        };
+        let command = dvc::command_of(first);
+        if matches!(command, command::DATA_FIRST | command::DATA) {
+            return Ok(());
+        }
+        if !chunk.is_last() || chunk.message_length as usize != chunk.data.len() {
+            return refuse(command, "is split into chunks");
+        }
+        let from_desktop = direction == Direction::ToClient;
+        match DvcPdu::parse(chunk.data, from_desktop).map_err(malformed(direction))? {
+            DvcPdu::Capabilities { version } => {
+                if version > 2 {
+                    // Version 3 adds compression and Soft-Sync; version 2 has the same layout.
+                    let at = data.payload.start + CHUNK_HEADER + dvc::VERSION_AT;
+                    if let Some(place) = pdu.get_mut(at..at + 2) {
+                        place.copy_from_slice(&2_u16.to_le_bytes());
+                    }
+                }
+                if !from_desktop {
+                    self.facts.dynamic_channel_version = Some(version.min(2));
+                }
+            }
+            DvcPdu::CreateRequest { id, name } => return self.create(data, id, name, verdict),
+            DvcPdu::CreateResponse { id, status } => self.created(id, status, verdict),
+            DvcPdu::Close { id } => {
+                if let Some(Dynamic { name, .. }) = self.channels.dynamic.remove(&id) {
+                    verdict.events.push(PhaseEvent::DynamicChannelClosed { name, id });
+                }
+            }
+            DvcPdu::DataFirst { .. } | DvcPdu::Data { .. } => (),
+            DvcPdu::Other {
+                command: command @ (command::DATA_FIRST_COMPRESSED | command::DATA_COMPRESSED),
+            } => {
+                return refuse(command, "is compressed, which was not negotiated");
+            }
+            DvcPdu::Other {
+                command: command @ (command::SOFT_SYNC_REQUEST | command::SOFT_SYNC_RESPONSE),
+            } => {
+                return refuse(command, "moves channels to UDP, which was not negotiated");
+            }
+            DvcPdu::Other { command } => return refuse(command, "is unknown"),
+        }
+        Ok(())
+    }
+
+    fn create(&mut self, data: &mcs::Data, id: u32, name: String, verdict: &mut Verdict) -> Result<(), FilterError> {
+        let too_many = |what, limit| FilterError::TooMany {
+            direction: data.direction,
+            what,
+            limit,
+        };
+        match policy(&name) {
+            Ok(()) => {
+                if self.channels.dynamic.len() >= DYNAMIC_CHANNELS_MAX {
+                    return Err(too_many("open dynamic channels", DYNAMIC_CHANNELS_MAX));
+                }
+                self.channels.dynamic.insert(id, Dynamic { name, open: false });
+            }
+            Err(outcome) => {
+                self.channels.refusals += 1;
+                if self.channels.refusals > REFUSALS_MAX {
+                    return Err(too_many("requests for refused dynamic channels", REFUSALS_MAX));
+                }
+                self.channels.dynamic.remove(&id);
+                let response = single_chunk(&dvc::create_response(id, dvc::STATUS_UNSUCCESSFUL));
+                let user = self.facts.user_channel;
+                verdict.forward = false;
+                verdict.tap = false;
+                verdict.reply = Some(mcs::send_data(Direction::ToDesktop, user, data.channel, &response));
+                verdict.events.push(PhaseEvent::DynamicChannel { name, id, outcome });
+            }
+        }
+        Ok(())
+    }
+
+    fn created(&mut self, id: u32, status: u32, verdict: &mut Verdict) {
+        let Some(channel) = self.channels.dynamic.get_mut(&id).filter(|channel| !channel.open) else {
+            return;
+        };
+        channel.open = true;
+        let name = channel.name.clone();
+        // an HRESULT: negative is failure
+        let outcome = if status & 0x8000_0000 == 0 {
+            ChannelOutcome::Open
+        } else {
+            self.channels.dynamic.remove(&id);
+            ChannelOutcome::RefusedByClient(status)
+        };
+        verdict.events.push(PhaseEvent::DynamicChannel { name, id, outcome });
+    }
+}

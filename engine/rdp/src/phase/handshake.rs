@@ -1,0 +1,352 @@
+//! From Connect Initial to licensing.
+
+use zeroize::Zeroize as _;
+
+use super::{BulkCompression, BulkType, Direction, FilterError, Monitor, Phase, PhaseEvent, Phases, Selector, Verdict};
+use super::{malformed, share};
+use crate::patch::{self, field, field_u16, field_u32};
+use crate::tap::StaticChannel;
+use crate::wire::client_info::{self, ClientInfo, Replacement, flags};
+use crate::wire::connect::{self, Block, block};
+use crate::wire::{Cursor, WireError, mcs, printable, utf16_text};
+
+/// Security header flags ([MS-RDPBCGR] 2.2.8.1.1.2.1).
+mod security {
+    pub(super) const EXCHANGE: u16 = 0x0001;
+    pub(super) const TRANSPORT_REQUEST: u16 = 0x0002;
+    pub(super) const TRANSPORT_RESPONSE: u16 = 0x0004;
+    pub(super) const ENCRYPT: u16 = 0x0008;
+    pub(super) const INFO: u16 = 0x0040;
+    pub(super) const LICENSE: u16 = 0x0080;
+    pub(super) const REDIRECTION: u16 = 0x0400;
+    pub(super) const AUTODETECT_REQUEST: u16 = 0x1000;
+    pub(super) const AUTODETECT_RESPONSE: u16 = 0x2000;
+    pub(super) const HEARTBEAT: u16 = 0x4000;
+}
+
+/// [MS-RDPBCGR] allows 31.
+const STATIC_CHANNELS_MAX: usize = 31;
+/// [MS-RDPBCGR] allows 16, newer Windows 64.
+const MONITORS_MAX: usize = 64;
+/// CS_CORE earlyCapabilityFlags: the client wants 32 bits a pixel.
+const WANT_32_BPP: u16 = 0x0002;
+
+impl Phases {
+    pub(super) fn connect_initial(&mut self, pdu: &mut [u8], verdict: &mut Verdict) -> Result<(), FilterError> {
+        let blocks = connect::connect_initial(pdu).map_err(malformed(Direction::ToDesktop))?;
+        self.read_client_blocks(pdu, &blocks)
+            .map_err(malformed(Direction::ToDesktop))?;
+        patch::connect_initial(pdu, &blocks, self.options.selected_protocol);
+        self.phase = Phase::ConnectResponse;
+        verdict.events.push(PhaseEvent::ClientDescribed);
+        Ok(())
+    }
+
+    fn read_client_blocks(&mut self, pdu: &[u8], blocks: &[Block]) -> Result<(), WireError> {
+        const WHAT: &str = "Connect Initial";
+        let invalid = |field, value: usize| WireError::Invalid {
+            what: WHAT,
+            field,
+            value: value as u64,
+            offset: 0,
+        };
+        let count = |kind| blocks.iter().filter(|block| block.kind == kind).count();
+        // A desktop that goes by the last of two blocks would see another session than we do.
+        match (count(block::CS_CORE), count(block::CS_NET)) {
+            (1, 0 | 1) => (),
+            (1, nets) => return Err(invalid("number of CS_NET blocks", nets)),
+            (cores, _) => return Err(invalid("number of CS_CORE blocks", cores)),
+        }
+        for Block { kind, body } in blocks {
+            match *kind {
+                block::CS_CORE => self.read_core(pdu, body)?,
+                block::CS_NET => {
+                    let mut cursor = Cursor::new(pdu.get(body.clone()).unwrap_or_default(), "CS_NET");
+                    let count = cursor.u32()?;
+                    if count as usize > STATIC_CHANNELS_MAX {
+                        return Err(cursor.invalid("channelCount", count));
+                    }
+                    for _ in 0..count {
+                        let name: [u8; 8] = cursor.array()?;
+                        let name = name.split(|&byte| byte == 0).next().unwrap_or_default();
+                        cursor.skip(4)?;
+                        let name = printable(&String::from_utf8_lossy(name));
+                        self.facts.static_channels.push(StaticChannel { id: 0, name });
+                    }
+                }
+                block::CS_MONITOR => {
+                    let mut cursor = Cursor::new(pdu.get(body.clone()).unwrap_or_default(), "CS_MONITOR");
+                    cursor.skip(4)?;
+                    let count = cursor.u32()?;
+                    if count as usize > MONITORS_MAX {
+                        return Err(cursor.invalid("monitorCount", count));
+                    }
+                    for _ in 0..count {
+                        let (left, top) = (cursor.i32()?, cursor.i32()?);
+                        let (right, bottom) = (cursor.i32()?, cursor.i32()?);
+                        let primary = cursor.u32()? & 1 != 0;
+                        self.facts.monitors.push(Monitor {
+                            left,
+                            top,
+                            right,
+                            bottom,
+                            primary,
+                        });
+                    }
+                }
+                _ => (),
+            }
+        }
+        Ok(())
+    }
+
+    fn read_core(&mut self, pdu: &[u8], body: &std::ops::Range<usize>) -> Result<(), WireError> {
+        let facts = &mut self.facts;
+        let mut cursor = Cursor::new(pdu.get(body.clone()).unwrap_or_default(), "CS_CORE");
+        facts.client_version = cursor.u32()?;
+        facts.requested_width = cursor.u16()?;
+        facts.requested_height = cursor.u16()?;
+        let old_depth = cursor.u16()?;
+        cursor.skip(2)?;
+        facts.keyboard_layout = cursor.u32()?;
+        facts.client_build = cursor.u32()?;
+        facts.client_name = printable(&utf16_text(cursor.take(32)?));
+        facts.early_capability_flags = field_u16(pdu, body, 140).unwrap_or_default();
+        let post_beta2_depth = field_u16(pdu, body, 128).unwrap_or(old_depth);
+        facts.color_depth = match field_u16(pdu, body, 136) {
+            _ if facts.early_capability_flags & WANT_32_BPP != 0 => 32,
+            Some(depth @ 1..=32) => depth,
+            _ => match post_beta2_depth {
+                0xCA00 => 4,
+                0xCA02 => 15,
+                0xCA03 => 16,
+                0xCA04 => 24,
+                _ => 8,
+            },
+        };
+        Ok(())
+    }
+
+    pub(super) fn connect_response(&mut self, pdu: &mut [u8], verdict: &mut Verdict) -> Result<(), FilterError> {
+        let response = connect::connect_response(pdu).map_err(malformed(Direction::ToClient))?;
+        if response.result != 0 {
+            return Err(FilterError::ConnectRefused(response.result));
+        }
+        for Block { kind, body } in &response.blocks {
+            match *kind {
+                block::SC_SECURITY => match field_u32(pdu, body, 0) {
+                    None | Some(0) => (),
+                    Some(method) => return Err(FilterError::StandardSecurity(method)),
+                },
+                block::SC_NET => self
+                    .read_channel_ids(pdu, body)
+                    .map_err(malformed(Direction::ToClient))?,
+                block::SC_MCS_MSGCHANNEL => {
+                    self.facts.message_channel = field_u16(pdu, body, 0).filter(|&channel| channel != 0);
+                }
+                _ => (),
+            }
+        }
+        if self.facts.io_channel == 0 {
+            let error = WireError::Invalid {
+                what: "Connect Response",
+                field: "IO channel",
+                value: 0,
+                offset: 0,
+            };
+            return Err(FilterError::Malformed {
+                direction: Direction::ToClient,
+                error,
+            });
+        }
+        self.channels.number(&self.facts.static_channels);
+        patch::connect_response(pdu, &response.blocks, self.options.requested_protocols);
+        self.phase = Phase::Attach;
+        verdict.events.push(PhaseEvent::ChannelsNumbered);
+        Ok(())
+    }
+
+    fn read_channel_ids(&mut self, pdu: &[u8], body: &std::ops::Range<usize>) -> Result<(), WireError> {
+        let mut cursor = Cursor::new(pdu.get(body.clone()).unwrap_or_default(), "SC_NET");
+        self.facts.io_channel = cursor.u16()?;
+        let count = usize::from(cursor.u16()?);
+        if count > self.facts.static_channels.len() {
+            return Err(cursor.invalid("channelCount", count as u64));
+        }
+        for channel in self.facts.static_channels.iter_mut().take(count) {
+            channel.id = cursor.u16()?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn client_info(
+        &mut self,
+        data: &mcs::Data,
+        pdu: &mut Vec<u8>,
+        verdict: &mut Verdict,
+    ) -> Result<(), FilterError> {
+        let direction = Direction::ToDesktop;
+        let header = field_u16(pdu, &data.payload, 0).unwrap_or_default();
+        if header & (security::EXCHANGE | security::ENCRYPT) != 0 {
+            return Err(FilterError::Encrypted(direction));
+        }
+        if header & security::INFO == 0 {
+            return Err(self.unexpected(direction, "PDU instead of Client Info"));
+        }
+        let payload = pdu.get_mut(data.payload.clone()).unwrap_or_default();
+        let mut info = ClientInfo::parse(payload).map_err(malformed(direction))?;
+        if self.options.bulk_compression == BulkCompression::Clear {
+            info.flags &= !(flags::COMPRESSION | flags::COMPRESSION_TYPE_MASK);
+            if let Some(place) = payload.get_mut(client_info::FLAGS_AT..client_info::FLAGS_AT + 4) {
+                place.copy_from_slice(&info.flags.to_le_bytes());
+            }
+        }
+        let spliced = self.read_client_info(&info, payload)?;
+        if let Some(mut spliced) = spliced {
+            let mut other = mcs::send_data(direction, data.initiator, data.channel, &spliced);
+            std::mem::swap(pdu, &mut other);
+            // both hold the password
+            other.zeroize();
+            spliced.zeroize();
+        }
+        self.phase = Phase::Licensing;
+        verdict.sensitive = true;
+        verdict.events.push(PhaseEvent::ClientInfo);
+        Ok(())
+    }
+
+    /// Takes the facts and, if the user name carries a selector, makes the payload without it.
+    fn read_client_info(&mut self, info: &ClientInfo, payload: &[u8]) -> Result<Option<Vec<u8>>, FilterError> {
+        let text = |range: &std::ops::Range<usize>| {
+            let bytes = payload.get(range.clone()).unwrap_or_default();
+            let text = if info.is_unicode() {
+                utf16_text(bytes)
+            } else {
+                String::from_utf8_lossy(bytes).into_owned()
+            };
+            printable(&text)
+        };
+        let facts = &mut self.facts;
+        facts.user_name = text(&info.user_name);
+        facts.domain = text(&info.domain);
+        facts.has_password = !info.password.is_empty();
+        facts.remote_app = info.flags & flags::RAIL != 0;
+        facts.performance_flags = info.performance_flags;
+        if let Some(address) = &info.address {
+            // always UTF-16, whatever the flags say
+            let address = payload.get(address.clone()).unwrap_or_default();
+            facts.client_address = printable(&utf16_text(address));
+        }
+        let kind = (info.flags & flags::COMPRESSION_TYPE_MASK) >> flags::COMPRESSION_TYPE_SHIFT;
+        facts.bulk_compression = (info.flags & flags::COMPRESSION != 0).then(|| BulkType::from(kind as u8));
+
+        let Some((user, rest)) = facts.user_name.split_once(':') else {
+            return Ok(None);
+        };
+        let (desktop, login) = match rest.split_once(':') {
+            Some((desktop, login)) => (desktop, Some(login.to_owned()).filter(|login| !login.is_empty())),
+            None => (rest, None),
+        };
+        let selector = Selector {
+            user: user.to_owned(),
+            desktop: desktop.to_owned(),
+            login,
+        };
+        if selector.desktop != self.options.desktop {
+            return Err(FilterError::OtherDesktop {
+                wanted: selector.desktop,
+                bound: self.options.desktop.clone(),
+            });
+        }
+        facts.user_name.clone_from(&selector.user);
+        let name = name_without_selector(
+            payload.get(info.user_name.clone()).unwrap_or_default(),
+            info.is_unicode(),
+        );
+        facts.selector = Some(selector);
+        let replacement = Replacement {
+            user_name: Some(name),
+            ..Replacement::default()
+        };
+        info.splice(payload, &replacement)
+            .map(Some)
+            .map_err(malformed(Direction::ToDesktop))
+    }
+
+    pub(super) fn licensing(
+        &mut self,
+        data: &mcs::Data,
+        pdu: &mut [u8],
+        verdict: &mut Verdict,
+    ) -> Result<(), FilterError> {
+        let direction = data.direction;
+        let header = field_u16(pdu, &data.payload, 0).unwrap_or_default();
+        match direction {
+            // Licensing has a security header whose second half may hold anything (xrdp: a length), activation has a share
+            // control header. From the desktop, the length tells them apart.
+            Direction::ToClient if share::is_share(pdu, &data.payload) => return self.share(data, pdu, verdict),
+            // A client must not start before it was asked: whatever a desktop might take for a share control header is none.
+            Direction::ToDesktop => {
+                let kind = field::<1>(pdu, &data.payload, 2).unwrap_or_default()[0] & 0xF;
+                if share::is_control_kind(kind) {
+                    return Err(self.unexpected(direction, "share control PDU"));
+                }
+            }
+            Direction::ToClient => (),
+        }
+        if header & security::REDIRECTION != 0 {
+            return Err(FilterError::Redirection);
+        }
+        if header & security::ENCRYPT != 0 {
+            return Err(FilterError::Encrypted(direction));
+        }
+        if header & security::LICENSE == 0 {
+            return Err(self.unexpected(direction, "PDU instead of licensing"));
+        }
+        verdict.sensitive = true;
+        Ok(())
+    }
+
+    /// The message channel: auto-detect and heartbeats pass, UDP side channels don't.
+    pub(super) fn message(&self, data: &mcs::Data, pdu: &[u8], verdict: &mut Verdict) -> Result<(), FilterError> {
+        let direction = data.direction;
+        let header = field_u16(pdu, &data.payload, 0).unwrap_or_default();
+        if header & security::REDIRECTION != 0 {
+            return Err(FilterError::Redirection);
+        }
+        if header & security::ENCRYPT != 0 {
+            return Err(FilterError::Encrypted(direction));
+        }
+        match direction {
+            Direction::ToClient if header & security::TRANSPORT_REQUEST != 0 => {
+                verdict.forward = false;
+                verdict.events.push(PhaseEvent::MultitransportDropped);
+            }
+            Direction::ToDesktop if header & security::TRANSPORT_RESPONSE != 0 => verdict.forward = false,
+            Direction::ToClient if header & (security::AUTODETECT_REQUEST | security::HEARTBEAT) != 0 => (),
+            Direction::ToDesktop if header & security::AUTODETECT_RESPONSE != 0 => (),
+            _ => return Err(self.unexpected(direction, "message channel PDU")),
+        }
+        Ok(())
+    }
+}
+
+/// What the desktop gets to see of a user name `user:desktop[:login]`, as on the wire: the login, or else the user.
+fn name_without_selector(name: &[u8], unicode: bool) -> &[u8] {
+    let unit = if unicode { 2 } else { 1 };
+    let colon = |unit: &[u8]| unit.first() == Some(&b':') && unit.get(1).is_none_or(|&high| high == 0);
+    let mut parts = [&name[..0], &name[..0], &name[..0]];
+    let mut rest = name;
+    for (index, part) in parts.iter_mut().enumerate() {
+        let end = if index < 2 {
+            rest.chunks_exact(unit).position(colon).map(|at| at * unit)
+        } else {
+            None
+        };
+        let (head, tail) = rest.split_at(end.unwrap_or(rest.len()));
+        *part = head;
+        rest = tail.get(unit..).unwrap_or_default();
+    }
+    let [user, _, login] = parts;
+    if login.is_empty() { user } else { login }
+}
