@@ -91,7 +91,7 @@ impl Gateway {
                 usize::try_from(gateway.connections_per_address_max).unwrap_or(usize::MAX),
             ),
             handshake_timeout: gateway.handshake_timeout,
-            activation_timeout: gateway.handshake_timeout * 3,
+            activation_timeout: gateway.activation_timeout,
             connect_timeout: gateway.connect_timeout,
             shutdown_timeout: gateway.shutdown_timeout,
             claimed_identity: config.access.claimed_identity,
