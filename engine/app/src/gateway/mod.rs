@@ -14,6 +14,9 @@ mod relay;
 mod session;
 mod tls;
 
+#[cfg(test)]
+mod tests;
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
