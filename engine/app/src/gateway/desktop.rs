@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use deskreel_config::{DesktopTls, Resources, Verify, WindowsDesktop};
-use deskreel_rdp::wire::find_pdu;
+use deskreel_rdp::wire::{PduKind, find_pdu};
 use deskreel_rdp::wire::x224::{ConfirmError, ConnectionConfirm, connection_request, failure, protocol};
 use tokio::io::{AsyncBufRead, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
@@ -212,6 +212,12 @@ impl Desktop {
 async fn read_confirm<S: AsyncBufRead + Unpin>(stream: &mut S) -> Result<ConnectionConfirm, String> {
     let mut pdu = Vec::new();
     loop {
+        // a fast-path PDU is no answer, whatever its length
+        if let Some(&first) = pdu.first()
+            && PduKind::of(first) != Ok(PduKind::SlowPath)
+        {
+            return Err(format!("answers the connection request with byte {first:#04x}"));
+        }
         let missing = match find_pdu(&pdu).map_err(|error| error.to_string())? {
             Some(length) if length > CONFIRM_LENGTH_MAX => {
                 return Err(format!("answers the connection request with {length} bytes"));
