@@ -189,6 +189,11 @@ fn freerdp_shadow_remote_fx() {
 }
 
 #[test]
+fn freerdp_shadow_planar() {
+    assert_lively(&check("shadow-planar", 0));
+}
+
+#[test]
 fn freerdp_shadow_16_bpp() {
     assert_lively(&check("shadow-16", 0));
 }
