@@ -7,6 +7,8 @@ mod cmd;
 mod gateway;
 #[allow(dead_code, unused_imports, reason = "used by serve and recordings as they land")]
 mod host;
+#[allow(dead_code, reason = "used by serve as it lands")]
+mod keys;
 mod log;
 mod output;
 #[allow(dead_code, reason = "used by serve as it lands")]

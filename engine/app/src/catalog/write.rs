@@ -115,6 +115,30 @@ impl Catalog {
         transaction.commit().map_err(sql)
     }
 
+    /// A sealed segment was only in memory when the gateway was killed.
+    ///
+    /// # Errors
+    /// SQLite failures.
+    pub(crate) fn segment_lost(&self, session: Uuid, number: u32) -> Result<()> {
+        let sql = self.sql("forget a segment");
+        let id = session.to_string();
+        let mut connection = self.lock();
+        let transaction = connection.transaction().map_err(sql)?;
+        transaction
+            .execute(
+                "DELETE FROM segments WHERE session = ?1 AND number = ?2",
+                params![id, number],
+            )
+            .map_err(sql)?;
+        transaction
+            .execute(
+                "DELETE FROM placements WHERE session = ?1 AND object = ?2",
+                params![id, number],
+            )
+            .map_err(sql)?;
+        transaction.commit().map_err(sql)
+    }
+
     /// `object` is at `storage`.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! The command line: one file a command, one place that prints errors and picks the exit code.
 
 mod config;
+mod keys;
 mod plugins;
 mod serve;
 
@@ -125,6 +126,8 @@ enum Command {
     Plugins(plugins::Args),
     /// Run the gateway until SIGTERM or SIGINT
     Serve(serve::Args),
+    /// This node's signing key
+    Keys(keys::Args),
     /// Print shell completions
     Completions {
         /// The shell
@@ -151,6 +154,7 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Config(args) => config::run(&cli.global, args),
         Command::Plugins(args) => plugins::run(&cli.global, args),
         Command::Serve(args) => serve::run(&cli.global, &args),
+        Command::Keys(args) => keys::run(&cli.global, &args),
         Command::Completions { shell } => {
             let mut command = <Cli as clap::CommandFactory>::command();
             clap_complete::generate(shell, &mut command, "deskreel", &mut std::io::stdout());

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use deskreel_config::{DesktopTls, Resources, Verify, WindowsDesktop};
-use deskreel_rdp::wire::{PduKind, find_pdu};
 use deskreel_rdp::wire::x224::{ConfirmError, ConnectionConfirm, connection_request, failure, protocol};
+use deskreel_rdp::wire::{PduKind, find_pdu};
 use tokio::io::{AsyncBufRead, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;

@@ -1,18 +1,53 @@
 //! From the relay's PDUs to stored segments: the bounded queue, the recorder thread of each session, the spool,
 //! delivery to the storages, and recovery of what a crash left behind.
 //!
-//! The life of a PDU: `SessionRecorder::enqueue` -> `queue` -> `recorder` (tap, frames, segments) -> `spool` and
-//! `delivery` -> `Storage::put` -> `Catalog::stored` -> gone from the spool.
+//! The life of a PDU: `SessionRecorder::enqueue` -> `queue` -> `recorder` (tap, frames, segments) -> `sink` (spool,
+//! catalog) -> `courier` (does what `delivery` decides) -> `Storage::put` -> `Catalog::stored` -> gone from the spool.
 
+mod convert;
+mod courier;
+mod delivery;
+mod lock;
+mod queue;
+mod recorder;
+mod recovery;
 mod session;
+mod sink;
+mod spool;
 mod storage;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use deskreel_config::Config;
+use anyhow::{Context as _, bail};
+use deskreel_config::{Config, Mode, OnFailure, RecordingMode};
+use deskreel_rdp::tap::Tap;
+use deskreel_recording::event::{ClientFacts, DesktopFacts, EndReason, SessionEnd, SessionStart, UserFacts};
+use deskreel_recording::{Recorder, RecorderOptions};
+use time::OffsetDateTime;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use uuid::Uuid;
 
+use crate::catalog::{Catalog, IdentityKind, NewSession};
+use crate::keys::NodeKey;
+use courier::{Courier, Health, Links, Means, Order};
+use recovery::{Outcome, Recovery, When};
 pub(crate) use session::{RecorderFailed, SessionFacts, SessionRecorder};
-pub(crate) use storage::{Storage, StorageError};
+use session::{Rules, Shared};
+use sink::{Sink, Target};
+pub(crate) use storage::{Remedy, Storage, StorageError};
+
+/// A sync storage that stored something so recently needs no check before a session.
+const HEALTHY_FOR: Duration = Duration::from_secs(10);
+/// Orders that may wait for the courier; recorder threads wait for room.
+const ORDERS_MAX: usize = 1024;
+/// Recordings that may wait to be closed after their recorder failed.
+const REPAIRS_MAX: usize = 1024;
+/// Between two attempts to recover a recording whose storage doesn't answer.
+const RECOVERY_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Why a session may not start.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -39,7 +74,20 @@ pub(crate) enum OpenError {
 /// All sessions of this engine: opens recorders and delivers what they seal. One per process; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Sessions {
-    inner: Arc<()>,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: Config,
+    key: NodeKey,
+    means: Means,
+    targets: Arc<[Target]>,
+    orders: mpsc::Sender<Order>,
+    repairs: mpsc::Sender<Uuid>,
+    background: Mutex<Vec<tokio::task::JoinHandle<()>>>,
+    shutting_down: AtomicBool,
+    /// Last, so that it is released last.
+    _lock: lock::DataDirLock,
 }
 
 impl Sessions {
@@ -48,10 +96,61 @@ impl Sessions {
     ///
     /// # Errors
     /// Another engine that uses the same `data_dir`; a key, catalog or spool that can't be opened; recording without
-    /// any storage.
+    /// any required storage.
     pub(crate) async fn start(config: &Config, storages: Vec<Arc<dyn Storage>>) -> anyhow::Result<Self> {
-        let _ = (config, storages);
-        anyhow::bail!("the recording pipeline is not built yet")
+        let recording = config.session_recording.mode == RecordingMode::On;
+        if recording && !storages.iter().any(|storage| storage.required()) {
+            bail!(
+                "session_recording.mode is on, but no entry of storages is required: nothing would keep the recordings"
+            );
+        }
+        let local = config.clone();
+        let open = move || -> anyhow::Result<_> {
+            let lock = lock::DataDirLock::take(&local.data_dir)?;
+            let key = NodeKey::load_or_create(&local.data_dir)?;
+            let catalog = Catalog::open(&local.data_dir)?;
+            let spool = spool::Spool::open(&local.spool.path, local.spool.max_bytes, local.spool.min_free_bytes);
+            let spool = spool.with_context(|| format!("open the spool {} (spool.path)", local.spool.path.display()))?;
+            Ok((lock, key, catalog, spool))
+        };
+        let (lock, key, catalog, spool) = tokio::task::spawn_blocking(open).await.context("open data_dir")??;
+        let targets = storages
+            .iter()
+            .map(|storage| Target {
+                name: storage.name().to_owned(),
+                required: storage.required(),
+            })
+            .collect();
+        let means = Means {
+            health: Arc::new(Mutex::new(vec![Health::default(); storages.len()])),
+            storages: storages.into(),
+            spool: Arc::new(spool),
+            catalog: Arc::new(catalog),
+            links: Arc::new(Links::new(HashMap::new())),
+        };
+        let (orders, received) = mpsc::channel(ORDERS_MAX);
+        let (repairs, to_repair) = mpsc::channel(REPAIRS_MAX);
+        let courier = Courier::new(means.clone(), config.recording.stall_max, received, rand::random());
+        let courier = tokio::spawn(courier.run());
+        let inner = Arc::new(Inner {
+            config: config.clone(),
+            key,
+            means,
+            targets,
+            orders,
+            repairs,
+            background: Mutex::new(vec![courier]),
+            shutting_down: AtomicBool::new(false),
+            _lock: lock,
+        });
+        let postponed = inner.recover().await?;
+        let repair = tokio::spawn(repair(inner.recovery(), to_repair, postponed));
+        inner
+            .background
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(repair);
+        Ok(Self { inner })
     }
 
     /// Opens the recording of a session; call it when the first Demand Active is seen, before it is forwarded.
@@ -63,11 +162,371 @@ impl Sessions {
     /// # Errors
     /// See [`OpenError`]; the session must then be refused. Cancel safe: a recorder that nobody got is closed again.
     pub(crate) async fn open(&self, facts: SessionFacts) -> Result<SessionRecorder, OpenError> {
-        let _ = (&self.inner, facts);
-        Err(OpenError::ShuttingDown)
+        let inner = &self.inner;
+        if inner.shutting_down.load(Ordering::Acquire) {
+            return Err(OpenError::ShuttingDown);
+        }
+        if inner.config.session_recording.mode == RecordingMode::Off {
+            return inner
+                .not_recorded(facts, "session_recording.mode is off".to_owned())
+                .await;
+        }
+        let strict = inner.config.session_recording.on_failure == OnFailure::Strict;
+        let any_sync = inner.means.storages.iter().any(|storage| storage.mode() == Mode::Sync);
+        let any_async = inner.means.storages.iter().any(|storage| storage.mode() == Mode::Async);
+        let unreachable = inner.unreachable().await;
+        if let Some((storage, error)) = &unreachable
+            && strict
+        {
+            return Err(OpenError::Storage {
+                storage: storage.clone(),
+                error: error.clone(),
+            });
+        }
+        if let Some((storage, error)) = &unreachable {
+            tracing::error!(session = %facts.id, storage, error, "recording to the spool");
+        }
+        let spooled = any_async || unreachable.is_some();
+        if spooled
+            && strict
+            && let Err(full) = inner.means.spool.room()
+        {
+            return Err(OpenError::Spool(full));
+        }
+        let live = any_sync && unreachable.is_none();
+        match Inner::begin(inner, facts.clone(), spooled, live).await {
+            Ok(recorder) => Ok(recorder),
+            Err(error) if strict => Err(OpenError::Local(format!("{error:#}"))),
+            Err(error) => {
+                tracing::error!(session = %facts.id, error = format!("{error:#}"), "the session is not recorded");
+                inner.not_recorded(facts, format!("{error:#}")).await
+            }
+        }
+    }
+
+    /// The node's key.
+    pub(crate) fn node_key(&self) -> &NodeKey {
+        &self.inner.key
     }
 
     /// Waits until what the sessions sealed is stored or safely in the spool, then stops. Sessions that still run are
-    /// ended first (`GatewayStopped`).
-    pub(crate) async fn shutdown(self) {}
+    /// ended first (`GatewayStopped`); no session can be opened any more.
+    pub(crate) async fn shutdown(self) {
+        let inner = self.inner;
+        if inner.shutting_down.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let running: Vec<Arc<Shared>> = inner
+            .means
+            .links
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .cloned()
+            .collect();
+        for shared in &running {
+            let end = SessionEnd {
+                reason: EndReason::GatewayStopped,
+                detail: None,
+                error_info: None,
+            };
+            shared.queue.push_always(queue::Entry {
+                at: std::time::Instant::now(),
+                what: queue::What::End(end),
+            });
+        }
+        let grace = inner.config.gateway.shutdown_timeout;
+        let deadline = Instant::now() + grace;
+        for shared in &running {
+            // A recorder that waits for a storage is let go by the courier's stall, later than this perhaps.
+            if tokio::time::timeout_at(deadline, shared.wait_closed()).await.is_err() {
+                shared.spooled.store(true, Ordering::Release);
+                let _ = tokio::time::timeout(grace, shared.wait_closed()).await;
+            }
+        }
+        let (done, stopped) = oneshot::channel();
+        if inner.orders.send(Order::Stop { deadline, done }).await.is_ok() {
+            let _ = stopped.await;
+        }
+        for task in inner
+            .background
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .drain(..)
+        {
+            task.abort();
+        }
+    }
 }
+
+impl Inner {
+    fn recovery(&self) -> Recovery {
+        Recovery {
+            means: self.means.clone(),
+            key: self.key.signing().clone(),
+            targets: Arc::clone(&self.targets),
+            orders: self.orders.clone(),
+        }
+    }
+
+    /// Closes what a crash left; answers with the recordings whose storage does not answer now.
+    async fn recover(&self) -> anyhow::Result<Vec<Uuid>> {
+        let recovery = self.recovery();
+        let mut postponed = Vec::new();
+        for recording in recovery.list().await? {
+            if !recover_one(&recovery, recording, When::Start).await {
+                postponed.push(recording);
+            }
+        }
+        Ok(postponed)
+    }
+
+    /// The first required sync storage that can't be used now, and what it says.
+    async fn unreachable(&self) -> Option<(String, String)> {
+        for (index, storage) in self.means.storages.iter().enumerate() {
+            if storage.mode() != Mode::Sync || !storage.required() {
+                continue;
+            }
+            let health = self
+                .means
+                .health
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .get(index)
+                .cloned();
+            let health = health.unwrap_or_default();
+            if health.error.is_none() && health.stored.is_some_and(|at| at.elapsed() < HEALTHY_FOR) {
+                continue;
+            }
+            let stall_max = self.config.recording.stall_max;
+            let error = match tokio::time::timeout(stall_max, storage.check()).await {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => format!("no answer for {stall_max:?} (recording.stall_max)"),
+            };
+            return Some((storage.name().to_owned(), error));
+        }
+        None
+    }
+
+    /// A session that isn't recorded.
+    async fn not_recorded(&self, facts: SessionFacts, why: String) -> Result<SessionRecorder, OpenError> {
+        let session = new_session(&facts);
+        let catalog = Arc::clone(&self.means.catalog);
+        let noted = tokio::task::spawn_blocking(move || catalog.session_not_recorded(&session, &why)).await;
+        let error = match noted {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(error) = error {
+            // Strict or not: a session of which not even the catalog knows is let through only where nothing is recorded
+            // by the operator's own wish, and then the log has it.
+            tracing::error!(session = %facts.id, error, "the catalog doesn't know of this session");
+        }
+        let catalog = Arc::clone(&self.means.catalog);
+        let runtime = tokio::runtime::Handle::current();
+        Ok(SessionRecorder::not_recording(Box::new(move |end| {
+            runtime.spawn_blocking(move || {
+                let length = facts.started_at.elapsed();
+                let ended = OffsetDateTime::from(facts.started) + length;
+                let duration_ms = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
+                let noted = catalog.session_ended(facts.id, ended, duration_ms, &recorder::end_text(&end));
+                if let Err(error) = noted {
+                    tracing::error!(session = %facts.id, %error, "end a session");
+                }
+            });
+        })))
+    }
+
+    /// Notes the session in the catalog and starts its recorder thread.
+    async fn begin(
+        inner: &Arc<Self>,
+        facts: SessionFacts,
+        spooled: bool,
+        live: bool,
+    ) -> anyhow::Result<SessionRecorder> {
+        let session = new_session(&facts);
+        let catalog = Arc::clone(&inner.means.catalog);
+        tokio::task::spawn_blocking(move || catalog.session_started(&session)).await??;
+        let recording = &inner.config.recording;
+        let rules = Rules {
+            on_failure: inner.config.session_recording.on_failure,
+            stall_max: recording.stall_max,
+            queue_max_bytes: recording.queue_max_bytes,
+        };
+        let shared = Arc::new(Shared::new(&facts, &rules, spooled, live));
+        inner
+            .means
+            .links
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(facts.id, Arc::clone(&shared));
+        // From here on the handle's drop ends the session, whatever happens.
+        let handle = SessionRecorder::recording(Arc::clone(&shared));
+        let thread = {
+            let (inner, shared) = (Arc::clone(inner), Arc::clone(&shared));
+            move || inner.record(&shared, facts)
+        };
+        let name = format!("recorder-{}", shared.id.simple());
+        let spawned = std::thread::Builder::new().name(name).spawn(thread);
+        if let Err(error) = spawned {
+            inner
+                .means
+                .links
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(&shared.id);
+            let problem = format!("start the recorder thread: {error}");
+            inner.means.catalog.damaged(shared.id, &problem)?;
+            bail!(problem);
+        }
+        Ok(handle)
+    }
+
+    /// The recorder thread.
+    fn record(&self, shared: &Arc<Shared>, facts: SessionFacts) {
+        let closed = match self.setup(shared, facts) {
+            Ok(setup) => recorder::run(setup),
+            Err(error) => {
+                shared.fail(&format!("{error:#}"));
+                false
+            }
+        };
+        if !closed && self.repairs.blocking_send(shared.id).is_err() {
+            tracing::error!(session = %shared.id, "the recording is closed at the next start");
+        }
+        shared.set_closed();
+        self.means
+            .links
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&shared.id);
+    }
+
+    fn setup(&self, shared: &Arc<Shared>, facts: SessionFacts) -> anyhow::Result<recorder::Setup> {
+        let recording = &self.config.recording;
+        let options = RecorderOptions {
+            segment_max_age: self.config.segment_max_age(),
+            segment_max_bytes: recording.segment_max_bytes,
+            keyframe_interval: recording.keyframe_interval,
+            ..RecorderOptions::default()
+        };
+        let started = OffsetDateTime::from(facts.started);
+        let start = session_start(&facts);
+        let recorder = Recorder::new(start, self.key.signing().clone(), options).context("begin the recording")?;
+        let sink = Sink::new(
+            Arc::clone(shared),
+            Arc::clone(&self.means.spool),
+            Arc::clone(&self.means.catalog),
+            self.orders.clone(),
+            Arc::clone(&self.targets),
+            recording.queue_max_bytes,
+        );
+        let mut tap = facts.tap;
+        tap.undecoded_max_bytes = usize::try_from(recording.undecoded_max_bytes).unwrap_or(usize::MAX);
+        Ok(recorder::Setup {
+            shared: Arc::clone(shared),
+            tap: Tap::new(tap),
+            recorder,
+            sink,
+            frame_interval: recording.frame_interval,
+            undecoded_max_bytes: recording.undecoded_max_bytes,
+            started,
+        })
+    }
+}
+
+/// Recovers one recording and says so in the log. False: try again later.
+async fn recover_one(recovery: &Recovery, recording: Uuid, when: When) -> bool {
+    match recovery.recover(recording, when).await {
+        Ok(Outcome::Resumed) => tracing::info!(session = %recording, "going on with the delivery of a recording"),
+        Ok(Outcome::Recovered) => tracing::warn!(session = %recording, "closed a recording that a crash had left open"),
+        Ok(Outcome::Damaged) => {
+            tracing::error!(session = %recording, "a recording is damaged; `deskreel recordings show` says how");
+        }
+        Err(error) => {
+            tracing::error!(session = %recording, error = format!("{error:#}"), "recovery has to wait");
+            return false;
+        }
+    }
+    true
+}
+
+/// Closes recordings whose recorder failed, and tries again where a storage did not answer.
+async fn repair(recovery: Recovery, mut arriving: mpsc::Receiver<Uuid>, mut postponed: Vec<Uuid>) {
+    let started: std::collections::HashSet<Uuid> = postponed.iter().copied().collect();
+    loop {
+        let wait = if postponed.is_empty() {
+            Duration::MAX
+        } else {
+            RECOVERY_INTERVAL
+        };
+        match tokio::time::timeout(wait, arriving.recv()).await {
+            Ok(Some(recording)) => postponed.push(recording),
+            Ok(None) => return,
+            Err(_) => {}
+        }
+        for recording in std::mem::take(&mut postponed) {
+            let when = if started.contains(&recording) {
+                When::Start
+            } else {
+                When::Running
+            };
+            if !recover_one(&recovery, recording, when).await {
+                postponed.push(recording);
+            }
+        }
+    }
+}
+
+/// The session as the catalog keeps it.
+fn new_session(facts: &SessionFacts) -> NewSession {
+    NewSession {
+        id: facts.id,
+        started: OffsetDateTime::from(facts.started),
+        user: facts.user.clone(),
+        identity: facts.identity,
+        login: recovery::full_login(&session_start(facts)),
+        desktop: facts.desktop.clone(),
+        client_addr: facts.client_addr.to_string(),
+        client_name: facts.client_name.clone(),
+    }
+}
+
+/// The session as the recording states it.
+fn session_start(facts: &SessionFacts) -> SessionStart {
+    let since_1970 = facts.started.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    SessionStart {
+        recording: facts.id,
+        started_unix_us: u64::try_from(since_1970.as_micros()).unwrap_or(u64::MAX),
+        product: concat!("deskreel ", env!("CARGO_PKG_VERSION")).to_owned(),
+        node: node_name(),
+        user: UserFacts {
+            name: facts.user.clone(),
+            proven: facts.identity == IdentityKind::Proven,
+        },
+        login: facts.login.clone(),
+        domain: facts.domain.clone(),
+        desktop: DesktopFacts {
+            name: facts.desktop.clone(),
+            addr: facts.desktop_addr.clone(),
+            ..DesktopFacts::default()
+        },
+        client: ClientFacts {
+            addr: facts.client_addr.to_string(),
+            name: (!facts.client_name.is_empty()).then(|| facts.client_name.clone()),
+            build: facts.client_build,
+        },
+        ..SessionStart::default()
+    }
+}
+
+/// This machine's host name; empty where the kernel doesn't tell.
+fn node_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests;

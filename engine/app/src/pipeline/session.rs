@@ -1,15 +1,26 @@
 //! The gateway's handle of one session's recorder, and what it tells it.
 
 use std::net::SocketAddr;
-use std::time::{Instant, SystemTime};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use deskreel_config::OnFailure;
 use deskreel_rdp::Direction;
 use deskreel_rdp::tap::TapConfig;
-use deskreel_recording::event::{SessionEnd, SessionEvent};
+use deskreel_recording::event::{EndReason, SessionEnd, SessionEvent};
+use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
+use super::queue::{Entry, Queue, Refused, What};
 use crate::catalog::IdentityKind;
+
+/// How long best effort lets the user's session wait for a full queue before it opens a gap.
+const GAP_PATIENCE: Duration = Duration::from_millis(100);
+/// Share of the queue, in percent, above which best effort begins to wait. The rest is for what arrives while the
+/// recorder catches up by skipping: skipped PDUs keep the decompressor right, dropped ones don't.
+const BEST_EFFORT_SHARE: usize = 75;
 
 /// What the gateway knows of a session when its recording starts.
 #[derive(Debug, Clone)]
@@ -50,15 +61,183 @@ pub(crate) struct RecorderFailed {
     pub(crate) reason: String,
 }
 
+/// What the configuration says of every session.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rules {
+    pub(super) on_failure: OnFailure,
+    pub(super) stall_max: Duration,
+    pub(super) queue_max_bytes: u64,
+}
+
+/// What the gateway's handle, the recorder thread and the courier share of one session.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) id: Uuid,
+    pub(super) started_at: Instant,
+    pub(super) on_failure: OnFailure,
+    pub(super) stall_max: Duration,
+    pub(super) queue: Queue,
+    /// Segments go to the spool: a storage is async, or a sync storage stalled.
+    pub(super) spooled: AtomicBool,
+    /// Segments count when the sync storages have them; not any more after one stalled.
+    pub(super) live: AtomicBool,
+    /// Bytes of sealed segments that are in memory only.
+    in_memory: Mutex<u64>,
+    in_memory_less: Condvar,
+    failure: watch::Sender<Option<String>>,
+    refresh: Notify,
+    closed: watch::Sender<bool>,
+}
+
+impl Shared {
+    /// `spooled`, `live`: see the fields.
+    pub(super) fn new(facts: &SessionFacts, rules: &Rules, spooled: bool, live: bool) -> Self {
+        Self {
+            id: facts.id,
+            started_at: facts.started_at,
+            on_failure: rules.on_failure,
+            stall_max: rules.stall_max,
+            queue: Queue::new(rules.queue_max_bytes),
+            spooled: AtomicBool::new(spooled),
+            live: AtomicBool::new(live),
+            in_memory: Mutex::new(0),
+            in_memory_less: Condvar::new(),
+            failure: watch::Sender::new(None),
+            refresh: Notify::new(),
+            closed: watch::Sender::new(false),
+        }
+    }
+
+    pub(super) fn is_strict(&self) -> bool {
+        self.on_failure == OnFailure::Strict
+    }
+
+    /// The recorder can't do its work. Strict: the gateway will end the session. Best effort: only the log says so.
+    pub(super) fn fail(&self, reason: &str) {
+        let first = self.failure.send_if_modified(|failure| {
+            let first = failure.is_none();
+            failure.get_or_insert_with(|| reason.to_owned());
+            first
+        });
+        if first {
+            tracing::error!(session = %self.id, reason, strict = self.is_strict(), "recording failed");
+        }
+    }
+
+    pub(super) fn failure(&self) -> Option<String> {
+        self.failure.borrow().clone()
+    }
+
+    pub(super) fn want_refresh(&self) {
+        self.refresh.notify_one();
+    }
+
+    /// The recording is closed.
+    pub(super) fn set_closed(&self) {
+        self.closed.send_replace(true);
+    }
+
+    /// A sealed segment waits in memory from now on.
+    pub(super) fn hold(&self, bytes: u64) {
+        *self.in_memory.lock().unwrap_or_else(PoisonError::into_inner) += bytes;
+    }
+
+    /// It is stored, or in the spool.
+    pub(super) fn release(&self, bytes: u64) {
+        let mut held = self.in_memory.lock().unwrap_or_else(PoisonError::into_inner);
+        *held = held.saturating_sub(bytes);
+        drop(held);
+        self.in_memory_less.notify_all();
+    }
+
+    /// Makes sure that at most `max` bytes of sealed segments (and the one to come) are in memory. Strict waits: a sync
+    /// storage that is slow makes the desktop slow, not the gateway large; a stall ends the wait, because then they go to
+    /// the spool. Best effort doesn't let the session wait and goes over to the spool at once.
+    pub(super) fn limit_memory(&self, max: u64) {
+        let mut held = self.in_memory.lock().unwrap_or_else(PoisonError::into_inner);
+        while *held > max && !self.spooled.load(Ordering::Acquire) {
+            if !self.is_strict() {
+                self.spooled.store(true, Ordering::Release);
+                tracing::warn!(session = %self.id, bytes = *held, "the sync storages are slow: using the spool");
+                return;
+            }
+            // Woken by `release`; the time only bounds how late a stall is noticed.
+            let wait = self.in_memory_less.wait_timeout(held, Duration::from_millis(500));
+            held = wait.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
 /// One session's recorder, as the gateway holds it. Cheap to clone; both relay tasks use it. When the last clone is
-/// dropped without [`SessionRecorder::ended`], the recording is closed with [`EndReason::ProtocolError`](deskreel_recording::event::EndReason).
+/// dropped without [`SessionRecorder::ended`], the recording is closed with [`EndReason::ProtocolError`].
 #[derive(Debug, Clone)]
-pub(crate) struct SessionRecorder {}
+pub(crate) struct SessionRecorder {
+    kind: Kind,
+}
+
+#[derive(Debug, Clone)]
+enum Kind {
+    Recording(Arc<Handle>),
+    NotRecording(Arc<NotRecorded>),
+}
+
+#[derive(Debug)]
+struct Handle {
+    shared: Arc<Shared>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let end = SessionEnd {
+            reason: EndReason::ProtocolError,
+            detail: Some("the gateway let go of the session without saying why".to_owned()),
+            error_info: None,
+        };
+        self.shared.queue.push_always(Entry {
+            at: Instant::now(),
+            what: What::End(end),
+        });
+    }
+}
+
+/// What is to be done when a session ends that isn't recorded.
+pub(super) type OnEnd = Box<dyn FnOnce(SessionEnd) + Send>;
+
+struct NotRecorded {
+    on_end: Mutex<Option<OnEnd>>,
+}
+
+impl std::fmt::Debug for NotRecorded {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("NotRecorded")
+    }
+}
 
 impl SessionRecorder {
+    pub(super) fn recording(shared: Arc<Shared>) -> Self {
+        Self {
+            kind: Kind::Recording(Arc::new(Handle { shared })),
+        }
+    }
+
+    pub(super) fn not_recording(on_end: OnEnd) -> Self {
+        Self {
+            kind: Kind::NotRecording(Arc::new(NotRecorded {
+                on_end: Mutex::new(Some(on_end)),
+            })),
+        }
+    }
+
+    fn shared(&self) -> Option<&Shared> {
+        match &self.kind {
+            Kind::Recording(handle) => Some(&handle.shared),
+            Kind::NotRecording(_) => None,
+        }
+    }
+
     /// False when `session_recording.mode` is off: then nothing need be enqueued.
     pub(crate) fn is_recording(&self) -> bool {
-        true
+        self.shared().is_some()
     }
 
     /// Hands over a copy of one or several whole PDUs that follow each other (one `Bytes`, no copy of the data).
@@ -70,33 +249,136 @@ impl SessionRecorder {
     /// # Errors
     /// Only with strict: the session must end.
     pub(crate) async fn enqueue(&self, direction: Direction, pdus: Bytes) -> Result<(), RecorderFailed> {
-        let _ = (direction, pdus);
-        Ok(())
+        let Some(shared) = self.shared() else { return Ok(()) };
+        let entry = Entry {
+            at: Instant::now(),
+            what: What::Pdus(direction, pdus),
+        };
+        if shared.is_strict() {
+            shared.enqueue_strict(entry).await
+        } else {
+            shared.enqueue_best_effort(entry).await;
+            Ok(())
+        }
     }
 
     /// Resolves when the recorder failed and the session must end; never with best effort.
     pub(crate) async fn failed(&self) -> RecorderFailed {
+        if let Some(shared) = self.shared().filter(|shared| shared.is_strict()) {
+            let mut failure = shared.failure.subscribe();
+            if let Ok(reason) = failure.wait_for(Option::is_some).await {
+                return RecorderFailed {
+                    reason: reason.clone().unwrap_or_default(),
+                };
+            }
+        }
         std::future::pending().await
     }
 
     /// Resolves when the desktop has to repaint everything (after a gap): inject `Phases::refresh`. Wait for it again
     /// afterwards. One caller at a time.
     pub(crate) async fn wants_refresh(&self) {
-        std::future::pending().await
+        match self.shared() {
+            Some(shared) => shared.refresh.notified().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// A fact for the recording's `session` channel: a channel that was opened or denied, an alert.
     pub(crate) fn note(&self, note: SessionEvent) {
-        let _ = note;
+        if let Some(shared) = self.shared() {
+            shared.queue.push_always(Entry {
+                at: Instant::now(),
+                what: What::Note(note),
+            });
+        }
     }
 
     /// The session is over: the recorder takes what is queued, closes the recording and hands it to delivery. Returns
     /// at once; only the first call counts.
     pub(crate) fn ended(&self, end: SessionEnd) {
-        let _ = end;
+        match &self.kind {
+            Kind::Recording(handle) => {
+                handle.shared.queue.push_always(Entry {
+                    at: Instant::now(),
+                    what: What::End(end),
+                });
+            }
+            Kind::NotRecording(session) => {
+                let on_end = session.on_end.lock().unwrap_or_else(PoisonError::into_inner).take();
+                if let Some(on_end) = on_end {
+                    on_end(end);
+                }
+            }
+        }
     }
 
     /// Resolves when the recording is closed, after [`SessionRecorder::ended`]. With a sync storage it may not be stored
     /// yet.
-    pub(crate) async fn closed(&self) {}
+    pub(crate) async fn closed(&self) {
+        if let Some(shared) = self.shared() {
+            shared.wait_closed().await;
+        }
+    }
+}
+
+impl Shared {
+    /// Resolves when the recording is closed.
+    pub(super) async fn wait_closed(&self) {
+        // An error is a recorder thread that is gone, which is closed as well.
+        let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
+    }
+
+    fn check(&self) -> Result<(), RecorderFailed> {
+        self.failure().map_or(Ok(()), |reason| Err(RecorderFailed { reason }))
+    }
+
+    async fn enqueue_strict(&self, mut entry: Entry) -> Result<(), RecorderFailed> {
+        self.check()?;
+        let mut progress = self.queue.progress();
+        loop {
+            let room = self.queue.room().notified();
+            let mut room = std::pin::pin!(room);
+            room.as_mut().enable();
+            entry = match self.queue.push(entry, 100) {
+                Ok(()) | Err((_, Refused::Ended)) => return Ok(()),
+                Err((entry, Refused::Full)) => entry,
+            };
+            let waited = tokio::time::timeout(self.stall_max, room).await;
+            self.check()?;
+            let now = self.queue.progress();
+            if waited.is_err() && now == progress {
+                self.fail(&format!(
+                    "the recorder made no progress for {:?} (recording.stall_max)",
+                    self.stall_max
+                ));
+                return self.check();
+            }
+            progress = now;
+        }
+    }
+
+    async fn enqueue_best_effort(&self, mut entry: Entry) {
+        if self.failure.borrow().is_some() {
+            return;
+        }
+        let deadline = tokio::time::Instant::now() + GAP_PATIENCE;
+        loop {
+            let room = self.queue.room().notified();
+            let mut room = std::pin::pin!(room);
+            room.as_mut().enable();
+            entry = match self.queue.push(entry, BEST_EFFORT_SHARE) {
+                Ok(()) | Err((_, Refused::Ended)) => return,
+                Err((entry, Refused::Full)) => entry,
+            };
+            if tokio::time::timeout_at(deadline, room).await.is_err() {
+                break;
+            }
+        }
+        let dropped = match self.queue.push(entry, 100) {
+            Ok(()) | Err((_, Refused::Ended)) => 0,
+            Err((_, Refused::Full)) => 1,
+        };
+        self.queue.shed(dropped);
+    }
 }

@@ -1,10 +1,13 @@
-//! What the pipeline asks of a storage. The plugin host implements it; tests fake it.
+//! What the pipeline asks of a storage. The plugin host's handle is one; tests fake it.
 
 use std::future::Future;
 use std::pin::Pin;
 
 use bytes::Bytes;
 use deskreel_config::Mode;
+use deskreel_sdk::{ErrorKind, Key, Prefix, PutOptions};
+
+use crate::host::StorageHandle;
 
 /// A future that a storage returns.
 pub(crate) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StorageError>> + Send + 'a>>;
@@ -28,8 +31,6 @@ pub(crate) struct StorageError {
     pub(crate) remedy: Remedy,
     /// What the plugin said.
     pub(crate) message: String,
-    /// There is no such object (`get`, `stat`).
-    pub(crate) not_found: bool,
 }
 
 /// A configured storage.
@@ -50,4 +51,62 @@ pub(crate) trait Storage: Send + Sync {
     fn list(&self, prefix: String) -> Answer<'_, Vec<String>>;
     /// Whether the storage can be used now.
     fn check(&self) -> Answer<'_, ()>;
+}
+
+impl From<deskreel_sdk::Error> for StorageError {
+    fn from(error: deskreel_sdk::Error) -> Self {
+        let remedy = match error.kind() {
+            ErrorKind::AlreadyExists | ErrorKind::InvalidInput | ErrorKind::Unsupported => Remedy::None,
+            kind if kind.is_retryable() => Remedy::Retry,
+            _ => Remedy::Operator,
+        };
+        Self {
+            remedy,
+            message: error.to_string(),
+        }
+    }
+}
+
+impl Storage for StorageHandle {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    fn required(&self) -> bool {
+        self.required
+    }
+
+    fn concurrency(&self) -> usize {
+        usize::try_from(self.profile.concurrency).unwrap_or(1).max(1)
+    }
+
+    fn put(&self, key: String, bytes: Bytes) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let key = Key::new(&key)?;
+            Ok(Self::put(self, &key, bytes, &PutOptions::default()).await?)
+        })
+    }
+
+    fn get(&self, key: String) -> Answer<'_, Bytes> {
+        Box::pin(async move {
+            let key = Key::new(&key)?;
+            Ok(Self::get(self, &key).await?)
+        })
+    }
+
+    fn list(&self, prefix: String) -> Answer<'_, Vec<String>> {
+        Box::pin(async move {
+            let prefix = Prefix::new(&prefix)?;
+            let objects = Self::list(self, &prefix).await?;
+            Ok(objects.into_iter().map(|object| object.key.to_string()).collect())
+        })
+    }
+
+    fn check(&self) -> Answer<'_, ()> {
+        Box::pin(async move { Ok(Self::check(self).await?) })
+    }
 }

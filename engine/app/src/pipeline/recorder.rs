@@ -1,0 +1,647 @@
+//! The recorder thread of one session: queue -> tap -> frames and events -> segments.
+//!
+//! Damage gathers until the desktop closes a frame or `frame_interval` has passed since the first of it, so that a
+//! settled screen is always recorded exactly and a moving one at most 25 times a second.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use deskreel_rdp::Direction;
+use deskreel_rdp::tap::{Tap, TapEvent};
+use deskreel_rdp::wire::find_pdu;
+use deskreel_recording::event::{EndReason, Gap, GapReason, Input, SessionEnd, SessionEvent};
+use deskreel_recording::{Event, Picture, Recorder, Rect};
+use time::OffsetDateTime;
+
+use super::convert;
+use super::queue::{Entry, What};
+use super::session::Shared;
+use super::sink::Sink;
+use crate::catalog::{Closed, GapRow, State};
+
+/// How often the open segment is made durable: half of the two seconds that a crash may lose.
+const APPEND_INTERVAL: Duration = Duration::from_secs(1);
+/// A gap lasts at least so long: the repaint that ends it must not bring the next one about at once.
+const GAP_MIN: Duration = Duration::from_millis(500);
+/// Rectangles that gather before they are merged into one.
+const DAMAGE_MAX: usize = 256;
+/// After so long without a changed pixel the recorder gives its compressor's memory back.
+const REST: Duration = Duration::from_secs(300);
+
+/// What a recorder thread is made of.
+pub(super) struct Setup {
+    pub(super) shared: Arc<Shared>,
+    pub(super) tap: Tap,
+    pub(super) recorder: Recorder,
+    pub(super) sink: Sink,
+    pub(super) frame_interval: Duration,
+    pub(super) undecoded_max_bytes: u64,
+    /// Wall-clock time of time 0.
+    pub(super) started: OffsetDateTime,
+}
+
+struct OpenGap {
+    from_ns: u64,
+    reason: GapReason,
+    detail: String,
+    began: Instant,
+    dropped: u64,
+}
+
+#[derive(Default)]
+struct UndecodedCount {
+    count: u64,
+    kept_bytes: u64,
+    /// First and last of those whose bytes were not kept.
+    over: Option<(u64, u64)>,
+}
+
+struct Work {
+    shared: Arc<Shared>,
+    tap: Tap,
+    /// `None` only once it is finished, or after it panicked.
+    recorder: Option<Recorder>,
+    sink: Sink,
+    frame_interval: Duration,
+    undecoded_max_bytes: u64,
+    out: Vec<TapEvent>,
+    damage: Vec<Rect>,
+    first_damage_ns: Option<u64>,
+    last_damage_ns: u64,
+    last_frame_ns: u64,
+    /// The latest mouse move; earlier ones within a frame interval are dropped.
+    moved: Option<(u64, Input)>,
+    gap: Option<OpenGap>,
+    undecoded: UndecodedCount,
+    error_info: Option<u32>,
+    /// Time of the last thing recorded.
+    last_ns: u64,
+    /// Something was recorded since the last append.
+    dirty: bool,
+    /// Something was recorded since the last seal.
+    unsealed: bool,
+    next_append: Instant,
+    rested: bool,
+}
+
+/// How a recording ended, as the thread learned it.
+struct Ending {
+    at_ns: u64,
+    end: SessionEnd,
+    /// The recorder failed before; from then on nothing was recorded.
+    failed: Option<(u64, String)>,
+}
+
+/// Runs the session to its end and closes the recording. Returns false when it could not be closed and has to be closed
+/// like after a crash.
+pub(super) fn run(setup: Setup) -> bool {
+    let started = setup.started;
+    let shared = Arc::clone(&setup.shared);
+    let mut work = Work::new(setup);
+    let ending = match catch_unwind(AssertUnwindSafe(|| work.work())) {
+        Ok(Ok((at_ns, end))) => Ending {
+            at_ns,
+            end,
+            failed: None,
+        },
+        Ok(Err(error)) => work.give_up(&format!("{error:#}")),
+        Err(panic) => work.give_up(&format!("the recorder panicked: {}", panic_text(&*panic))),
+    };
+    let closed = catch_unwind(AssertUnwindSafe(|| work.close(ending, started)));
+    let error = match closed {
+        Ok(Ok(())) => return true,
+        Ok(Err(error)) => format!("{error:#}"),
+        Err(panic) => format!("the recorder panicked: {}", panic_text(&*panic)),
+    };
+    shared.fail(&error);
+    tracing::error!(session = %shared.id, error, "the recording could not be closed; it is recovered from what is durable");
+    false
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}
+
+impl Work {
+    fn new(setup: Setup) -> Self {
+        Self {
+            shared: setup.shared,
+            tap: setup.tap,
+            recorder: Some(setup.recorder),
+            sink: setup.sink,
+            frame_interval: setup.frame_interval,
+            undecoded_max_bytes: setup.undecoded_max_bytes,
+            out: Vec::new(),
+            damage: Vec::new(),
+            first_damage_ns: None,
+            last_damage_ns: 0,
+            last_frame_ns: 0,
+            moved: None,
+            gap: None,
+            undecoded: UndecodedCount::default(),
+            error_info: None,
+            last_ns: 0,
+            // The start event is there.
+            dirty: true,
+            unsealed: true,
+            next_append: Instant::now(),
+            rested: false,
+        }
+    }
+
+    fn ns(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.shared.started_at).as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn frame_interval_ns(&self) -> u64 {
+        u64::try_from(self.frame_interval.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn instant(&self, ns: u64) -> Instant {
+        self.shared.started_at + Duration::from_nanos(ns)
+    }
+
+    fn recorder(&mut self) -> anyhow::Result<&mut Recorder> {
+        self.recorder.as_mut().context("the recorder is gone")
+    }
+
+    /// Works until the session's end arrives.
+    fn work(&mut self) -> anyhow::Result<(u64, SessionEnd)> {
+        let mut batch = VecDeque::new();
+        self.tick(Instant::now())?;
+        loop {
+            let taken = self.shared.queue.take(&mut batch, self.deadline(), self.frame_interval);
+            if taken.shed {
+                self.open_gap(
+                    GapReason::QueueFull,
+                    "the recorder can't keep up (recording.queue_max_bytes)",
+                )?;
+            }
+            if let Some(gap) = &mut self.gap {
+                gap.dropped += taken.dropped;
+            }
+            if !taken.shed {
+                self.close_gap_if_over()?;
+            }
+            while let Some(entry) = batch.pop_front() {
+                let cost = entry.cost();
+                let end = self.entry(entry);
+                self.shared.queue.done(cost);
+                if let Some(end) = end? {
+                    return Ok(end);
+                }
+                if self.dirty && Instant::now() >= self.next_append {
+                    self.tick(Instant::now())?;
+                }
+            }
+            self.tick(Instant::now())?;
+        }
+    }
+
+    /// When there is something to do even if nothing arrives.
+    fn deadline(&self) -> Option<Instant> {
+        let frame = self.first_damage_ns.map(|at| self.instant(at) + self.frame_interval);
+        let moved = self
+            .moved
+            .as_ref()
+            .map(|(at, _)| self.instant(*at) + self.frame_interval);
+        // A segment that holds something grows old.
+        let segment = self.unsealed.then_some(self.next_append);
+        let gap = self.gap.as_ref().map(|_| Instant::now() + GAP_MIN);
+        let rest = (!self.rested).then(|| self.instant(self.last_frame_ns) + REST);
+        [frame, moved, segment, gap, rest].into_iter().flatten().min()
+    }
+
+    fn entry(&mut self, entry: Entry) -> anyhow::Result<Option<(u64, SessionEnd)>> {
+        let at = self.ns(entry.at);
+        match entry.what {
+            What::Pdus(direction, bytes) => {
+                let mut rest = &bytes[..];
+                while !rest.is_empty() {
+                    let length = match find_pdu(rest) {
+                        Ok(Some(length)) if length > 0 => length.min(rest.len()),
+                        // Not a PDU: the tap says what it thinks of it.
+                        _ => rest.len(),
+                    };
+                    let (pdu, following) = rest.split_at(length);
+                    self.pdu(at, direction, pdu)?;
+                    rest = following;
+                }
+                Ok(None)
+            }
+            What::Note(note) => {
+                self.flush_frame()?;
+                self.push(at, &Event::Session(note))?;
+                Ok(None)
+            }
+            What::End(end) => Ok(Some((at, end))),
+        }
+    }
+
+    fn pdu(&mut self, at: u64, direction: Direction, pdu: &[u8]) -> anyhow::Result<()> {
+        if self.gap.is_some() {
+            self.tap.skip(direction, pdu);
+            return Ok(());
+        }
+        // The picture as it is now is the last one of its interval: record it before the tap paints over it.
+        if self
+            .first_damage_ns
+            .is_some_and(|first| at >= first.saturating_add(self.frame_interval_ns()))
+        {
+            self.flush_frame()?;
+        }
+        let mut out = std::mem::take(&mut self.out);
+        self.tap.pdu(direction, pdu, &mut out);
+        let handled = out.drain(..).try_for_each(|event| self.event(at, event));
+        self.out = out;
+        handled
+    }
+
+    fn event(&mut self, at: u64, event: TapEvent) -> anyhow::Result<()> {
+        match event {
+            TapEvent::Damage(rect) => self.damaged(at, convert::rect(rect)),
+            TapEvent::Resized { width, height } => {
+                self.damage.clear();
+                self.damaged(
+                    at,
+                    Rect {
+                        x: 0,
+                        y: 0,
+                        width,
+                        height,
+                    },
+                );
+            }
+            TapEvent::FrameEnd => {
+                if at >= self.last_frame_ns.saturating_add(self.frame_interval_ns()) {
+                    self.flush_frame()?;
+                }
+            }
+            TapEvent::Pointer(pointer) => {
+                let pointer = convert::pointer(&pointer).context("record the pointer")?;
+                self.push(at, &Event::Pointer(pointer))?;
+            }
+            TapEvent::Input(input) => self.input(at, convert::input(input))?,
+            TapEvent::Clipboard(clipboard) => {
+                if let Some(clipboard) = convert::clipboard(clipboard) {
+                    self.push(at, &Event::Clipboard(clipboard))?;
+                }
+            }
+            TapEvent::Logon(logon) => {
+                let login = match (logon.domain.is_empty(), logon.user.is_empty()) {
+                    (_, true) => None,
+                    (true, false) => Some(logon.user),
+                    (false, false) => Some(format!("{}\\{}", logon.domain, logon.user)),
+                };
+                self.push(
+                    at,
+                    &Event::Session(SessionEvent::Logon {
+                        ok: true,
+                        login,
+                        detail: None,
+                    }),
+                )?;
+            }
+            TapEvent::ErrorInfo { code } => self.error_info = (code != 0).then_some(code),
+            TapEvent::Deactivated => self.flush_frame()?,
+            TapEvent::RefreshWanted { reason } => {
+                tracing::debug!(session = %self.shared.id, reason, "asking the desktop for a repaint");
+                self.shared.want_refresh();
+            }
+            TapEvent::Undecoded(undecoded) => self.undecoded(at, undecoded)?,
+        }
+        Ok(())
+    }
+
+    fn damaged(&mut self, at: u64, rect: Rect) {
+        if self.damage.len() >= DAMAGE_MAX {
+            let all = self.damage.drain(..).reduce(union);
+            self.damage.extend(all);
+        }
+        self.damage.push(rect);
+        self.first_damage_ns.get_or_insert(at);
+        self.last_damage_ns = at;
+    }
+
+    fn input(&mut self, at: u64, input: Option<Input>) -> anyhow::Result<()> {
+        match input {
+            None => Ok(()),
+            Some(input @ Input::MouseMove { .. }) => {
+                match &mut self.moved {
+                    Some((_, latest)) => *latest = input,
+                    None => self.moved = Some((at, input)),
+                }
+                Ok(())
+            }
+            Some(input) => self.push(at, &Event::Input(input)),
+        }
+    }
+
+    fn undecoded(&mut self, at: u64, undecoded: deskreel_rdp::tap::Undecoded) -> anyhow::Result<()> {
+        self.undecoded.count += 1;
+        let kept = self.undecoded.kept_bytes.saturating_add(undecoded.data.len() as u64);
+        if kept <= self.undecoded_max_bytes {
+            self.undecoded.kept_bytes = kept;
+            return self.push(at, &Event::Undecoded(convert::undecoded(undecoded, true)));
+        }
+        match &mut self.undecoded.over {
+            Some((_, last)) => {
+                *last = at;
+                Ok(())
+            }
+            None => {
+                self.undecoded.over = Some((at, at));
+                let detail = format!(
+                    "more than {} bytes could not be decoded (recording.undecoded_max_bytes); further ones are only counted",
+                    self.undecoded_max_bytes
+                );
+                tracing::error!(session = %self.shared.id, detail, "undecoded");
+                self.push(at, &Event::Undecoded(convert::undecoded(undecoded, false)))?;
+                let alert = SessionEvent::Alert {
+                    name: "undecoded".to_owned(),
+                    detail: detail.clone(),
+                };
+                self.push(at, &Event::Session(alert))?;
+                if self.shared.is_strict() {
+                    self.shared.fail(&detail);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Records an event that isn't a picture.
+    fn push(&mut self, at: u64, event: &Event) -> anyhow::Result<()> {
+        self.flush_move()?;
+        self.recorder()?.push(at, event).context("record an event")?;
+        self.recorded(at);
+        Ok(())
+    }
+
+    fn recorded(&mut self, at: u64) {
+        self.last_ns = self.last_ns.max(at);
+        self.dirty = true;
+        self.unsealed = true;
+    }
+
+    fn flush_move(&mut self) -> anyhow::Result<()> {
+        if let Some((at, input)) = self.moved.take() {
+            self.recorder()?
+                .push(at, &Event::Input(input))
+                .context("record an event")?;
+            self.recorded(at);
+        }
+        Ok(())
+    }
+
+    /// Records the picture if something was painted.
+    fn flush_frame(&mut self) -> anyhow::Result<()> {
+        if self.first_damage_ns.take().is_none() {
+            return Ok(());
+        }
+        self.flush_move()?;
+        let at = self.last_damage_ns;
+        self.last_frame_ns = at;
+        self.rested = false;
+        if let (Some(picture), Some(recorder)) = (self.tap.picture(), self.recorder.as_mut()) {
+            let picture = Picture {
+                width: picture.width,
+                height: picture.height,
+                stride: picture.stride,
+                data: picture.rgba,
+            };
+            if recorder.frame(at, picture, &self.damage).context("record a frame")? {
+                self.recorded(at);
+            }
+        }
+        self.damage.clear();
+        Ok(())
+    }
+
+    /// What is due by time: a frame, a seal, an append, rest.
+    fn tick(&mut self, now: Instant) -> anyhow::Result<()> {
+        let now_ns = self.ns(now);
+        let interval = self.frame_interval_ns();
+        if self
+            .first_damage_ns
+            .is_some_and(|first| now_ns >= first.saturating_add(interval))
+        {
+            self.flush_frame()?;
+        }
+        if self
+            .moved
+            .as_ref()
+            .is_some_and(|(at, _)| now_ns >= at.saturating_add(interval))
+        {
+            self.flush_move()?;
+        }
+        if self.unsealed && self.recorder()?.seal_due(now_ns) {
+            self.sink.limit_memory();
+            let segment = self.recorder()?.seal(now_ns).context("seal a segment")?;
+            self.unsealed = false;
+            self.dirty = false;
+            if let Some(segment) = segment {
+                self.sink.sealed(&segment)?;
+            }
+        }
+        if now >= self.next_append && self.unsealed {
+            self.next_append = now + APPEND_INTERVAL;
+            if std::mem::take(&mut self.dirty)
+                && let Some(recorder) = self.recorder.as_mut()
+            {
+                self.sink.append(recorder)?;
+            }
+            if let Err(full) = self.sink.room() {
+                if self.shared.is_strict() {
+                    self.shared.fail(&format!("spool {full}"));
+                } else {
+                    self.open_gap(GapReason::SpoolFull, &full)?;
+                }
+            }
+        }
+        if !self.rested && now >= self.instant(self.last_frame_ns) + REST {
+            self.rested = true;
+            self.recorder()?.release_memory();
+        }
+        Ok(())
+    }
+
+    /// From now on PDUs are skipped.
+    fn open_gap(&mut self, reason: GapReason, detail: &str) -> anyhow::Result<()> {
+        if self.gap.is_some() {
+            return Ok(());
+        }
+        self.flush_frame()?;
+        self.flush_move()?;
+        tracing::warn!(session = %self.shared.id, ?reason, detail, "gap in the recording");
+        let from_ns = self.last_ns;
+        self.gap = Some(OpenGap {
+            from_ns,
+            reason,
+            detail: detail.to_owned(),
+            began: Instant::now(),
+            dropped: 0,
+        });
+        Ok(())
+    }
+
+    fn close_gap_if_over(&mut self) -> anyhow::Result<()> {
+        let over = self.gap.as_ref().is_some_and(|gap| {
+            gap.began.elapsed() >= GAP_MIN && (gap.reason != GapReason::SpoolFull || self.sink.room().is_ok())
+        });
+        if !over {
+            return Ok(());
+        }
+        let at = self.ns(Instant::now());
+        self.end_gap(at)?;
+        // The next picture is a key, and the desktop is asked to paint all of it.
+        self.recorder()?.release_memory();
+        let mut out = std::mem::take(&mut self.out);
+        self.tap.restart(&mut out);
+        let handled = out.drain(..).try_for_each(|event| self.event(at, event));
+        self.out = out;
+        handled?;
+        self.shared.want_refresh();
+        Ok(())
+    }
+
+    fn end_gap(&mut self, at: u64) -> anyhow::Result<()> {
+        let Some(gap) = self.gap.take() else { return Ok(()) };
+        let detail = match gap.dropped {
+            0 => gap.detail,
+            dropped => format!("{}; {dropped} reads were dropped unseen", gap.detail),
+        };
+        self.push_gap(Gap {
+            from_ns: gap.from_ns,
+            to_ns: at,
+            reason: gap.reason,
+            detail: Some(detail),
+        })
+    }
+
+    fn push_gap(&mut self, gap: Gap) -> anyhow::Result<()> {
+        let row = gap_row(&gap);
+        self.push(gap.to_ns, &Event::Gap(gap))?;
+        self.sink.gap(&row)
+    }
+
+    /// After a failure: nothing can be recorded any more, but the session (best effort) or its ending (strict) goes on
+    /// until the gateway says that it is over.
+    fn give_up(&mut self, reason: &str) -> Ending {
+        self.shared.fail(reason);
+        let failed = Some((self.last_ns, reason.to_owned()));
+        let mut batch = VecDeque::new();
+        loop {
+            self.shared.queue.take(&mut batch, None, Duration::ZERO);
+            while let Some(entry) = batch.pop_front() {
+                self.shared.queue.done(entry.cost());
+                if let What::End(end) = entry.what {
+                    return Ending {
+                        at_ns: self.ns(entry.at),
+                        end,
+                        failed,
+                    };
+                }
+            }
+        }
+    }
+
+    /// Closes the recording.
+    fn close(&mut self, ending: Ending, started: OffsetDateTime) -> anyhow::Result<()> {
+        let Ending { at_ns, mut end, failed } = ending;
+        match &failed {
+            None => {
+                self.flush_frame()?;
+                self.flush_move()?;
+                self.end_gap(at_ns)?;
+                if let Some((from_ns, to_ns)) = self.undecoded.over.filter(|(from, to)| to > from) {
+                    let detail = Some("above recording.undecoded_max_bytes".to_owned());
+                    self.push_gap(Gap {
+                        from_ns,
+                        to_ns,
+                        reason: GapReason::Undecodable,
+                        detail,
+                    })?;
+                }
+            }
+            Some((from_ns, reason)) => {
+                self.moved = None;
+                let from_ns = self.gap.take().map_or(*from_ns, |gap| gap.from_ns);
+                let detail = Some(reason.clone());
+                self.push_gap(Gap {
+                    from_ns,
+                    to_ns: at_ns,
+                    reason: GapReason::RecorderFailed,
+                    detail,
+                })?;
+                if end.reason == EndReason::RecorderFailed && end.detail.is_none() {
+                    end.detail = Some(reason.clone());
+                }
+            }
+        }
+        end.error_info = end.error_info.or(self.error_info);
+        let recorder = self.recorder.take().context("the recorder is gone")?;
+        let (segment, manifest) = recorder.finish(at_ns, end.clone()).context("close the recording")?;
+        if let Some(segment) = segment {
+            self.sink.sealed(&segment)?;
+        }
+        let duration_ms = at_ns / 1_000_000;
+        let closed = Closed {
+            state: State::Delivering,
+            ended: started + Duration::from_millis(duration_ms),
+            duration_ms,
+            undecoded: self.undecoded.count,
+            end_reason: end_text(&end),
+            problem: failed.map(|(_, reason)| reason),
+        };
+        self.sink.closed(manifest, &closed)
+    }
+}
+
+/// The end in words, for listings.
+pub(super) fn end_text(end: &SessionEnd) -> String {
+    let reason = serde_json::to_value(end.reason)
+        .ok()
+        .and_then(|value| value.as_str().map(str::to_owned));
+    let reason = reason.unwrap_or_else(|| format!("{:?}", end.reason));
+    match &end.detail {
+        Some(detail) => format!("{reason}: {detail}"),
+        None => reason,
+    }
+}
+
+/// A gap in words, for listings.
+pub(super) fn gap_row(gap: &Gap) -> GapRow {
+    let reason = serde_json::to_value(gap.reason)
+        .ok()
+        .and_then(|value| value.as_str().map(str::to_owned));
+    let reason = reason.unwrap_or_else(|| format!("{:?}", gap.reason));
+    GapRow {
+        from_ns: gap.from_ns,
+        to_ns: gap.to_ns,
+        reason: match &gap.detail {
+            Some(detail) => format!("{reason}: {detail}"),
+            None => reason,
+        },
+    }
+}
+
+fn union(a: Rect, b: Rect) -> Rect {
+    let x = a.x.min(b.x);
+    let y = a.y.min(b.y);
+    let right = (u32::from(a.x) + u32::from(a.width)).max(u32::from(b.x) + u32::from(b.width));
+    let bottom = (u32::from(a.y) + u32::from(a.height)).max(u32::from(b.y) + u32::from(b.height));
+    let side = |from: u16, to: u32| u16::try_from(to - u32::from(from)).unwrap_or(u16::MAX);
+    Rect {
+        x,
+        y,
+        width: side(x, right),
+        height: side(y, bottom),
+    }
+}

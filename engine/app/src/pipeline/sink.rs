@@ -1,0 +1,190 @@
+//! Where a recorder thread puts what it made: into the spool or memory, the catalog, and on to the courier.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use deskreel_recording::{Recorder, SealedSegment, sha256};
+use tokio::sync::mpsc;
+
+use super::courier::Order;
+use super::delivery::ObjectId;
+use super::session::Shared;
+use super::spool::{OpenSegment, Spool};
+use crate::catalog::{Catalog, Closed, GapRow, Object, SegmentRow};
+
+/// A storage that every recording goes to.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    pub(super) name: String,
+    pub(super) required: bool,
+}
+
+/// The targets as the catalog takes them.
+pub(super) fn for_catalog(targets: &[Target]) -> Vec<(&str, bool)> {
+    targets
+        .iter()
+        .map(|target| (target.name.as_str(), target.required))
+        .collect()
+}
+
+/// The catalog's row of a sealed segment.
+pub(super) fn segment_row(seal: &deskreel_recording::Seal, bytes: &[u8]) -> SegmentRow {
+    let body = seal.body();
+    SegmentRow {
+        number: body.number,
+        bytes: bytes.len() as u64,
+        sha256: hex::encode(sha256(bytes)),
+        first_ns: body.first_ns,
+        last_ns: body.last_ns,
+        starts_with_key: body.starts_with_key,
+    }
+}
+
+/// One session's way out.
+pub(super) struct Sink {
+    pub(super) shared: Arc<Shared>,
+    pub(super) spool: Arc<Spool>,
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) orders: mpsc::Sender<Order>,
+    pub(super) targets: Arc<[Target]>,
+    /// Bytes of sealed segments that may wait in memory for a sync storage.
+    pub(super) memory_max_bytes: u64,
+    open: Option<OpenSegment>,
+}
+
+impl Sink {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        spool: Arc<Spool>,
+        catalog: Arc<Catalog>,
+        orders: mpsc::Sender<Order>,
+        targets: Arc<[Target]>,
+        memory_max_bytes: u64,
+    ) -> Self {
+        Self {
+            shared,
+            spool,
+            catalog,
+            orders,
+            targets,
+            memory_max_bytes,
+            open: None,
+        }
+    }
+
+    fn spooled(&self) -> bool {
+        self.shared.spooled.load(Ordering::Acquire)
+    }
+
+    /// Makes what was recorded since the last call durable, where the open segment is in the spool.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub(super) fn append(&mut self, recorder: &mut Recorder) -> anyhow::Result<()> {
+        if !self.spooled() {
+            return Ok(());
+        }
+        let bytes = recorder.take_open_bytes().context("flush the open segment")?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let open = match &mut self.open {
+            Some(open) => open,
+            None => {
+                let begun = self.spool.begin(self.shared.id, recorder.open_number());
+                self.open.insert(begun.context("begin a segment in the spool")?)
+            }
+        };
+        open.append(&bytes).context("append to the open segment in the spool")
+    }
+
+    /// The spool's limits, where the spool is in use.
+    ///
+    /// # Errors
+    /// Which one is reached.
+    pub(super) fn room(&self) -> Result<(), String> {
+        if self.spooled() { self.spool.room() } else { Ok(()) }
+    }
+
+    /// Sees to it that not too much is in memory for storages that have not answered yet; may wait for them.
+    pub(super) fn limit_memory(&self) {
+        self.shared.limit_memory(self.memory_max_bytes);
+    }
+
+    /// A segment is sealed: it becomes durable or is held in memory, the catalog learns of it, the courier gets it.
+    ///
+    /// # Errors
+    /// Disk, catalog.
+    pub(super) fn sealed(&mut self, segment: &SealedSegment) -> anyhow::Result<()> {
+        let id = self.id(Object::Segment(segment.number));
+        let open = self.open.take();
+        let payload = if self.spooled() {
+            match (open, segment.bytes.get(segment.taken..)) {
+                (Some(open), Some(rest)) if open.length() == segment.taken as u64 => open.seal(rest),
+                // The session went over to the spool within this segment.
+                _ => self.spool.write(id, &segment.bytes),
+            }
+            .with_context(|| format!("write {} to the spool", id.object))?;
+            None
+        } else {
+            self.shared.hold(segment.bytes.len() as u64);
+            Some(segment.bytes.clone())
+        };
+        let row = segment_row(&segment.seal, &segment.bytes);
+        self.catalog
+            .segment_sealed(self.shared.id, &row, &for_catalog(&self.targets))?;
+        self.send(id, row.bytes, payload)
+    }
+
+    /// The recording is closed.
+    ///
+    /// # Errors
+    /// Disk, catalog.
+    pub(super) fn closed(&mut self, manifest: Vec<u8>, closed: &Closed) -> anyhow::Result<()> {
+        let id = self.id(Object::Manifest);
+        let size = manifest.len() as u64;
+        let payload = if self.spooled() {
+            self.spool
+                .write(id, &manifest)
+                .context("write the manifest to the spool")?;
+            None
+        } else {
+            self.shared.hold(size);
+            Some(Bytes::from(manifest))
+        };
+        self.catalog
+            .closed(self.shared.id, closed, &for_catalog(&self.targets))?;
+        self.send(id, size, payload)
+    }
+
+    /// A gap, for listings; the recording has it as an event.
+    ///
+    /// # Errors
+    /// The catalog's.
+    pub(super) fn gap(&self, gap: &GapRow) -> anyhow::Result<()> {
+        self.catalog.gap(self.shared.id, gap).map_err(Into::into)
+    }
+
+    fn id(&self, object: Object) -> ObjectId {
+        ObjectId {
+            recording: self.shared.id,
+            object,
+        }
+    }
+
+    fn send(&self, id: ObjectId, size: u64, payload: Option<Bytes>) -> anyhow::Result<()> {
+        let live = self.shared.live.load(Ordering::Acquire);
+        let order = Order::Deliver {
+            id,
+            size,
+            payload,
+            live,
+            missing: None,
+        };
+        self.orders
+            .blocking_send(order)
+            .map_err(|_| anyhow::anyhow!("the delivery has stopped"))
+    }
+}
