@@ -137,7 +137,7 @@ impl<'a> Checker<'a> {
         self.origins.insert(path.to_owned(), (self.place)(mark));
         if node.is_null() {
             let Some(default) = key.default else {
-                self.refuse(path, node.mark, format!("a {} is missing here", key.kind.noun()));
+                self.refuse(path, node.mark, format!("{} is missing here", key.kind.phrase()));
                 return None;
             };
             return Some(self.default(key, path, default));
@@ -175,7 +175,7 @@ impl<'a> Checker<'a> {
                 self.refuse(
                     path,
                     node.mark,
-                    format!("must be a {}, not {}", kind.noun(), noun(other)),
+                    format!("must be {}, not {}", kind.phrase(), noun(other)),
                 );
                 None
             }
@@ -232,7 +232,7 @@ impl<'a> Checker<'a> {
                 }
                 None => {
                     if !self.is_poisoned(&path) {
-                        let message = format!("missing, it must be written (a {})", key.kind.noun());
+                        let message = format!("missing, it must be written ({})", key.kind.phrase());
                         self.refuse(&path, mark, message);
                     }
                     // a stand-in, so that everything else can be checked; there is an error, so nobody sees it
@@ -267,9 +267,9 @@ impl<'a> Checker<'a> {
     fn scalar(&mut self, kind: Kind, path: &str, node: &Node) -> Option<Value> {
         self.origins.insert(path.to_owned(), (self.place)(node.mark));
         let read = match &node.value {
-            _ if node.is_null() => Err(format!("a {} is missing here", kind.noun())),
+            _ if node.is_null() => Err(format!("{} is missing here", kind.phrase())),
             Yaml::Scalar(text, style) => scalar(kind, text, *style),
-            other => Err(format!("must be a {}, not {}", kind.noun(), noun(other))),
+            other => Err(format!("must be {}, not {}", kind.phrase(), noun(other))),
         };
         read.map_err(|message| self.refuse(path, node.mark, message)).ok()
     }
@@ -441,7 +441,7 @@ fn scalar(kind: Kind, text: &str, style: Style) -> Result<Value, String> {
         Kind::Text | Kind::Path => {
             let text = text_value(text, style)?;
             if text.is_empty() {
-                return Err(format!("a {} can't be empty", kind.noun()));
+                return Err(format!("{} can't be empty", kind.phrase()));
             }
             if text.contains('\0') {
                 return Err(format!("{} holds a zero byte", quoted(text)));
@@ -449,7 +449,7 @@ fn scalar(kind: Kind, text: &str, style: Style) -> Result<Value, String> {
             Ok(text.into())
         }
         Kind::Texts | Kind::Paths | Kind::Labels | Kind::Settings | Kind::Sections => {
-            Err(format!("must be a {}, not a single value", kind.noun()))
+            Err(format!("must be {}, not a single value", kind.phrase()))
         }
     }
 }

@@ -188,4 +188,6 @@ fn nearest_origin(origins: &BTreeMap<String, Origin>, key: &str) -> Origin {
 }
 
 #[cfg(test)]
+mod documents;
+#[cfg(test)]
 mod tests;

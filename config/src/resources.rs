@@ -425,3 +425,7 @@ fn host_and_port(addr: &str) -> Option<String> {
     };
     Some(format!("{host}:{port}"))
 }
+
+#[cfg(test)]
+#[path = "resource_tests.rs"]
+mod tests;

@@ -81,6 +81,15 @@ impl Kind {
         }
     }
 
+    /// [`Kind::noun`] with its article, for messages.
+    pub(crate) fn phrase(self) -> String {
+        match self {
+            Self::Word(_) | Self::Recording => self.noun(),
+            Self::Address => format!("an {}", self.noun()),
+            _ => format!("a {}", self.noun()),
+        }
+    }
+
     pub(crate) fn is_scalar(self) -> bool {
         !matches!(
             self,
