@@ -1,7 +1,10 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod activation;
 mod captured;
+mod channels;
 mod hand_made;
+mod handshake;
 mod hostile;
 
 use super::*;
@@ -12,9 +15,18 @@ type Record = (Direction, Vec<u8>);
 
 /// The captured sessions, X.224 negotiation included.
 pub(super) const CAPTURES: [(&str, &[u8]); 4] = [
-    ("xrdp_default", include_bytes!("../../fixtures/handshakes/xrdp_default.bin")),
-    ("xrdp_resize", include_bytes!("../../fixtures/handshakes/xrdp_resize.bin")),
-    ("shadow_default", include_bytes!("../../fixtures/handshakes/shadow_default.bin")),
+    (
+        "xrdp_default",
+        include_bytes!("../../fixtures/handshakes/xrdp_default.bin"),
+    ),
+    (
+        "xrdp_resize",
+        include_bytes!("../../fixtures/handshakes/xrdp_resize.bin"),
+    ),
+    (
+        "shadow_default",
+        include_bytes!("../../fixtures/handshakes/shadow_default.bin"),
+    ),
     ("shadow_rfx", include_bytes!("../../fixtures/handshakes/shadow_rfx.bin")),
 ];
 

@@ -1,0 +1,411 @@
+//! From Connect Initial to licensing, field by field, and who must not begin.
+
+use super::hand_made::*;
+use super::*;
+use crate::wire::client_info::{ClientInfo, Replacement};
+use crate::wire::mcs::send_data;
+use crate::wire::share::{control, data};
+use crate::wire::{FrameError, WireError};
+use Direction::{ToClient, ToDesktop};
+
+/// A Connect Initial around `blocks`, in the shape of xfreerdp's.
+fn connect_initial(blocks: &[u8]) -> Vec<u8> {
+    let length = blocks.len() as u16;
+    let mut user_data = vec![0, 5, 0, 0x14, 0x7C, 0, 1];
+    user_data.extend((0x8000 | (length + 14)).to_be_bytes());
+    user_data.extend([0, 8, 0, 0x10, 0, 1, 0xC0, 0]);
+    user_data.extend(b"Duca");
+    user_data.extend((0x8000 | length).to_be_bytes());
+    user_data.extend(blocks);
+    let mut inside = vec![4, 1, 1, 4, 1, 1, 1, 1, 0xFF, 0x30, 0, 0x30, 0, 0x30, 0, 4, 0x82];
+    inside.extend((user_data.len() as u16).to_be_bytes());
+    inside.extend(user_data);
+    let mut pdu = vec![3, 0];
+    pdu.extend((inside.len() as u16 + 12).to_be_bytes());
+    pdu.extend([2, 0xF0, 0x80, 0x7F, 0x65, 0x82]);
+    pdu.extend((inside.len() as u16).to_be_bytes());
+    pdu.extend(inside);
+    pdu
+}
+
+#[test]
+fn every_block_of_a_connect_initial() {
+    let mut net = vec![2, 0, 0, 0];
+    for name in [b"cliprdr\0", b"rdpsnd\0\0"] {
+        net.extend(name);
+        net.extend([0xFF; 4]);
+    }
+    let mut monitors = vec![0, 0, 0, 0, 2, 0, 0, 0];
+    for edges in [[0, 0, 1919, 1079, 1], [-1280, 0, -1, 1023, 0_i32]] {
+        monitors.extend(edges.iter().flat_map(|edge| edge.to_le_bytes()));
+    }
+    let blocks = [
+        block(0xC001, &[0xFF; 230]),
+        block(0xC00D, &[0xFF; 5]),
+        block(0xC003, &net),
+        block(0xC004, &[0xFF; 8]),
+        block(0xC005, &monitors),
+        block(0xC00A, &[0xFF; 4]),
+        block(0xC002, &[0xFF; 8]),
+    ];
+    let before = connect_initial(&blocks.concat());
+    let mut phases = Phases::new(FilterOptions {
+        selected_protocol: 0x0A0B_0C0D,
+        ..options()
+    });
+    let (verdict, after) = pass(&mut phases, ToDesktop, &before);
+    assert_eq!(verdict.events, [PhaseEvent::ClientDescribed]);
+    assert!(!verdict.tap && verdict.forward);
+    let start = before.len() - blocks.concat().len();
+    assert_eq!(before[..start], after[..start]);
+    let mut at = start;
+    let mut found = Vec::new();
+    for one in &blocks {
+        let now = &after[at..at + one.len()];
+        let changed = one
+            .iter()
+            .zip(now)
+            .enumerate()
+            .filter(|(_, (before, now))| before != now);
+        let changed: Vec<_> = changed
+            .map(|(offset, (_, now))| format!("{}:{now:02x}", offset as i64 - 4))
+            .collect();
+        found.push(changed.join(" "));
+        at += one.len();
+    }
+    let net = "14:3f 26:3f";
+    assert_eq!(
+        found,
+        [
+            "141:fe 208:0d 209:0c 210:0b 211:0a",
+            "",
+            net,
+            "",
+            "",
+            "0:00 1:00 2:00 3:00",
+            ""
+        ]
+    );
+    let facts = phases.facts();
+    assert_eq!(facts.monitors.len(), 2);
+    assert_eq!(
+        facts.monitors[1],
+        Monitor {
+            left: -1280,
+            top: 0,
+            right: -1,
+            bottom: 1023,
+            primary: false
+        }
+    );
+}
+
+#[test]
+fn old_and_odd_connect_initials() {
+    let offer = |blocks: &[Vec<u8>]| {
+        let mut pdu = connect_initial(&blocks.concat());
+        let before = pdu.clone();
+        let mut phases = Phases::new(options());
+        phases
+            .pdu(ToDesktop, &mut pdu)
+            .map(|_| pdu == before)
+            .map_err(|error| error.reason())
+    };
+    assert_eq!(
+        offer(&[block(0xC001, &[1; 128])]),
+        Ok(true),
+        "an old client has nothing to patch"
+    );
+    assert_eq!(
+        offer(&[block(0xC001, &[1; 210])]),
+        Ok(false),
+        "the early flags are there, half a protocol is left"
+    );
+    assert_eq!(offer(&[block(0xC001, &[1; 51])]), Err("malformed-pdu"));
+    assert_eq!(offer(&[]), Err("malformed-pdu"));
+    let core = block(0xC001, &[1; 216]);
+    assert_eq!(offer(&[core.clone(), core.clone()]), Err("malformed-pdu"));
+    assert_eq!(
+        offer(&[core.clone(), block(0xC003, &[0; 4]), block(0xC003, &[0; 4])]),
+        Err("malformed-pdu")
+    );
+    assert_eq!(
+        offer(&[core.clone(), block(0xC003, &[32, 0, 0, 0])]),
+        Err("malformed-pdu")
+    );
+    assert_eq!(
+        offer(&[core.clone(), block(0xC003, &[1, 0, 0, 0])]),
+        Err("malformed-pdu")
+    );
+    assert_eq!(offer(&[core, vec![5]]), Err("malformed-pdu"));
+}
+
+/// A Connect Response around `blocks`, in the shape of xrdp's.
+fn connect_response(result: u8, blocks: &[u8]) -> Vec<u8> {
+    let mut inside = vec![0x0A, 1, result, 2, 1, 0, 0x30, 0, 4, blocks.len() as u8 + 23];
+    inside.extend([0, 5, 0, 0x14, 0x7C, 0, 1, 0x2A, 0x14, 0x76, 0x0A, 1, 1, 0, 1, 0xC0, 0]);
+    inside.extend(b"McDn");
+    inside.extend((0x8000 | blocks.len() as u16).to_be_bytes());
+    inside.extend(blocks);
+    let mut pdu = vec![
+        3,
+        0,
+        0,
+        inside.len() as u8 + 10,
+        2,
+        0xF0,
+        0x80,
+        0x7F,
+        0x66,
+        inside.len() as u8,
+    ];
+    pdu.extend(inside);
+    pdu
+}
+
+#[test]
+fn connect_responses() {
+    let answer = |pdu: &[u8]| {
+        let mut phases = Phases::new(options());
+        play(&mut phases, &records("xrdp_default")[..1]);
+        let mut pdu = pdu.to_vec();
+        phases
+            .pdu(ToClient, &mut pdu)
+            .map(|_| pdu)
+            .map_err(|error| error.reason())
+    };
+    let net = block(0x0C03, &[0xEB, 3, 1, 0, 0xEC, 3, 0, 0]);
+    let multi = block(0x0C08, &[0xFF; 4]);
+    let secure = |method| block(0x0C02, &[method, 0, 0, 0, 0, 0, 0, 0]);
+    let good = connect_response(0, &[net.clone(), multi, secure(0)].concat());
+    let after = answer(&good).unwrap();
+    assert!(after.ends_with(&[block(0x0C08, &[0; 4]), secure(0)].concat()));
+    assert_eq!(
+        answer(&connect_response(0, &[net.clone(), secure(2)].concat())),
+        Err("standard-security")
+    );
+    assert_eq!(answer(&connect_response(14, &net)), Err("mcs-refused"));
+    assert_eq!(answer(&connect_response(0, &[])), Err("malformed-pdu"), "no IO channel");
+    let more = block(0x0C03, &[0xEB, 3, 5, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 0, 0]);
+    assert_eq!(
+        answer(&connect_response(0, &more)),
+        Err("malformed-pdu"),
+        "five ids for four channels"
+    );
+}
+
+/// The capture's Client Info with another user name (and the rest as it was), and a session that waits for it.
+fn client_info(name: &str, options: FilterOptions) -> (Phases, Vec<u8>) {
+    let is_info = |(_, pdu): &Record| payload(pdu).is_some_and(|(_, bytes)| bytes.starts_with(&[0x40, 0, 0, 0]));
+    let (phases, rest) = played_until("xrdp_default", options, is_info);
+    let bytes = payload(&rest[0].1).unwrap().1;
+    let name: Vec<u8> = name.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let replacement = Replacement {
+        user_name: Some(&name),
+        ..Replacement::default()
+    };
+    let spliced = ClientInfo::parse(bytes).unwrap().splice(bytes, &replacement).unwrap();
+    (phases, send_data(ToDesktop, USER, IO, &spliced))
+}
+
+#[test]
+fn a_selector_is_spliced_out() {
+    for (name, shown, login) in [
+        ("ann:lab", "ann", None),
+        ("ann:lab:root", "root", Some("root")),
+        ("ann:lab:", "ann", None),
+        ("CORP\\ann:lab", "CORP\\ann", None),
+    ] {
+        let (mut phases, mut pdu) = client_info(name, options());
+        let verdict = phases.pdu(ToDesktop, &mut pdu).unwrap();
+        assert!(verdict.sensitive && !verdict.tap && verdict.forward);
+        let (_, wanted) = client_info(shown, options());
+        assert_eq!(pdu, wanted, "{name}");
+        let facts = phases.facts();
+        assert_eq!(facts.user_name, name.split(':').next().unwrap());
+        let selector = facts.selector.as_ref().unwrap();
+        assert_eq!((selector.desktop.as_str(), selector.login.as_deref()), ("lab", login));
+    }
+    let (mut phases, pdu) = client_info("ann:other", options());
+    assert_eq!(refusal(&mut phases, ToDesktop, &pdu), "other-desktop");
+    let (mut phases, mut pdu) = client_info("ann", options());
+    let before = pdu.clone();
+    phases.pdu(ToDesktop, &mut pdu).unwrap();
+    assert_eq!((pdu, &phases.facts().selector), (before, &None));
+}
+
+#[test]
+fn bulk_compression_is_cleared_when_asked() {
+    let options = FilterOptions {
+        bulk_compression: BulkCompression::Clear,
+        ..options()
+    };
+    let (mut phases, before) = client_info("ann", options);
+    let (_, after) = pass(&mut phases, ToDesktop, &before);
+    let changed: Vec<_> = (0..before.len()).filter(|&at| before[at] != after[at]).collect();
+    // flags 0x000B47FB: type RDP 6.1 and COMPRESSION go
+    assert_eq!(changed, [15 + 8, 15 + 9]);
+    assert_eq!(after[23..27], 0x000B_417B_u32.to_le_bytes());
+    assert_eq!(phases.facts().bulk_compression, None);
+}
+
+#[test]
+fn standard_security_is_refused() {
+    let (mut phases, mut pdu) = client_info("ann", options());
+    pdu[15] = 0x48;
+    assert_eq!(refusal(&mut phases, ToDesktop, &pdu), "encrypted-pdu");
+    pdu[15] = 0x01;
+    assert_eq!(refusal(&mut phases, ToDesktop, &pdu), "encrypted-pdu");
+    pdu[15] = 0x80;
+    assert_eq!(refusal(&mut phases, ToDesktop, &pdu), "unexpected-pdu");
+    let (mut phases, _) = licensing();
+    assert_eq!(
+        refusal(
+            &mut phases,
+            ToClient,
+            &send_data(ToClient, USER, IO, &[0x88, 2, 2, 3, 9])
+        ),
+        "encrypted-pdu"
+    );
+    assert_eq!(
+        refusal(&mut activated(), ToClient, &[0x80, 5, 0, 0, 0]),
+        "encrypted-pdu"
+    );
+    assert!(
+        pass(&mut activated(), ToDesktop, &[0xC4, 4, 0, 0]).0.tap,
+        "a client for macOS"
+    );
+}
+
+#[test]
+fn a_client_must_not_begin() {
+    let (mut phases, _) = licensing();
+    assert_eq!(refusal(&mut phases, ToDesktop, &confirm(&[order()])), "unexpected-pdu");
+    // the same behind a security header that says licensing
+    let (mut phases, _) = licensing();
+    assert_eq!(
+        refusal(
+            &mut phases,
+            ToDesktop,
+            &send_data(ToDesktop, USER, IO, &[0x80, 0, 0x13, 0])
+        ),
+        "unexpected-pdu"
+    );
+    let (mut phases, pdu) = client_info("ann", options());
+    pass(&mut phases, ToDesktop, &pdu);
+    assert_eq!(
+        refusal(&mut phases, ToDesktop, &pdu),
+        "unexpected-pdu",
+        "a second Client Info"
+    );
+    assert_eq!(
+        refusal(
+            &mut Phases::new(options()),
+            ToDesktop,
+            &[3, 0, 0, 8, 2, 0xF0, 0x80, 0x28]
+        ),
+        "malformed-pdu"
+    );
+    assert_eq!(
+        refusal(
+            &mut Phases::new(options()),
+            ToClient,
+            &[3, 0, 0, 8, 2, 0xF0, 0x80, 0x28]
+        ),
+        "unexpected-pdu"
+    );
+    let (mut phases, _) = licensing();
+    assert_eq!(
+        refusal(&mut phases, ToClient, &[0, 4, 0, 0]),
+        "unexpected-pdu",
+        "a picture before the tap"
+    );
+    let demand = demand(&[]);
+    assert_eq!(
+        refusal(&mut activated(), ToDesktop, &demand),
+        "unexpected-pdu",
+        "indication from the client"
+    );
+    let demand = share_control(ToDesktop, control::DEMAND_ACTIVE, &[0; 30]);
+    assert_eq!(refusal(&mut activated(), ToDesktop, &demand), "unexpected-pdu");
+}
+
+/// Licensing of Windows has leftovers in the second half of its security header.
+#[test]
+fn licensing_with_leftovers_passes() {
+    for high in [0, 0x10, 0x0302, 0x0011, 0x0017_u16] {
+        let (mut phases, _) = licensing();
+        let mut bytes = vec![0x80, 0];
+        bytes.extend(high.to_le_bytes());
+        bytes.extend([0xFF, 3, 0x10, 0, 7, 0, 0, 0, 2, 0, 0, 0, 4, 0, 0, 0]);
+        let (verdict, _) = pass(&mut phases, ToClient, &send_data(ToClient, USER, IO, &bytes));
+        assert!(verdict.forward && !verdict.tap && verdict.sensitive);
+    }
+}
+
+#[test]
+fn the_desktop_may_give_up_before_it_starts() {
+    let (mut phases, _) = licensing();
+    let (verdict, _) = pass(
+        &mut phases,
+        ToClient,
+        &share_data(ToClient, data::SET_ERROR_INFO, &[0x0C, 1, 0, 0]),
+    );
+    assert_eq!(verdict.events, [PhaseEvent::DesktopError { code: 0x10C }]);
+    assert!(verdict.forward && !verdict.tap);
+    let (verdict, _) = pass(&mut phases, ToClient, &mcs::disconnect_ultimatum());
+    assert_eq!(verdict.events, [PhaseEvent::Disconnected { reason: 3 }]);
+    let (verdict, _) = pass(&mut phases, ToDesktop, &[3, 0, 0, 11, 6, 0x80, 0, 0, 0, 0, 0]);
+    assert_eq!(verdict.events, [PhaseEvent::Disconnected { reason: 0 }]);
+}
+
+#[test]
+fn refusals_have_distinct_reasons() {
+    let direction = ToClient;
+    let error = WireError::Short {
+        what: "x",
+        offset: 0,
+        needed: 1,
+        left: 0,
+    };
+    let all = [
+        FilterError::Frame {
+            direction,
+            error: FrameError::NotAPdu(1),
+        },
+        FilterError::Malformed { direction, error },
+        FilterError::Unexpected {
+            direction,
+            pdu: "x",
+            phase: "y",
+        },
+        FilterError::StandardSecurity(2),
+        FilterError::Encrypted(direction),
+        FilterError::ConnectRefused(1),
+        FilterError::Redirection,
+        FilterError::NoOrderSet,
+        FilterError::CompressedChannel {
+            direction,
+            channel: "x".into(),
+        },
+        FilterError::DynamicChannel {
+            direction,
+            command: 1,
+            problem: "x",
+        },
+        FilterError::UnknownChannel { direction, channel: 1 },
+        FilterError::OtherDesktop {
+            wanted: "a".into(),
+            bound: "b".into(),
+        },
+        FilterError::TooMany {
+            direction,
+            what: "x",
+            limit: 1,
+        },
+    ];
+    let reasons: std::collections::BTreeSet<_> = all.iter().map(FilterError::reason).collect();
+    assert_eq!(reasons.len(), all.len());
+    assert_eq!(refusal(&mut activated(), ToClient, b"\x16\x03\x01"), "not-a-pdu");
+    assert_eq!(refusal(&mut activated(), ToClient, &[]), "not-a-pdu");
+}
