@@ -1,9 +1,6 @@
 //! Reassembly of fast-path updates that came in fragments, with a cap.
 
-/// The fragment field of an update header.
-const SINGLE: u8 = 0;
-const LAST: u8 = 1;
-const FIRST: u8 = 2;
+use crate::wire::fast_path::Fragmentation;
 
 /// An update that is arriving.
 #[derive(Default)]
@@ -30,8 +27,8 @@ pub(super) enum Step {
 
 impl Fragments {
     /// Whether an update is arriving that has to be given up when `fragment` begins another one.
-    pub(super) fn is_cut_off_by(&self, fragment: u8) -> bool {
-        self.code.is_some() && matches!(fragment, SINGLE | FIRST)
+    pub(super) fn is_cut_off_by(&self, fragment: Fragmentation) -> bool {
+        self.code.is_some() && matches!(fragment, Fragmentation::Single | Fragmentation::First)
     }
 
     pub(super) fn data(&self) -> &[u8] {
@@ -45,10 +42,10 @@ impl Fragments {
         self.data.shrink_to(1 << 20);
     }
 
-    pub(super) fn push(&mut self, fragment: u8, code: u8, data: &[u8], max_bytes: usize) -> Step {
+    pub(super) fn push(&mut self, fragment: Fragmentation, code: u8, data: &[u8], max_bytes: usize) -> Step {
         match fragment {
-            SINGLE => return Step::Single,
-            FIRST => {
+            Fragmentation::Single => return Step::Single,
+            Fragmentation::First => {
                 self.data.clear();
                 self.code = Some(code);
             }
@@ -61,15 +58,18 @@ impl Fragments {
             return Step::TooLarge;
         }
         self.data.extend_from_slice(data);
-        if fragment == LAST { Step::Whole } else { Step::Partial }
+        if fragment == Fragmentation::Last {
+            Step::Whole
+        } else {
+            Step::Partial
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::Fragmentation::{First as FIRST, Last as LAST, Next as NEXT, Single as SINGLE};
     use super::*;
-
-    const NEXT: u8 = 3;
 
     #[test]
     fn reassembles_up_to_the_cap() {

@@ -7,12 +7,13 @@ use super::framebuffer::Framebuffer;
 use super::pointer::{Pointers, Update};
 use super::sink::Sink;
 use super::surface::Surfaces;
+use crate::wire::fast_path::update;
 
 /// Update types of the slow path, repeated at the front of fast-path bitmaps and palettes.
-pub(super) const ORDERS: u16 = 0;
-pub(super) const BITMAP: u16 = 1;
-pub(super) const PALETTE: u16 = 2;
-pub(super) const SYNCHRONIZE: u16 = 3;
+const ORDERS: u16 = 0;
+const BITMAP: u16 = 1;
+const PALETTE: u16 = 2;
+const SYNCHRONIZE: u16 = 3;
 
 /// Picture, pointer and all that is needed to keep them.
 #[derive(Default)]
@@ -40,27 +41,26 @@ impl Screen {
     /// Takes one whole fast-path update.
     pub(super) fn fast_path_update(&mut self, code: u8, data: &[u8], sink: &mut Sink<'_>) {
         let pointer = match code {
-            0x0 => {
+            update::ORDERS => {
                 self.orders(data, sink);
                 return;
             }
-            0x1 | 0x2 => {
+            update::BITMAP | update::PALETTE => {
                 self.update(data, sink);
                 return;
             }
-            // Synchronize.
-            0x3 => return,
-            0x4 => {
+            update::SYNCHRONIZE => return,
+            update::SURFACE_COMMANDS => {
                 self.surface_commands(data, sink);
                 return;
             }
-            0x5 => Update::Hidden,
-            0x6 => Update::Default,
-            0x8 => Update::Position,
-            0x9 => Update::Color,
-            0xA => Update::Cached,
-            0xB => Update::New,
-            0xC => Update::Large,
+            update::POINTER_HIDDEN => Update::Hidden,
+            update::POINTER_DEFAULT => Update::Default,
+            update::POINTER_POSITION => Update::Position,
+            update::POINTER_COLOR => Update::Color,
+            update::POINTER_CACHED => Update::Cached,
+            update::POINTER_NEW => Update::New,
+            update::POINTER_LARGE => Update::Large,
             _ => {
                 sink.undecoded(UndecodedKind::FastPathUpdate, format!("update code {code:#x}"), data);
                 return;
@@ -101,7 +101,7 @@ impl Screen {
         let kind = data.first_chunk::<2>().map(|kind| u16::from_le_bytes(*kind));
         // Two bytes of padding after the type.
         let body = data.get(4..).unwrap_or_default();
-        let update = match kind {
+        let kind = match kind {
             // A system pointer: none, or the default one.
             Some(1) => match body.first_chunk::<4>().map(|kind| u32::from_le_bytes(*kind)) {
                 Some(0) => Some(Update::Hidden),
@@ -114,8 +114,8 @@ impl Screen {
             Some(8) => Some(Update::New),
             _ => None,
         };
-        match update {
-            Some(update) => self.pointers.update(update, &self.palette, body, sink),
+        match kind {
+            Some(kind) => self.pointers.update(kind, &self.palette, body, sink),
             None => sink.undecoded(UndecodedKind::Pointer, "unknown pointer update", data),
         }
     }

@@ -59,7 +59,8 @@ pub(crate) fn share_data_to_desktop(kind: u8, body: &[u8]) -> Vec<u8> {
 }
 
 pub(crate) fn demand_active(width: u16, height: u16) -> Vec<u8> {
-    let mut body = vec![1, 0, 1, 0, 4, 0, 0, 0];
+    // Share id, length of the source, length of the sets with their count.
+    let mut body = vec![1, 0, 1, 0, 4, 0, 38, 0];
     body.extend(b"RDP\0");
     body.extend([2, 0, 0, 0]);
     // A general set, then the bitmap set.
@@ -67,6 +68,8 @@ pub(crate) fn demand_active(width: u16, height: u16) -> Vec<u8> {
     body.extend(width.to_le_bytes());
     body.extend(height.to_le_bytes());
     body.extend([0; 12]);
+    // Session id.
+    body.extend([0; 4]);
     share_control(1, &body)
 }
 
@@ -78,7 +81,8 @@ pub(crate) fn confirm_active(codecs: &[(u32, u8)]) -> Vec<u8> {
         set.extend([0; 12]);
         set.extend([*id, 2, 0, 7, 7]);
     }
-    let mut body = vec![1, 0, 1, 0, 0xEA, 3, 4, 0, 0, 0];
+    let mut body = vec![1, 0, 1, 0, 0xEA, 3, 4, 0];
+    body.extend(le16(set.len() + 8));
     body.extend(b"MSTS");
     body.extend([1, 0, 0, 0, 0x1D, 0]);
     body.extend(le16(set.len() + 4));
