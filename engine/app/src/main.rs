@@ -6,6 +6,7 @@ mod cmd;
 #[allow(dead_code, reason = "used by serve as it lands")]
 mod gateway;
 #[allow(dead_code, unused_imports, reason = "used by serve and recordings as they land")]
+mod demo;
 mod host;
 #[allow(dead_code, reason = "used by serve as it lands")]
 mod keys;
