@@ -3,10 +3,10 @@
 #[allow(dead_code, reason = "used by serve and recordings as they land")]
 mod catalog;
 mod cmd;
-#[allow(dead_code, reason = "used by serve as it lands")]
-mod gateway;
 #[allow(dead_code, unused_imports, reason = "used by serve and recordings as they land")]
 mod demo;
+#[allow(dead_code, reason = "used by serve as it lands")]
+mod gateway;
 mod host;
 #[allow(dead_code, reason = "used by serve as it lands")]
 mod keys;

@@ -1,6 +1,7 @@
 //! The command line: one file a command, one place that prints errors and picks the exit code.
 
 mod config;
+mod demo;
 mod keys;
 mod plugins;
 mod serve;
@@ -122,6 +123,8 @@ struct Cli {
 enum Command {
     /// Check or show the configuration
     Config(config::Args),
+    /// Record a session of a built-in desktop, verify it and export it to a video
+    Demo(demo::Args),
     /// Show plugins
     Plugins(plugins::Args),
     /// Run the gateway until SIGTERM or SIGINT
@@ -152,6 +155,7 @@ pub(crate) fn main() -> ExitCode {
 fn run(cli: Cli) -> anyhow::Result<Outcome> {
     match cli.command {
         Command::Config(args) => config::run(&cli.global, args),
+        Command::Demo(args) => demo::run(&args),
         Command::Plugins(args) => plugins::run(&cli.global, args),
         Command::Serve(args) => serve::run(&cli.global, &args),
         Command::Keys(args) => keys::run(&cli.global, &args),

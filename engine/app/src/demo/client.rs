@@ -2,7 +2,6 @@
 //! person with an RDP client, and remembers what it saw last, so that the demo can hold the recording against it.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -20,8 +19,8 @@ use ironrdp_session::{ActiveStageBuilder, ActiveStageOutput};
 use ironrdp_tokio::{Framed, FramedWrite as _, LocalTokioStream};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::ClientConfig;
-use tokio_rustls::rustls::pki_types::CertificateDer;
+
+use crate::gateway::tls::{any_certificate, fingerprint};
 
 /// What the script types into the desktop's notes.
 const TEXT: &str = "This session goes through the gateway. Every key, click and pixel of it is in the recording.";
@@ -40,10 +39,8 @@ pub(super) struct Script {
     pub(super) size: (u16, u16),
     /// How long to stay.
     pub(super) duration: Duration,
-    /// TLS settings that take any certificate; `trusts` decides.
-    pub(super) tls: Arc<ClientConfig>,
-    /// Whether this is the gateway's certificate.
-    pub(super) trusts: Box<dyn Fn(&CertificateDer<'_>) -> bool + Send>,
+    /// SHA-256 of the certificate that the other side must show, lower-case hex.
+    pub(super) fingerprint: String,
     /// Called a few times a second with the time that has passed.
     pub(super) progress: Box<dyn Fn(Duration) + Send>,
 }
@@ -90,7 +87,7 @@ async fn session(script: Script) -> anyhow::Result<Seen> {
         .await
         .context("negotiate with the gateway")?;
     let name = ServerNameOfGateway::try_from("gateway").context("name the gateway")?;
-    let stream = TlsConnector::from(Arc::clone(&script.tls))
+    let stream = TlsConnector::from(any_certificate()?)
         .connect(name, framed.into_inner_no_leftover())
         .await
         .context("TLS with the gateway")?;
@@ -100,7 +97,10 @@ async fn session(script: Script) -> anyhow::Result<Seen> {
         .peer_certificates()
         .and_then(<[_]>::first)
         .context("the gateway showed no certificate")?;
-    anyhow::ensure!((script.trusts)(certificate), "the certificate is not the gateway's");
+    anyhow::ensure!(
+        fingerprint(certificate) == script.fingerprint,
+        "the certificate is not the gateway's"
+    );
 
     let upgraded = ironrdp_tokio::mark_as_upgraded(upgrade, &mut connector);
     let mut framed = Framed::<LocalTokioStream<_>>::new(stream);

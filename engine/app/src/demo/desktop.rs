@@ -26,6 +26,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tracing::debug;
 
 use super::scene::Scene;
+use crate::gateway::tls::{fingerprint, provider};
 
 /// The one account that may log on.
 pub(crate) const USER: &str = "demo";
@@ -43,6 +44,8 @@ const TILE: usize = 64;
 pub(crate) struct Desktop {
     /// Where it listens.
     pub(crate) address: SocketAddr,
+    /// SHA-256 of its certificate, lower-case hex.
+    pub(crate) fingerprint: String,
     _stop: oneshot::Sender<()>,
 }
 
@@ -52,7 +55,8 @@ impl Desktop {
     /// # Errors
     /// No port, or no certificate can be made.
     pub(crate) fn start() -> anyhow::Result<Self> {
-        let tls = TlsAcceptor::from(Arc::new(tls_config()?));
+        let (config, fingerprint) = tls_config()?;
+        let tls = TlsAcceptor::from(Arc::new(config));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").context("bind the demo desktop")?;
         listener.set_nonblocking(true).context("bind the demo desktop")?;
         let address = listener.local_addr().context("bind the demo desktop")?;
@@ -73,18 +77,26 @@ impl Desktop {
                 });
             })
             .context("start the demo desktop")?;
-        Ok(Self { address, _stop: stop })
+        Ok(Self {
+            address,
+            fingerprint,
+            _stop: stop,
+        })
     }
 }
 
-fn tls_config() -> anyhow::Result<ServerConfig> {
+fn tls_config() -> anyhow::Result<(ServerConfig, String)> {
     let made = rcgen::generate_simple_self_signed(vec!["demo-desktop".to_owned()]).context("make a certificate")?;
     let key = tokio_rustls::rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der())
         .map_err(|error| anyhow::anyhow!("make a key: {error}"))?;
-    ServerConfig::builder()
+    let fingerprint = fingerprint(made.cert.der());
+    let config = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .context("set up TLS")?
         .with_no_client_auth()
         .with_single_cert(vec![made.cert.der().clone()], key)
-        .context("use the certificate")
+        .context("use the certificate")?;
+    Ok((config, fingerprint))
 }
 
 async fn serve(listener: std::net::TcpListener, tls: TlsAcceptor) -> anyhow::Result<()> {

@@ -1,20 +1,240 @@
-//! The built-in demo: a desktop and a client of ours on both sides of the real gateway. It needs nothing installed and
-//! proves nothing alone; the tests use real peers.
+//! The built-in demo: a desktop and a client of ours on both sides of the real gateway, which runs as a process of its
+//! own. It needs nothing installed and proves nothing alone; the tests use real peers.
 
-pub(crate) mod client;
-pub(crate) mod desktop;
+mod client;
+mod desktop;
 mod scene;
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::catalog::{Catalog, SessionRow, State};
+use crate::gateway::tls;
+use client::{Script, Seen};
+use desktop::{Desktop, PASSWORD, SIZE, USER};
+
+/// How long the gateway may take to get ready, and a recording to be closed and stored.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What to show and where to leave it.
+#[derive(Debug)]
+pub(crate) struct Demo {
+    /// Configuration, data and recordings go here.
+    pub(crate) folder: PathBuf,
+    /// Where the gateway listens; port 0 for any.
+    pub(crate) listen: SocketAddr,
+    /// How long the scripted session lasts.
+    pub(crate) duration: Duration,
+}
+
+/// A demo whose session is over: its desktop and its gateway still run until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    /// The configuration that the gateway runs with.
+    pub(crate) config: PathBuf,
+    /// Where the gateway listens.
+    pub(crate) address: SocketAddr,
+    /// The session's row in the catalog.
+    pub(crate) session: SessionRow,
+    /// What the client had on its screen in the end, as a PNG file.
+    pub(crate) last_screen: PathBuf,
+    gateway: Gateway,
+    _desktop: Desktop,
+}
+
+impl Shown {
+    /// Whether the gateway still runs.
+    ///
+    /// # Errors
+    /// Its state can't be asked for.
+    pub(crate) fn is_serving(&mut self) -> anyhow::Result<bool> {
+        Ok(self.gateway.0.try_wait().context("look after the gateway")?.is_none())
+    }
+}
+
+impl Demo {
+    /// Starts the desktop and the gateway, runs the scripted client through it and waits for the closed recording.
+    ///
+    /// # Errors
+    /// Whatever went wrong on the way; the gateway's own words are on stderr.
+    pub(crate) fn show(&self) -> anyhow::Result<Shown> {
+        fs::create_dir_all(&self.folder).with_context(|| format!("create {}", self.folder.display()))?;
+        let folder = self
+            .folder
+            .canonicalize()
+            .with_context(|| format!("find {}", self.folder.display()))?;
+        let desktop = Desktop::start()?;
+        let address = self.pick_address()?;
+        let config = write_config(&folder, address, &desktop)?;
+        let data = folder.join("data");
+        let known = sessions(&data).len();
+        let mut gateway = Gateway::start(&config)?;
+        gateway.wait_ready(address)?;
+
+        let bar = ProgressBar::new(u64::try_from(self.duration.as_millis()).unwrap_or(u64::MAX));
+        bar.set_style(ProgressStyle::with_template("{msg} {wide_bar} {percent}%").context("style the progress bar")?);
+        bar.set_message("session");
+        let script = Script {
+            address,
+            user: USER,
+            password: PASSWORD,
+            size: SIZE,
+            duration: self.duration,
+            fingerprint: tls::kept_fingerprint(&data)?,
+            progress: Box::new({
+                let bar = bar.clone();
+                move |passed| bar.set_position(u64::try_from(passed.as_millis()).unwrap_or(u64::MAX))
+            }),
+        };
+        let seen = client::run(script).context("the demo's session")?;
+        bar.finish_and_clear();
+        let last_screen = folder.join("last-screen.png");
+        write_png(&last_screen, &seen)?;
+        let session = wait_closed(&data, known)?;
+        Ok(Shown {
+            config,
+            address,
+            session,
+            last_screen,
+            gateway,
+            _desktop: desktop,
+        })
+    }
+
+    fn pick_address(&self) -> anyhow::Result<SocketAddr> {
+        let listener =
+            std::net::TcpListener::bind(self.listen).with_context(|| format!("listen on {}", self.listen))?;
+        listener.local_addr().context("ask for the bound address")
+    }
+}
+
+/// The gateway's process; ended with SIGTERM when dropped.
+#[derive(Debug)]
+struct Gateway(Child);
+
+impl Gateway {
+    fn start(config: &Path) -> anyhow::Result<Self> {
+        let own = std::env::current_exe().context("find the own program")?;
+        let child = Command::new(own)
+            .arg("serve")
+            .arg("--config")
+            .arg(config)
+            // The demo's configuration is the whole of it.
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .context("start the gateway")?;
+        Ok(Self(child))
+    }
+
+    fn wait_ready(&mut self, address: SocketAddr) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        while std::net::TcpListener::bind(address).is_ok() {
+            if let Some(status) = self.0.try_wait().context("look after the gateway")? {
+                bail!("the gateway ended ({status}) before it was ready");
+            }
+            anyhow::ensure!(
+                begun.elapsed() < PATIENCE,
+                "the gateway is not ready after {PATIENCE:?}"
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        if let Some(pid) = i32::try_from(self.0.id()).ok().and_then(rustix::process::Pid::from_raw) {
+            // Err = it is gone already, which is what is wanted.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+        let _ = self.0.wait();
+    }
+}
+
+fn write_config(folder: &Path, listen: SocketAddr, desktop: &Desktop) -> anyhow::Result<PathBuf> {
+    let resources = folder.join("resources");
+    fs::create_dir_all(&resources).with_context(|| format!("create {}", resources.display()))?;
+    let config = folder.join("deskreel.yaml");
+    let text = format!(
+        "# Written by `deskreel demo` at every start.\n\
+         data_dir: ./data\n\
+         gateway:\n  listen: '{listen}'\n  default_desktop: demo\n\
+         storages:\n  - {{name: disk, plugin: local, mode: sync, settings: {{path: ./recordings}}}}\n\
+         exporters:\n  - {{name: mp4, plugin: mp4}}\n  - {{name: frames, plugin: frames}}\n\
+         access:\n  resources_dir: ./resources\n  claimed_identity: allow\n\
+         log: {{level: warn}}\n"
+    );
+    fs::write(&config, text).with_context(|| format!("write {}", config.display()))?;
+    let file = resources.join("demo.yaml");
+    let text = format!(
+        "# Written by `deskreel demo` at every start.\n\
+         kind: windows_desktop\nversion: v3\nmetadata: {{name: demo, labels: {{env: demo}}}}\n\
+         spec:\n  addr: '{}'\n  gateway: {{tls: {{verify: pin, sha256: {}}}, credentials: passthrough}}\n",
+        desktop.address, desktop.fingerprint
+    );
+    fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
+    Ok(config)
+}
+
+/// The sessions that the catalog knows, oldest first; none before the gateway's first start.
+fn sessions(data: &Path) -> Vec<SessionRow> {
+    let Ok(catalog) = Catalog::open_read_only(data) else {
+        return Vec::new();
+    };
+    let mut sessions = catalog.sessions().unwrap_or_default();
+    sessions.sort_by_key(|session| session.id);
+    sessions
+}
+
+fn wait_closed(data: &Path, known: usize) -> anyhow::Result<SessionRow> {
+    let begun = Instant::now();
+    loop {
+        match sessions(data).into_iter().nth(known) {
+            Some(session) if !matches!(session.state, State::Recording | State::Delivering) => return Ok(session),
+            _ if begun.elapsed() > PATIENCE => {
+                bail!("the recording is not closed {PATIENCE:?} after the session's end")
+            }
+            _ => std::thread::sleep(Duration::from_millis(100)),
+        }
+    }
+}
+
+fn write_png(path: &Path, seen: &Seen) -> anyhow::Result<()> {
+    let file = fs::File::create(path).with_context(|| format!("create {}", path.display()))?;
+    let mut encoder = png::Encoder::new(
+        std::io::BufWriter::new(file),
+        u32::from(seen.width),
+        u32::from(seen.height),
+    );
+    encoder.set_color(png::ColorType::Rgb);
+    let rgb: Vec<u8> = seen
+        .rgba
+        .chunks_exact(4)
+        .flat_map(|pixel| [pixel[0], pixel[1], pixel[2]])
+        .collect();
+    encoder
+        .write_header()
+        .and_then(|mut writer| writer.write_image_data(&rgb))
+        .with_context(|| format!("write {}", path.display()))
+}
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-    use std::sync::Arc;
     use std::time::Duration;
 
     use super::client::{self, Script};
     use super::desktop::{Desktop, PASSWORD, SIZE, USER};
-    use crate::gateway::tls::any_certificate;
 
     fn script(desktop: &Desktop, password: &'static str) -> Script {
         Script {
@@ -23,8 +243,7 @@ mod tests {
             password,
             size: SIZE,
             duration: Duration::from_secs(2),
-            tls: any_certificate().unwrap(),
-            trusts: Box::new(|_certificate| true),
+            fingerprint: desktop.fingerprint.clone(),
             progress: Box::new(|_passed| {}),
         }
     }

@@ -12,7 +12,7 @@ mod limits;
 mod pins;
 mod relay;
 mod session;
-mod tls;
+pub(crate) mod tls;
 
 #[cfg(test)]
 mod tests;

@@ -72,8 +72,19 @@ impl Identity {
 }
 
 /// SHA-256 of a certificate's DER, as lower-case hex.
-pub(super) fn fingerprint(certificate: &CertificateDer<'_>) -> String {
+pub(crate) fn fingerprint(certificate: &CertificateDer<'_>) -> String {
     hex::encode(Sha256::digest(certificate.as_ref()))
+}
+
+/// Fingerprint of the certificate that a gateway without a configured one keeps in `data_dir`.
+///
+/// # Errors
+/// The gateway has not run with this `data_dir` yet.
+pub(crate) fn kept_fingerprint(data_dir: &Path) -> anyhow::Result<String> {
+    let file = data_dir.join(CERTIFICATE_FILE);
+    let certificate = CertificateDer::from_pem_file(&file)
+        .map_err(|error| anyhow!("read the gateway's certificate {}: {error}", file.display()))?;
+    Ok(fingerprint(&certificate))
 }
 
 /// The pair in `data_dir`, made if absent.
@@ -131,7 +142,7 @@ pub(super) fn write_atomically(path: &Path, bytes: &[u8], mode: u32) -> anyhow::
 
 /// TLS towards a desktop whose certificate is pinned, or not verified: any certificate passes here, the caller looks
 /// at it before it sends anything. The proof that the desktop owns the key is always demanded.
-pub(super) fn any_certificate() -> anyhow::Result<Arc<ClientConfig>> {
+pub(crate) fn any_certificate() -> anyhow::Result<Arc<ClientConfig>> {
     client_config(Arc::new(AnyCertificate { provider: provider() }))
 }
 
@@ -165,7 +176,7 @@ fn client_config(verifier: Arc<dyn ServerCertVerifier>) -> anyhow::Result<Arc<Cl
     Ok(Arc::new(config))
 }
 
-fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
