@@ -1,35 +1,42 @@
-//! The picture codec (docs/format.md section 5).
-use crate::{Picture, Rect, Result, ScreenMessage};
+//! The picture codec (docs/format.md section 5): one zstd stream from keyframe to keyframe.
 
-/// Pictures in, screen messages out.
-pub struct ScreenEncoder {}
+mod decoder;
+mod diff;
+mod encoder;
+mod pixels;
+mod rects;
+mod shift;
+mod stream;
 
-/// Decodes screen messages to pictures. Memory is bounded by the format's limits; never panics on any bytes.
-pub struct ScreenDecoder {}
+pub use decoder::ScreenDecoder;
+pub use encoder::ScreenEncoder;
 
-impl Default for ScreenDecoder {
-    fn default() -> Self {
-        Self::new()
-    }
-}
+/// Side of the tiles that pictures are compared by. Not visible in the format.
+const TILE: usize = 64;
 
-impl ScreenDecoder {
-    /// A decoder without a picture. It allocates when the first key comes.
-    #[must_use]
-    pub fn new() -> Self {
-        Self {}
-    }
-    /// Applies the next message of the recording in order, or any key. Returns the rectangles that it wrote
-    /// (a key: the whole picture).
-    ///
-    /// # Errors
-    /// Malformed or too large; a delta before any key. After an error only a key is accepted.
-    pub fn apply(&mut self, _message: &ScreenMessage) -> Result<&[Rect]> {
-        todo!()
-    }
-    /// The picture now, alpha 255; `None` before the first key and after an error.
-    #[must_use]
-    pub fn picture(&self) -> Option<Picture<'_>> {
-        todo!()
-    }
+const FRAME_VERSION: u8 = 1;
+const KIND_KEY: u8 = 1;
+const KIND_DELTA: u8 = 2;
+const HEADER_LENGTH: usize = 16;
+
+const OP_COPY: u8 = 1;
+const OP_RAW: u8 = 2;
+const OP_RESIDUAL: u8 = 3;
+const COPY_LENGTH: usize = 13;
+const RECT_LENGTH: usize = 9;
+
+const OPS_MAX: usize = 65_536;
+const WINDOW_LOG: u32 = 23;
+const SPAN_MAX_MIB: u16 = 1024;
+const MIB: u64 = 1 << 20;
+
+/// Only red, green and blue count: the fourth byte of a pixel is whatever the tap's decoder left there.
+const RGB_MASK: u32 = 0x00ff_ffff;
+
+/// A copy of `to`'s size from the previous picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Copy {
+    to: crate::Rect,
+    source_x: u16,
+    source_y: u16,
 }

@@ -1,0 +1,103 @@
+//! The zstd stream of a span.
+
+use zstd::stream::raw::{CParameter, DParameter, Decoder, Encoder, InBuffer, Operation as _, OutBuffer};
+
+use super::WINDOW_LOG;
+use crate::{Error, Result};
+
+const LEVEL: i32 = 3;
+/// Room that is made for output at least.
+const STEP: usize = 64 << 10;
+
+/// Compresses frames; about 10 MiB once it is in use.
+pub(super) struct Compressor(Encoder<'static>);
+
+impl Compressor {
+    pub(super) fn new() -> Result<Self> {
+        let failed = |error| Error::internal("start compressor", error);
+        let mut encoder = Encoder::new(LEVEL).map_err(failed)?;
+        for parameter in [
+            CParameter::WindowLog(WINDOW_LOG),
+            CParameter::EnableLongDistanceMatching(true),
+            CParameter::ContentSizeFlag(false),
+            CParameter::ChecksumFlag(false),
+        ] {
+            encoder.set_parameter(parameter).map_err(failed)?;
+        }
+        Ok(Self(encoder))
+    }
+
+    /// Begins a new stream; what was before is forgotten.
+    pub(super) fn restart(&mut self) -> Result<()> {
+        self.0.reinit().map_err(|error| Error::internal("restart compressor", error))
+    }
+
+    /// Compresses and flushes; replaces `out`.
+    pub(super) fn frame(&mut self, raw: &[u8], out: &mut Vec<u8>) -> Result<()> {
+        let failed = |error| Error::internal("compress frame", error);
+        out.clear();
+        let mut input = InBuffer::around(raw);
+        while input.pos() < raw.len() {
+            out.reserve(STEP);
+            let filled = out.len();
+            self.0.run(&mut input, &mut OutBuffer::around_pos(out, filled)).map_err(failed)?;
+        }
+        loop {
+            out.reserve(STEP);
+            let filled = out.len();
+            if self.0.flush(&mut OutBuffer::around_pos(out, filled)).map_err(failed)? == 0 {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Decompresses frames; the window is bounded by the format.
+pub(super) struct Decompressor(Decoder<'static>);
+
+impl Decompressor {
+    pub(super) fn new() -> Result<Self> {
+        let failed = |error| Error::internal("start decompressor", error);
+        let mut decoder = Decoder::new().map_err(failed)?;
+        decoder.set_parameter(DParameter::WindowLogMax(WINDOW_LOG)).map_err(failed)?;
+        Ok(Self(decoder))
+    }
+
+    pub(super) fn restart(&mut self) -> Result<()> {
+        self.0.reinit().map_err(|error| Error::internal("restart decompressor", error))
+    }
+
+    /// Decompresses a message into `out`. `limit` tells, from the bytes so far, how many there may be in all; it is asked
+    /// before memory is taken, and one byte more is an error.
+    pub(super) fn message(
+        &mut self,
+        message: &[u8],
+        out: &mut Vec<u8>,
+        limit: impl Fn(&[u8]) -> Result<usize>,
+    ) -> Result<()> {
+        out.clear();
+        let mut input = InBuffer::around(message);
+        loop {
+            let filled = out.len();
+            let allowed = limit(out)?;
+            // One byte of room beyond the limit, so that too long a frame is noticed.
+            let room = (allowed + 1).saturating_sub(filled).min(STEP.max(filled)).max(1);
+            out.reserve(room);
+            let before = input.pos();
+            let mut buffer = OutBuffer::around_pos(out, filled);
+            self.0.run(&mut input, &mut buffer).map_err(|error| Error::malformed(format!("screen message: {error}")))?;
+            let full = buffer.pos() == buffer.capacity();
+            drop(buffer);
+            if out.len() > limit(out)? {
+                return Err(Error::malformed("screen message: frame is longer than it states"));
+            }
+            let consumed = input.pos() == message.len();
+            if consumed && !full {
+                return Ok(());
+            }
+            if input.pos() == before && out.len() == filled {
+                return Err(Error::malformed("screen message: no progress"));
+            }
+        }
+    }
+}
