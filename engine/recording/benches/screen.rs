@@ -5,17 +5,20 @@
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark: it may stop at once")]
 
-use std::{
-    io::Read as _,
-    time::{Duration, Instant},
-};
+use std::{io::Read as _, time::Duration};
 
 use deskreel_recording::{Picture, Rect, ScreenDecoder, ScreenEncoder};
 
-#[path = "../tests/common/desktop.rs"]
+#[path = "../tests/all/desktop.rs"]
 mod desktop;
 
 use desktop::{Canvas, Desktop, Script};
+
+/// CPU time of this thread: other work on the machine does not count.
+fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.try_into().unwrap(), time.tv_nsec.try_into().unwrap())
+}
 
 #[derive(Default)]
 struct Totals {
@@ -56,9 +59,11 @@ impl Sequence {
             data: &canvas.data,
         };
         let key = ms - self.last_key_ms >= 30_000;
-        let start = Instant::now();
-        let Some(message) = self.encoder.encode(picture, damage, key).unwrap() else { return };
-        self.totals.encode.push(start.elapsed());
+        let start = cpu_time();
+        let Some(message) = self.encoder.encode(picture, damage, key).unwrap() else {
+            return;
+        };
+        self.totals.encode.push(cpu_time() - start);
         self.totals.frames += 1;
         self.totals.bytes += message.bytes.len();
         if message.key {
@@ -68,11 +73,15 @@ impl Sequence {
         } else {
             self.totals.largest = self.totals.largest.max(message.bytes.len());
         }
-        let start = Instant::now();
+        let start = cpu_time();
         self.decoder.apply(&message).unwrap();
-        self.totals.decode += start.elapsed();
+        self.totals.decode += cpu_time() - start;
         let decoded = self.decoder.picture().unwrap();
-        let same = decoded.data.chunks_exact(4).zip(canvas.data.chunks_exact(4)).all(|(a, b)| a[..3] == b[..3]);
+        let same = decoded
+            .data
+            .chunks_exact(4)
+            .zip(canvas.data.chunks_exact(4))
+            .all(|(a, b)| a[..3] == b[..3]);
         assert!(same, "decoded picture differs at {ms} ms");
         if self.png {
             self.totals.png_bytes += damage.iter().map(|rect| png_bytes(canvas, rect)).sum::<usize>();
@@ -84,7 +93,11 @@ impl Sequence {
         let totals = &self.totals;
         let millis = |duration: Duration| duration.as_secs_f64() * 1000.0;
         let mean = millis(totals.encode.iter().sum()) / totals.frames.max(1) as f64;
-        let p99 = totals.encode.get(totals.encode.len() * 99 / 100).copied().unwrap_or_default();
+        let p99 = totals
+            .encode
+            .get(totals.encode.len() * 99 / 100)
+            .copied()
+            .unwrap_or_default();
         let ratio = if totals.png_bytes > 0 {
             format!("{:6.1}x PNG", totals.png_bytes as f64 / totals.bytes as f64)
         } else {
@@ -126,7 +139,11 @@ fn generated(script: Script, png: bool) {
     let frames = if script == Script::Typing { 1500 } else { 300 };
     sequence.frame(0, &desktop.canvas, &[Rect::new(0, 0, 1920, 1080)]);
     for i in 1..=frames {
-        let damage: Vec<Rect> = desktop.next().into_iter().map(|(x, y, w, h)| Rect::new(x, y, w, h)).collect();
+        let damage: Vec<Rect> = desktop
+            .next()
+            .into_iter()
+            .map(|(x, y, w, h)| Rect::new(x, y, w, h))
+            .collect();
         sequence.frame(i * 40, &desktop.canvas, &damage);
     }
     sequence.print(&format!("{script:?}"), frames * 40);
@@ -138,7 +155,10 @@ fn recorded(path: &str, png: bool) {
     let size = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
     let mut canvas = Canvas::new(size(4), size(6));
     let mut records = Vec::new();
-    zstd::stream::read::Decoder::new(&bytes[8..]).unwrap().read_to_end(&mut records).unwrap();
+    zstd::stream::read::Decoder::new(&bytes[8..])
+        .unwrap()
+        .read_to_end(&mut records)
+        .unwrap();
     let mut sequence = Sequence::new(png);
     let mut at = 0;
     let mut ms = 0;
@@ -150,8 +170,10 @@ fn recorded(path: &str, png: bool) {
         ms -= start;
         let count = usize::from(u16::from_le_bytes([records[at + 4], records[at + 5]]));
         at += 6;
-        let tiles: Vec<u16> =
-            records[at..at + count * 2].chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]])).collect();
+        let tiles: Vec<u16> = records[at..at + count * 2]
+            .chunks_exact(2)
+            .map(|b| u16::from_le_bytes([b[0], b[1]]))
+            .collect();
         at += count * 2;
         let mut damage = Vec::new();
         for tile in tiles {
@@ -167,16 +189,27 @@ fn recorded(path: &str, png: bool) {
         }
         sequence.frame(ms, &canvas, &damage);
     }
-    let name = std::path::Path::new(path).file_stem().unwrap().to_string_lossy().into_owned();
+    let name = std::path::Path::new(path)
+        .file_stem()
+        .unwrap()
+        .to_string_lossy()
+        .into_owned();
     sequence.print(&name, ms);
 }
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let png = !arguments.iter().any(|argument| argument == "--no-png");
-    let files: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with("--")).collect();
+    let files: Vec<&String> = arguments
+        .iter()
+        .filter(|argument| !argument.starts_with("--"))
+        .collect();
     if files.is_empty() {
-        for script in Script::ALL {
+        let only = arguments.iter().find_map(|argument| argument.strip_prefix("--only="));
+        for script in Script::ALL
+            .into_iter()
+            .filter(|script| only.is_none_or(|only| format!("{script:?}") == only))
+        {
             generated(script, png);
         }
     }

@@ -30,7 +30,6 @@ pub struct ScreenMessage {
 
 /// One entry of a recording.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "the start event happens once a session")]
 pub enum Event {
     /// A changed frame or a keyframe. Written by [`crate::Recorder::frame`] only.
     Screen(ScreenMessage),

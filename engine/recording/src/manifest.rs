@@ -17,9 +17,9 @@ pub const MANIFEST_DOMAIN: &[u8] = b"deskreel manifest v1\0";
 /// Major version of manifests; readers refuse others.
 pub const MANIFEST_VERSION: u32 = 1;
 /// Largest manifest that a reader accepts, in bytes.
-pub const MANIFEST_MAX: usize = 256 << 20;
+pub(crate) const MANIFEST_MAX: usize = 256 << 20;
 /// Gaps that a manifest lists one by one; more are only counted.
-pub const MANIFEST_GAPS_MAX: usize = 1000;
+pub(crate) const MANIFEST_GAPS_MAX: usize = 1000;
 
 /// One segment as the manifest repeats it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,7 +63,7 @@ pub struct ManifestBody {
     pub segments: Vec<SegmentEntry>,
     /// Number of events a channel.
     pub events: BTreeMap<String, u64>,
-    /// The first [`MANIFEST_GAPS_MAX`] gaps.
+    /// The first 1000 gaps.
     pub gaps: Vec<Gap>,
     /// Number of all gaps.
     pub gaps_count: u64,
@@ -225,7 +225,7 @@ impl Tally {
         recovered: bool,
         key: &SigningKey,
     ) -> Result<Manifest> {
-        let undecoded_count = self.events.get("undecoded").copied().unwrap_or(0);
+        let undecoded_count = self.undecoded();
         let body = ManifestBody {
             recording,
             decision: start.as_ref().and_then(|start| start.decision.clone()),
@@ -245,12 +245,41 @@ impl Tally {
         Manifest::sign(body, key)
     }
 
-    /// What the events in the segments themselves say, to hold a manifest against.
-    pub(crate) fn totals(&self) -> (&BTreeMap<String, u64>, u64, u64, u64, u64) {
-        (&self.events, self.gaps_count, self.gaps_ns, self.last_ns, self.bytes)
+    /// Where a manifest disagrees with what was collected; empty when it does not.
+    pub(crate) fn disagreements(&self, body: &ManifestBody) -> Vec<&'static str> {
+        let undecoded = self.undecoded();
+        let mut wrong = Vec::new();
+        for (agrees, what) in [
+            (body.events == self.events, "event counts"),
+            (
+                body.gaps_count == self.gaps_count && body.gaps_ns == self.gaps_ns && body.gaps == self.gaps,
+                "gaps",
+            ),
+            (body.undecoded_count == undecoded, "undecoded count"),
+            (body.duration_ns == self.last_ns, "duration"),
+            (body.bytes == self.bytes, "size"),
+        ] {
+            if !agrees {
+                wrong.push(what);
+            }
+        }
+        wrong
     }
 
-    pub(crate) fn entries(&self) -> &[SegmentEntry] {
-        &self.segments
+    pub(crate) fn undecoded(&self) -> u64 {
+        self.events.get(crate::Channel::Undecoded.topic()).copied().unwrap_or(0)
+    }
+
+    /// Number of gaps and the time in them.
+    pub(crate) fn gaps(&self) -> (u64, u64) {
+        (self.gaps_count, self.gaps_ns)
+    }
+
+    pub(crate) fn last_ns(&self) -> u64 {
+        self.last_ns
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.segments.is_empty()
     }
 }

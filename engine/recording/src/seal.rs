@@ -14,7 +14,7 @@ pub const SEAL_DOMAIN: &[u8] = b"deskreel seal v1\0";
 /// Name of the MCAP metadata record that holds a seal.
 pub const SEAL_RECORD: &str = "deskreel.seal";
 /// Largest text of a seal that a reader accepts, in bytes.
-pub const SEAL_TEXT_MAX: usize = 1 << 20;
+pub(crate) const SEAL_TEXT_MAX: usize = 1 << 20;
 
 /// SHA-256 as 32 bytes.
 pub type Sha256Bytes = [u8; 32];

@@ -43,10 +43,14 @@ struct Header {
 impl Header {
     /// Reads and checks the header; `None` while there are too few bytes.
     fn read(bytes: &[u8]) -> Result<Option<Self>> {
-        let Some(header) = bytes.first_chunk::<HEADER_LENGTH>() else { return Ok(None) };
+        let Some(header) = bytes.first_chunk::<HEADER_LENGTH>() else {
+            return Ok(None);
+        };
         let [kind, version, w0, w1, h0, h1, s0, s1, o0, o1, o2, o3, l0, l1, l2, l3] = *header;
         if version != FRAME_VERSION {
-            return Err(Error::unsupported(format!("frame version {version} (this reader knows {FRAME_VERSION})")));
+            return Err(Error::unsupported(format!(
+                "frame version {version} (this reader knows {FRAME_VERSION})"
+            )));
         }
         let key = match kind {
             KIND_KEY => true,
@@ -66,9 +70,18 @@ impl Header {
         }
         let length_max = ops * super::COPY_LENGTH + usize::from(width) * usize::from(height) * 3;
         if length > length_max {
-            return Err(Error::too_large(format!("frame of {length} bytes for {width}x{height}")));
+            return Err(Error::too_large(format!(
+                "frame of {length} bytes for {width}x{height}"
+            )));
         }
-        Ok(Some(Self { key, width, height, span_max: u64::from(span_mib) * MIB, ops, length }))
+        Ok(Some(Self {
+            key,
+            width,
+            height,
+            span_max: u64::from(span_mib) * MIB,
+            ops,
+            length,
+        }))
     }
 }
 
@@ -150,7 +163,11 @@ impl ScreenDecoder {
         if self.span_raw > self.span_max {
             return Err(Error::too_large("screen message: span is longer than its key states"));
         }
-        let mut ops = Ops { bytes: &frame[HEADER_LENGTH..], width: header.width, height: header.height };
+        let mut ops = Ops {
+            bytes: &frame[HEADER_LENGTH..],
+            width: header.width,
+            height: header.height,
+        };
         let (mut copied, mut painted) = (0, 0);
         let mut pending_copies = true;
         self.scratch.clear();
@@ -192,7 +209,12 @@ impl ScreenDecoder {
         }
         if key {
             self.written.clear();
-            self.written.push(Rect { x: 0, y: 0, width: header.width, height: header.height });
+            self.written.push(Rect {
+                x: 0,
+                y: 0,
+                width: header.width,
+                height: header.height,
+            });
         }
         Ok(())
     }
@@ -226,7 +248,10 @@ impl ScreenDecoder {
     }
 
     fn paint(&mut self, rect: &Rect, data: &[u8]) {
-        for (row, y) in data.chunks_exact(usize::from(rect.width) * 3).zip(usize::from(rect.y)..) {
+        for (row, y) in data
+            .chunks_exact(usize::from(rect.width) * 3)
+            .zip(usize::from(rect.y)..)
+        {
             let span = self.span(rect, y);
             pixels::unpack(row, &mut self.picture[span]);
         }
@@ -234,7 +259,10 @@ impl ScreenDecoder {
 
     fn paint_residuals(&mut self, rect: &Rect, data: &[u8]) {
         let mut above: Option<std::ops::Range<usize>> = None;
-        for (residuals, y) in data.chunks_exact(usize::from(rect.width) * 3).zip(usize::from(rect.y)..) {
+        for (residuals, y) in data
+            .chunks_exact(usize::from(rect.width) * 3)
+            .zip(usize::from(rect.y)..)
+        {
             let span = self.span(rect, y);
             // The row above in the same rectangle ends before this row begins.
             let (before, here) = self.picture.split_at_mut(span.start);
@@ -254,8 +282,10 @@ struct Ops<'a> {
 
 impl<'a> Ops<'a> {
     fn take(&mut self, length: usize) -> Result<&'a [u8]> {
-        let (taken, rest) =
-            self.bytes.split_at_checked(length).ok_or_else(|| Error::malformed("screen message: cut operation"))?;
+        let (taken, rest) = self
+            .bytes
+            .split_at_checked(length)
+            .ok_or_else(|| Error::malformed("screen message: cut operation"))?;
         self.bytes = rest;
         Ok(taken)
     }
@@ -267,7 +297,12 @@ impl<'a> Ops<'a> {
 
     fn next(&mut self) -> Result<(u8, Rect)> {
         let op = self.take(1)?.first().copied().unwrap_or(0);
-        let rect = Rect { x: self.u16()?, y: self.u16()?, width: self.u16()?, height: self.u16()? };
+        let rect = Rect {
+            x: self.u16()?,
+            y: self.u16()?,
+            width: self.u16()?,
+            height: self.u16()?,
+        };
         self.check(&rect)?;
         Ok((op, rect))
     }
@@ -284,4 +319,7 @@ impl<'a> Ops<'a> {
     }
 }
 
-const _: () = assert!(PIXELS_MAX * 3 + OPS_MAX * super::COPY_LENGTH < u32::MAX as usize, "a frame's length is a u32");
+const _: () = assert!(
+    PIXELS_MAX * 3 + OPS_MAX * super::COPY_LENGTH < u32::MAX as usize,
+    "a frame's length is a u32"
+);

@@ -37,9 +37,14 @@ impl Diff {
         self.touched.sort_unstable();
         for &tile in &self.touched {
             let damage = std::mem::take(&mut self.damage[tile as usize]);
-            if let Some(rect) = difference(picture, previous, &damage) {
+            let difference = difference(picture, previous, &damage, (damage.x, damage.y), usize::MAX);
+            if let Difference::Box(rect) = difference {
                 let (row, column) = (tile as usize / columns, tile as usize % columns);
-                self.changed.push(Changed { column: column as u16, row: row as u16, rect });
+                self.changed.push(Changed {
+                    column: column as u16,
+                    row: row as u16,
+                    rect,
+                });
             }
         }
         &self.changed
@@ -74,34 +79,58 @@ impl Diff {
     }
 }
 
-/// The box of the pixels in `area` that differ.
-fn difference(picture: &Picture<'_>, previous: &[u8], area: &Rect) -> Option<Rect> {
-    let (x, width) = (usize::from(area.x), usize::from(area.width));
+/// How a part of the picture compares to a part of the previous one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Difference {
+    /// Every pixel shows the same.
+    None,
+    /// The box of the pixels that differ.
+    Box(Rect),
+    /// More pixels lie in that box than were asked for.
+    TooMuch,
+}
+
+/// Compares `area` of the picture with the area of the same size at `source` in the previous picture; both lie inside.
+/// Stops as soon as the box of the differing pixels is larger than `area_max` pixels.
+pub(super) fn difference(
+    picture: &Picture<'_>,
+    previous: &[u8],
+    area: &Rect,
+    source: (u16, u16),
+    area_max: usize,
+) -> Difference {
+    let (x, y, width) = (usize::from(area.x), usize::from(area.y), usize::from(area.width));
+    let (source_x, source_y) = (usize::from(source.0), usize::from(source.1));
     let stride = usize::from(picture.width) * 4;
     let (mut left, mut right) = (width, 0);
     let (mut top, mut bottom) = (None, 0);
-    for y in usize::from(area.y)..area.bottom() as usize {
-        let new = picture.span(x, y, width);
-        let old = &previous[y * stride + x * 4..][..width * 4];
+    for row in 0..usize::from(area.height) {
+        let new = picture.span(x, y + row, width);
+        let old = &previous[(source_y + row) * stride + source_x * 4..][..width * 4];
         if new == old {
             continue;
         }
         let (new, old) = (new.as_chunks::<4>().0, old.as_chunks::<4>().0);
-        let differs = |i: usize| pixels::rgb(new[i]) != pixels::rgb(old[i]);
-        // Only outside the box so far; inside it one difference is enough to know the row.
-        let first = (0..width).find(|&i| differs(i));
-        let Some(first) = first else { continue };
+        let differs = |i: &usize| pixels::rgb(new[*i]) != pixels::rgb(old[*i]);
+        // Rows that differ in the ignored fourth byte only.
+        let Some(first) = (0..width).find(differs) else {
+            continue;
+        };
         left = left.min(first);
-        if let Some(last) = (right.max(first)..width).rev().find(|&i| differs(i)) {
+        // Inside the box so far nothing is to be learned.
+        if let Some(last) = (right.max(first)..width).rev().find(differs) {
             right = right.max(last + 1);
         }
-        top.get_or_insert(y);
-        bottom = y + 1;
+        let top = *top.get_or_insert(row);
+        bottom = row + 1;
+        if (right - left) * (bottom - top) > area_max {
+            return Difference::TooMuch;
+        }
     }
-    let top = top?;
-    Some(Rect {
+    let Some(top) = top else { return Difference::None };
+    Difference::Box(Rect {
         x: (x + left) as u16,
-        y: top as u16,
+        y: (y + top) as u16,
         width: (right - left) as u16,
         height: (bottom - top) as u16,
     })
@@ -117,16 +146,31 @@ mod tests {
         for &(x, y) in dots {
             data[(usize::from(y) * usize::from(width) + usize::from(x)) * 4] = 1;
         }
-        let picture = Picture { width, height, stride: usize::from(width) * 4, data: &data };
-        Diff::default().run(&picture, &previous, damage).iter().map(|changed| changed.rect).collect()
+        let picture = Picture {
+            width,
+            height,
+            stride: usize::from(width) * 4,
+            data: &data,
+        };
+        Diff::default()
+            .run(&picture, &previous, damage)
+            .iter()
+            .map(|changed| changed.rect)
+            .collect()
     }
 
     #[test]
     fn finds_tight_boxes_a_tile() {
         let all = [Rect::new(0, 0, 200, 100)];
         assert_eq!(run(200, 100, &[(3, 4), (10, 9)], &all), [Rect::new(3, 4, 8, 6)]);
-        assert_eq!(run(200, 100, &[(63, 0), (64, 99)], &all), [Rect::new(63, 0, 1, 1), Rect::new(64, 99, 1, 1)]);
-        assert_eq!(run(200, 100, &[(10, 5), (2, 6), (20, 7)], &all), [Rect::new(2, 5, 19, 3)]);
+        assert_eq!(
+            run(200, 100, &[(63, 0), (64, 99)], &all),
+            [Rect::new(63, 0, 1, 1), Rect::new(64, 99, 1, 1)]
+        );
+        assert_eq!(
+            run(200, 100, &[(10, 5), (2, 6), (20, 7)], &all),
+            [Rect::new(2, 5, 19, 3)]
+        );
         assert_eq!(run(200, 100, &[], &all), []);
     }
 
@@ -134,7 +178,10 @@ mod tests {
     fn never_looks_outside_the_damage() {
         let dots = [(3, 4), (150, 80)];
         assert_eq!(run(200, 100, &dots, &[Rect::new(0, 0, 4, 4)]), []);
-        assert_eq!(run(200, 100, &dots, &[Rect::new(0, 0, 4, 5), Rect::new(190, 90, 500, 500)]), [Rect::new(3, 4, 1, 1)]);
+        assert_eq!(
+            run(200, 100, &dots, &[Rect::new(0, 0, 4, 5), Rect::new(190, 90, 500, 500)]),
+            [Rect::new(3, 4, 1, 1)]
+        );
         assert_eq!(run(200, 100, &dots, &[Rect::new(0, 0, 0, 50)]), []);
     }
 }

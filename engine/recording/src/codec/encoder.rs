@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::{
     COPY_LENGTH, Copy, FRAME_VERSION, HEADER_LENGTH, KIND_DELTA, KIND_KEY, MIB, OP_COPY, OP_RAW, OP_RESIDUAL,
     RECT_LENGTH, SPAN_MAX_MIB, TILE,
-    diff::{Changed, Diff},
+    diff::{self, Changed, Diff, Difference},
     pixels, rects,
     shift::{self, Shift, Shifts},
     stream::Compressor,
@@ -52,7 +52,10 @@ impl ScreenEncoder {
     /// An encoder whose spans have about `key_max_raw_bytes` uncompressed bytes at most.
     #[must_use]
     pub fn new(key_max_raw_bytes: u64) -> Self {
-        Self { key_max_raw_bytes, ..Self::default() }
+        Self {
+            key_max_raw_bytes,
+            ..Self::default()
+        }
     }
 
     /// Whether the next picture of this size becomes a key in any case.
@@ -78,7 +81,8 @@ impl ScreenEncoder {
             return self.encode_key(&picture).map(Some);
         }
         self.changed.clear();
-        self.changed.extend_from_slice(self.diff.run(&picture, &self.previous, damage));
+        self.changed
+            .extend_from_slice(self.diff.run(&picture, &self.previous, damage));
         if self.changed.is_empty() {
             return Ok(None);
         }
@@ -97,14 +101,23 @@ impl ScreenEncoder {
     fn encode_key(&mut self, picture: &Picture<'_>) -> Result<ScreenMessage> {
         self.span_open = false;
         (self.width, self.height) = (picture.width, picture.height);
-        let whole = [Rect { x: 0, y: 0, width: picture.width, height: picture.height }];
+        let whole = [Rect {
+            x: 0,
+            y: 0,
+            width: picture.width,
+            height: picture.height,
+        }];
         self.changed.clear();
         self.changed.extend(tiles(picture.width, picture.height));
         self.plan.copies.clear();
         self.plan.pixels(picture, &self.changed, |_| true);
         // Room for at least as many deltas as the key has bytes, however large the picture is.
         let raw_max = (HEADER_LENGTH + whole[0].area() * 3 + self.changed.len() * RECT_LENGTH) as u64;
-        let span_mib = self.key_max_raw_bytes.max(raw_max * 2).div_ceil(MIB).min(u64::from(SPAN_MAX_MIB));
+        let span_mib = self
+            .key_max_raw_bytes
+            .max(raw_max * 2)
+            .div_ceil(MIB)
+            .min(u64::from(SPAN_MAX_MIB));
         self.span_max = span_mib * MIB;
         self.serialise(picture, KIND_KEY, span_mib as u16);
         self.previous.resize(whole[0].area() * 4, 0);
@@ -131,18 +144,37 @@ impl ScreenEncoder {
         if !shifts.is_empty() {
             // The neighbour's shift is tried first: it is nearly always this tile's too.
             let mut likely = 0;
-            self.changed.retain(|changed| {
-                let order = std::iter::once(likely).chain((0..shifts.len()).filter(|&i| i != likely));
-                for i in order {
-                    if let Some((source_x, source_y)) =
-                        shift::source(picture, &self.previous, &changed.rect, shifts[i])
-                    {
-                        likely = i;
-                        plan.copies.push(Copy { to: changed.rect, source_x, source_y });
-                        return false;
+            self.changed.retain_mut(|changed| {
+                let mut best = None;
+                // Where less than half of a tile differs, the copy is made all the same and the rest painted over it.
+                let mut area_max = changed.rect.area() / 2;
+                for i in std::iter::once(likely).chain((0..shifts.len()).filter(|&i| i != likely)) {
+                    let Some(source) = shift::source(picture, &changed.rect, shifts[i]) else {
+                        continue;
+                    };
+                    match diff::difference(picture, &self.previous, &changed.rect, source, area_max) {
+                        Difference::None => {
+                            best = Some((i, source, None));
+                            break;
+                        }
+                        Difference::Box(rest) => {
+                            area_max = rest.area();
+                            best = Some((i, source, Some(rest)));
+                        }
+                        Difference::TooMuch => {}
                     }
                 }
-                true
+                let Some((i, (source_x, source_y), rest)) = best else {
+                    return true;
+                };
+                likely = i;
+                plan.copies.push(Copy {
+                    to: changed.rect,
+                    source_x,
+                    source_y,
+                });
+                changed.rect = rest.unwrap_or_default();
+                rest.is_some()
             });
             rects::merge_copies(&mut plan.copies);
         }
@@ -189,7 +221,12 @@ impl ScreenEncoder {
     /// Makes `previous` what a decoder will have.
     fn update_previous(&mut self, picture: &Picture<'_>) {
         let plan = &self.plan;
-        let written = plan.copies.iter().map(|copy| &copy.to).chain(&plan.raws).chain(&plan.residuals);
+        let written = plan
+            .copies
+            .iter()
+            .map(|copy| &copy.to)
+            .chain(&plan.raws)
+            .chain(&plan.residuals);
         for rect in written {
             copy_rect(picture, rect, &mut self.previous);
         }
@@ -204,7 +241,10 @@ impl ScreenEncoder {
         compressor.frame(&self.raw, &mut self.out)?;
         self.span_raw += self.raw.len() as u64;
         self.span_open = true;
-        Ok(ScreenMessage { key, bytes: Bytes::copy_from_slice(&self.out) })
+        Ok(ScreenMessage {
+            key,
+            bytes: Bytes::copy_from_slice(&self.out),
+        })
     }
 }
 
@@ -212,11 +252,18 @@ impl Plan {
     /// Sorts the tiles into raw and photo-like ones and merges each sort to rectangles.
     fn pixels(&mut self, picture: &Picture<'_>, tiles: &[Changed], may_be_photo: impl Fn(&Rect) -> bool) {
         self.photo.clear();
-        self.photo.extend(tiles.iter().map(|tile| may_be_photo(&tile.rect) && photo_like(picture, &tile.rect)));
+        self.photo.extend(
+            tiles
+                .iter()
+                .map(|tile| may_be_photo(&tile.rect) && photo_like(picture, &tile.rect)),
+        );
         self.raws.clear();
         self.residuals.clear();
         for (photo, out) in [(false, &mut self.raws), (true, &mut self.residuals)] {
-            let chosen = tiles.iter().zip(&self.photo).filter(|(_, is_photo)| **is_photo == photo);
+            let chosen = tiles
+                .iter()
+                .zip(&self.photo)
+                .filter(|(_, is_photo)| **is_photo == photo);
             rects::merge(chosen.map(|(tile, _)| *tile), &mut self.rows, out);
         }
         let area: usize = self.raws.iter().chain(&self.residuals).map(Rect::area).sum();
@@ -224,16 +271,21 @@ impl Plan {
             // Unions may overlap; the format allows a picture's worth of pixels in all.
             self.residuals.clear();
             self.raws.clear();
-            self.raws.push(Rect { x: 0, y: 0, width: picture.width, height: picture.height });
+            self.raws.push(Rect {
+                x: 0,
+                y: 0,
+                width: picture.width,
+                height: picture.height,
+            });
         }
     }
 }
 
-/// Whether residuals of this box are likely smaller than raw rows; looks at every fourth row.
+/// Whether residuals of this box are likely smaller than raw rows; looks at every eighth row.
 fn photo_like(picture: &Picture<'_>, rect: &Rect) -> bool {
     let row = |y: usize| picture.span(usize::from(rect.x), y, usize::from(rect.width));
     let mut estimate = pixels::Estimate::default();
-    for y in (usize::from(rect.y) + 1..rect.bottom() as usize).step_by(4) {
+    for y in (usize::from(rect.y) + 1..rect.bottom() as usize).step_by(8) {
         estimate.look(row(y), row(y - 1));
     }
     estimate.photo_like()
@@ -245,7 +297,13 @@ fn tiles(width: u16, height: u16) -> impl Iterator<Item = Changed> {
         (0..width.div_ceil(side)).map(move |column| Changed {
             column,
             row,
-            rect: Rect { x: column * side, y: row * side, width: side, height: side }.clipped(width, height),
+            rect: Rect {
+                x: column * side,
+                y: row * side,
+                width: side,
+                height: side,
+            }
+            .clipped(width, height),
         })
     })
 }

@@ -18,7 +18,11 @@ pub(super) fn merge(tiles: impl Iterator<Item = Changed>, rows: &mut Vec<(u16, R
     let mut last: Option<Changed> = None;
     for tile in tiles {
         let next_to_last = last.is_some_and(|last| last.row == tile.row && last.column + 1 == tile.column);
-        let union = if next_to_last { rows.last().and_then(|(_, rect)| joined(rect, &tile.rect)) } else { None };
+        let union = if next_to_last {
+            rows.last().and_then(|(_, rect)| joined(rect, &tile.rect))
+        } else {
+            None
+        };
         match (union, rows.last_mut()) {
             (Some(union), Some((_, rect))) => *rect = union,
             _ => rows.push((tile.row, tile.rect)),
@@ -31,14 +35,22 @@ pub(super) fn merge(tiles: impl Iterator<Item = Changed>, rows: &mut Vec<(u16, R
     let mut current = None;
     for &(row, rect) in rows.iter() {
         if current != Some(row) {
-            open = if current.is_some_and(|current| current + 1 == row) { grown } else { out.len() };
+            open = if current.is_some_and(|current| current + 1 == row) {
+                grown
+            } else {
+                out.len()
+            };
             grown = out.len();
             current = Some(row);
         }
         let above = (open..grown).find_map(|i| {
             let above = out.get(i)?;
             let near = above.x.abs_diff(rect.x) < 64 && above.right().abs_diff(rect.right()) < 64;
-            if near { joined(above, &rect).map(|union| (i, union)) } else { None }
+            if near {
+                joined(above, &rect).map(|union| (i, union))
+            } else {
+                None
+            }
         });
         if let Some((i, union)) = above {
             // It ends in this row now: keep it open for the next one.
@@ -91,7 +103,10 @@ pub(super) fn merge_copies(copies: &mut Vec<Copy>) {
 
 fn same_shift(a: &Copy, b: &Copy) -> bool {
     let shift = |copy: &Copy| {
-        (i32::from(copy.source_x) - i32::from(copy.to.x), i32::from(copy.source_y) - i32::from(copy.to.y))
+        (
+            i32::from(copy.source_x) - i32::from(copy.to.x),
+            i32::from(copy.source_y) - i32::from(copy.to.y),
+        )
     };
     shift(a) == shift(b)
 }
@@ -117,13 +132,21 @@ mod tests {
 
     #[test]
     fn far_boxes_stay_apart() {
-        let tiles = [(0, 0, Rect::new(0, 0, 4, 4)), (1, 0, Rect::new(124, 60, 4, 4)), (0, 2, Rect::new(0, 130, 4, 4))];
+        let tiles = [
+            (0, 0, Rect::new(0, 0, 4, 4)),
+            (1, 0, Rect::new(124, 60, 4, 4)),
+            (0, 2, Rect::new(0, 130, 4, 4)),
+        ];
         assert_eq!(merged(&tiles), tiles.map(|(_, _, rect)| rect));
     }
 
     #[test]
     fn copies_merge_only_when_they_meet() {
-        let tile = |x, y| Copy { to: Rect::new(x, y, 64, 64), source_x: x, source_y: y + 10 };
+        let tile = |x, y| Copy {
+            to: Rect::new(x, y, 64, 64),
+            source_x: x,
+            source_y: y + 10,
+        };
         let mut copies = vec![tile(0, 0), tile(64, 0), tile(0, 64), tile(64, 64), tile(0, 192)];
         merge_copies(&mut copies);
         let to: Vec<_> = copies.iter().map(|copy| copy.to).collect();

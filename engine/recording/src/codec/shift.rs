@@ -2,7 +2,7 @@
 //! shift at which the new picture shows them. Only what changed is looked at, in the old and in the new picture.
 
 use super::{TILE, diff::Changed, pixels};
-use crate::Picture;
+use crate::{Picture, Rect};
 
 /// Shifts that are tried on each tile.
 const SHIFTS_MAX: usize = 4;
@@ -91,14 +91,23 @@ impl Shifts {
             _ => (2, 4),
         };
         let skip = (1_u64 << skip_bits) - 1;
-        self.collect_runs(picture, previous, changed, skip, area / RUN >> skip_bits);
+        self.collect_runs(picture, previous, changed, skip, (area / RUN) >> skip_bits);
         self.vote(picture, changed, skip, row_step);
         self.elect();
         &self.found
     }
 
-    fn collect_runs(&mut self, picture: &Picture<'_>, previous: &[u8], changed: &[Changed], skip: u64, expected: usize) {
-        let size = (expected * 2 + changed.len() * 4).next_power_of_two().clamp(1 << 10, 1 << 18);
+    fn collect_runs(
+        &mut self,
+        picture: &Picture<'_>,
+        previous: &[u8],
+        changed: &[Changed],
+        skip: u64,
+        expected: usize,
+    ) {
+        let size = (expected * 2 + changed.len() * 4)
+            .next_power_of_two()
+            .clamp(1 << 10, 1 << 18);
         self.runs.clear();
         self.runs.resize(size, Run::default());
         let width = usize::from(picture.width);
@@ -110,7 +119,9 @@ impl Shifts {
             for y in usize::from(rect.y)..rect.bottom() as usize {
                 for column in first..last {
                     let start = (y * width + column * RUN) * 4;
-                    let Some(run) = previous[start..start + RUN * 4].as_chunks::<4>().0.first_chunk() else { continue };
+                    let Some(run) = previous[start..start + RUN * 4].as_chunks::<4>().0.first_chunk() else {
+                        continue;
+                    };
                     let Some(hash) = run_hash(run) else { continue };
                     if hash >> 16 & skip == 0 {
                         insert(&mut self.runs, hash, (y * columns + column + 1) as u32);
@@ -194,13 +205,12 @@ impl Shifts {
         let best = self.votes.iter().map(|vote| vote.count).max().unwrap_or(0);
         let enough = VOTES_MIN.max(best / 32);
         self.votes.retain(|vote| vote.count >= enough);
-        self.votes.sort_unstable_by_key(|vote| (std::cmp::Reverse(vote.count), vote.shift));
-        self.found.extend(
-            self.votes
-                .iter()
-                .take(SHIFTS_MAX)
-                .map(|vote| Shift { dx: (vote.shift >> 32) as u32 as i32, dy: vote.shift as u32 as i32 }),
-        );
+        self.votes
+            .sort_unstable_by_key(|vote| (std::cmp::Reverse(vote.count), vote.shift));
+        self.found.extend(self.votes.iter().take(SHIFTS_MAX).map(|vote| Shift {
+            dx: (vote.shift >> 32) as u32 as i32,
+            dy: vote.shift as u32 as i32,
+        }));
     }
 }
 
@@ -235,35 +245,21 @@ fn look_up(runs: &[Run], hash: u64) -> Option<u32> {
     None
 }
 
-/// The source of `rect` under a shift, if all of it lies in the picture and shows the same as the new picture does.
-pub(super) fn source(
-    picture: &Picture<'_>,
-    previous: &[u8],
-    rect: &crate::Rect,
-    shift: Shift,
-) -> Option<(u16, u16)> {
+/// The source of `rect` under a shift, if all of it lies in the picture.
+pub(super) fn source(picture: &Picture<'_>, rect: &Rect, shift: Shift) -> Option<(u16, u16)> {
     let x = u16::try_from(i32::from(rect.x) + shift.dx).ok()?;
     let y = u16::try_from(i32::from(rect.y) + shift.dy).ok()?;
-    let moved = crate::Rect { x, y, ..*rect };
-    if moved.right() > u32::from(picture.width) || moved.bottom() > u32::from(picture.height) {
-        return None;
-    }
-    let stride = usize::from(picture.width) * 4;
-    let length = usize::from(rect.width) * 4;
-    let equal = (0..usize::from(rect.height)).all(|row| {
-        let new = picture.span(usize::from(rect.x), usize::from(rect.y) + row, usize::from(rect.width));
-        let old = &previous[(usize::from(y) + row) * stride + usize::from(x) * 4..][..length];
-        pixels::same(new, old)
-    });
-    equal.then_some((x, y))
+    let moved = Rect { x, y, ..*rect };
+    (moved.right() <= u32::from(picture.width) && moved.bottom() <= u32::from(picture.height)).then_some((x, y))
 }
 
-const _: () = assert!(TILE % RUN == 0, "runs must not cross tiles");
+const _: () = assert!(TILE.is_multiple_of(RUN), "runs must not cross tiles");
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-    use crate::Rect;
+    use crate::codec::diff::{Difference, difference};
 
     const WIDTH: usize = 256;
     const HEIGHT: usize = 128;
@@ -279,8 +275,14 @@ mod tests {
     }
 
     fn all_tiles() -> Vec<Changed> {
-        let tile = |column: u16, row: u16| Changed { column, row, rect: Rect::new(column * 64, row * 64, 64, 64) };
-        (0..2).flat_map(|row| (0..4).map(move |column| tile(column, row))).collect()
+        let tile = |column: u16, row: u16| Changed {
+            column,
+            row,
+            rect: Rect::new(column * 64, row * 64, 64, 64),
+        };
+        (0..2)
+            .flat_map(|row| (0..4).map(move |column| tile(column, row)))
+            .collect()
     }
 
     #[test]
@@ -292,36 +294,58 @@ mod tests {
                 for x in 0..WIDTH as i32 {
                     let (sx, sy) = (x + dx, y + dy);
                     if (0..WIDTH as i32).contains(&sx) && (0..HEIGHT as i32).contains(&sy) {
-                        let (to, from) = ((y as usize * WIDTH + x as usize) * 4, (sy as usize * WIDTH + sx as usize) * 4);
+                        let (to, from) = (
+                            (y as usize * WIDTH + x as usize) * 4,
+                            (sy as usize * WIDTH + sx as usize) * 4,
+                        );
                         new[to..to + 4].copy_from_slice(&old[from..from + 4]);
                     }
                 }
             }
-            let picture = Picture { width: WIDTH as u16, height: HEIGHT as u16, stride: WIDTH * 4, data: &new };
+            let picture = Picture {
+                width: WIDTH as u16,
+                height: HEIGHT as u16,
+                stride: WIDTH * 4,
+                data: &new,
+            };
             let mut shifts = Shifts::default();
             let found = shifts.run(&picture, &old, &all_tiles());
             assert_eq!(found.first(), Some(&Shift { dx, dy }));
             let inside = Rect::new(100, 60, 20, 20);
-            let from = source(&picture, &old, &inside, Shift { dx, dy });
-            assert_eq!(from, Some(((100 + dx) as u16, (60 + dy) as u16)));
+            let from = source(&picture, &inside, Shift { dx, dy }).unwrap();
+            assert_eq!(from, ((100 + dx) as u16, (60 + dy) as u16));
+            assert_eq!(difference(&picture, &old, &inside, from, 0), Difference::None);
+            assert_eq!(
+                difference(&picture, &old, &inside, (from.0, from.1 - 1), 100),
+                Difference::TooMuch
+            );
         }
     }
 
     #[test]
     fn a_source_outside_the_picture_is_none() {
         let old = noise();
-        let picture = Picture { width: WIDTH as u16, height: HEIGHT as u16, stride: WIDTH * 4, data: &old };
+        let picture = Picture {
+            width: WIDTH as u16,
+            height: HEIGHT as u16,
+            stride: WIDTH * 4,
+            data: &old,
+        };
         let rect = Rect::new(0, 0, 16, 16);
-        assert_eq!(source(&picture, &old, &rect, Shift { dx: -1, dy: 0 }), None);
-        assert_eq!(source(&picture, &old, &rect, Shift { dx: 0, dy: 113 }), None);
-        assert_eq!(source(&picture, &old, &rect, Shift { dx: 0, dy: 0 }), Some((0, 0)));
-        assert_eq!(source(&picture, &old, &rect, Shift { dx: 3, dy: 0 }), None);
+        assert_eq!(source(&picture, &rect, Shift { dx: -1, dy: 0 }), None);
+        assert_eq!(source(&picture, &rect, Shift { dx: 0, dy: 113 }), None);
+        assert_eq!(source(&picture, &rect, Shift { dx: 0, dy: 0 }), Some((0, 0)));
     }
 
     #[test]
     fn blank_pictures_do_not_vote() {
         let old = vec![255; WIDTH * HEIGHT * 4];
-        let picture = Picture { width: WIDTH as u16, height: HEIGHT as u16, stride: WIDTH * 4, data: &old };
+        let picture = Picture {
+            width: WIDTH as u16,
+            height: HEIGHT as u16,
+            stride: WIDTH * 4,
+            data: &old,
+        };
         assert_eq!(Shifts::default().run(&picture, &old, &all_tiles()), []);
     }
 }

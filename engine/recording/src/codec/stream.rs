@@ -29,7 +29,9 @@ impl Compressor {
 
     /// Begins a new stream; what was before is forgotten.
     pub(super) fn restart(&mut self) -> Result<()> {
-        self.0.reinit().map_err(|error| Error::internal("restart compressor", error))
+        self.0
+            .reinit()
+            .map_err(|error| Error::internal("restart compressor", error))
     }
 
     /// Compresses and flushes; replaces `out`.
@@ -40,7 +42,9 @@ impl Compressor {
         while input.pos() < raw.len() {
             out.reserve(STEP);
             let filled = out.len();
-            self.0.run(&mut input, &mut OutBuffer::around_pos(out, filled)).map_err(failed)?;
+            self.0
+                .run(&mut input, &mut OutBuffer::around_pos(out, filled))
+                .map_err(failed)?;
         }
         loop {
             out.reserve(STEP);
@@ -59,12 +63,16 @@ impl Decompressor {
     pub(super) fn new() -> Result<Self> {
         let failed = |error| Error::internal("start decompressor", error);
         let mut decoder = Decoder::new().map_err(failed)?;
-        decoder.set_parameter(DParameter::WindowLogMax(WINDOW_LOG)).map_err(failed)?;
+        decoder
+            .set_parameter(DParameter::WindowLogMax(WINDOW_LOG))
+            .map_err(failed)?;
         Ok(Self(decoder))
     }
 
     pub(super) fn restart(&mut self) -> Result<()> {
-        self.0.reinit().map_err(|error| Error::internal("restart decompressor", error))
+        self.0
+            .reinit()
+            .map_err(|error| Error::internal("restart decompressor", error))
     }
 
     /// Decompresses a message into `out`. `limit` tells, from the bytes so far, how many there may be in all; it is asked
@@ -84,10 +92,12 @@ impl Decompressor {
             let room = (allowed + 1).saturating_sub(filled).min(STEP.max(filled)).max(1);
             out.reserve(room);
             let before = input.pos();
-            let mut buffer = OutBuffer::around_pos(out, filled);
-            self.0.run(&mut input, &mut buffer).map_err(|error| Error::malformed(format!("screen message: {error}")))?;
-            let full = buffer.pos() == buffer.capacity();
-            drop(buffer);
+            let full = {
+                let mut buffer = OutBuffer::around_pos(out, filled);
+                let run = self.0.run(&mut input, &mut buffer);
+                run.map_err(|error| Error::malformed(format!("screen message: {error}")))?;
+                buffer.pos() == buffer.capacity()
+            };
             if out.len() > limit(out)? {
                 return Err(Error::malformed("screen message: frame is longer than it states"));
             }

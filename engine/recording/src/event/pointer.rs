@@ -7,7 +7,7 @@ use super::{Event, base64_bytes};
 use crate::{Error, Result};
 
 /// Largest pointer side in pixels ([MS-RDPBCGR] large pointers: 384).
-pub const POINTER_DIMENSION_MAX: u16 = 384;
+pub(crate) const POINTER_DIMENSION_MAX: u16 = 384;
 
 /// A point on the screen, in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

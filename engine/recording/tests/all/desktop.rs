@@ -2,50 +2,57 @@
 
 /// A picture under construction: RGBA rows without padding.
 #[derive(Clone)]
-pub struct Canvas {
-    pub width: u16,
-    pub height: u16,
-    pub data: Vec<u8>,
+pub(crate) struct Canvas {
+    pub(crate) width: u16,
+    pub(crate) height: u16,
+    pub(crate) data: Vec<u8>,
 }
 
 /// A rectangle as x, y, width, height.
-pub type Area = (u16, u16, u16, u16);
+pub(crate) type Area = (u16, u16, u16, u16);
 
 /// A small generator of numbers; the same everywhere.
 #[derive(Clone)]
-pub struct Numbers(pub u64);
+pub(crate) struct Numbers(pub(crate) u64);
 
 impl Numbers {
-    pub fn next(&mut self) -> u32 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    pub(crate) fn next(&mut self) -> u32 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as u32
     }
 
-    pub fn below(&mut self, end: u32) -> u32 {
+    pub(crate) fn below(&mut self, end: u32) -> u32 {
         self.next() % end
     }
 }
 
-pub const GLYPH_WIDTH: u16 = 8;
-pub const GLYPH_HEIGHT: u16 = 16;
+pub(crate) const GLYPH_WIDTH: u16 = 8;
+pub(crate) const GLYPH_HEIGHT: u16 = 16;
 
 impl Canvas {
-    pub fn new(width: u16, height: u16) -> Self {
-        Self { width, height, data: vec![0; usize::from(width) * usize::from(height) * 4] }
+    pub(crate) fn new(width: u16, height: u16) -> Self {
+        Self {
+            width,
+            height,
+            data: vec![0; usize::from(width) * usize::from(height) * 4],
+        }
     }
 
     fn at(&self, x: u16, y: u16) -> usize {
         (usize::from(y) * usize::from(self.width) + usize::from(x)) * 4
     }
 
-    pub fn put(&mut self, x: u16, y: u16, rgb: [u8; 3]) {
+    pub(crate) fn put(&mut self, x: u16, y: u16, rgb: [u8; 3]) {
         if x < self.width && y < self.height {
             let at = self.at(x, y);
             self.data[at..at + 3].copy_from_slice(&rgb);
         }
     }
 
-    pub fn fill(&mut self, (x, y, width, height): Area, rgb: [u8; 3]) {
+    pub(crate) fn fill(&mut self, (x, y, width, height): Area, rgb: [u8; 3]) {
         for y in y..y.saturating_add(height).min(self.height) {
             for x in x..x.saturating_add(width).min(self.width) {
                 self.put(x, y, rgb);
@@ -54,7 +61,7 @@ impl Canvas {
     }
 
     /// A made-up glyph: the same shape for the same character, softened at its edges as real fonts are.
-    pub fn glyph(&mut self, x: u16, y: u16, character: u32, ink: [u8; 3], paper: [u8; 3]) {
+    pub(crate) fn glyph(&mut self, x: u16, y: u16, character: u32, ink: [u8; 3], paper: [u8; 3]) {
         self.fill((x, y, GLYPH_WIDTH, GLYPH_HEIGHT), paper);
         if character == 0 {
             return;
@@ -78,18 +85,22 @@ impl Canvas {
     }
 
     /// A line of words of made-up text.
-    pub fn text(&mut self, area: Area, numbers: &mut Numbers, ink: [u8; 3], paper: [u8; 3]) {
+    pub(crate) fn text(&mut self, area: Area, numbers: &mut Numbers, ink: [u8; 3], paper: [u8; 3]) {
         let (x, y, width, _) = area;
         let columns = width / GLYPH_WIDTH;
         let filled = columns / 4 + (numbers.below(u32::from(columns) * 3 / 4 + 1)) as u16;
         for column in 0..columns {
-            let character = if column >= filled || numbers.below(6) == 0 { 0 } else { 1 + numbers.below(60) };
+            let character = if column >= filled || numbers.below(6) == 0 {
+                0
+            } else {
+                1 + numbers.below(60)
+            };
             self.glyph(x + column * GLYPH_WIDTH, y, character, ink, paper);
         }
     }
 
     /// Moves the contents of an area up; the freed rows keep what they had.
-    pub fn scroll_up(&mut self, (x, y, width, height): Area, rows: u16) {
+    pub(crate) fn scroll_up(&mut self, (x, y, width, height): Area, rows: u16) {
         for row in y..y + height.saturating_sub(rows) {
             let from = self.at(x, row + rows);
             let to = self.at(x, row);
@@ -98,7 +109,7 @@ impl Canvas {
     }
 
     /// A photograph of nothing: smooth waves with grain.
-    pub fn photo(&mut self, (x, y, width, height): Area, phase: u32, grain: u32) {
+    pub(crate) fn photo(&mut self, (x, y, width, height): Area, phase: u32, grain: u32) {
         let mut numbers = Numbers(u64::from(phase) + 3);
         for row in 0..height {
             for column in 0..width {
@@ -116,8 +127,8 @@ impl Canvas {
 }
 
 /// A sequence of pictures with the damage of each.
-pub struct Desktop {
-    pub canvas: Canvas,
+pub(crate) struct Desktop {
+    pub(crate) canvas: Canvas,
     numbers: Numbers,
     script: Script,
     wallpaper: Canvas,
@@ -129,7 +140,7 @@ pub struct Desktop {
 
 /// What happens on a generated desktop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Script {
+pub(crate) enum Script {
     /// Text typed character by character, with a line wrapped now and then.
     Typing,
     /// A log that scrolls by whole lines.
@@ -143,14 +154,14 @@ pub enum Script {
 }
 
 impl Script {
-    pub const ALL: [Self; 5] = [Self::Typing, Self::Scrolling, Self::Windows, Self::Redraw, Self::Film];
+    pub(crate) const ALL: [Self; 5] = [Self::Typing, Self::Scrolling, Self::Windows, Self::Redraw, Self::Film];
 }
 
 const PAPER: [u8; 3] = [255, 255, 255];
 const INK: [u8; 3] = [20, 20, 30];
 
 impl Desktop {
-    pub fn new(width: u16, height: u16, script: Script) -> Self {
+    pub(crate) fn new(width: u16, height: u16, script: Script) -> Self {
         let mut canvas = Canvas::new(width, height);
         let mut numbers = Numbers(11);
         if script == Script::Windows {
@@ -163,7 +174,16 @@ impl Desktop {
         if script != Script::Windows {
             Self::page(&mut canvas, page, &mut numbers);
         }
-        let mut desktop = Self { canvas, numbers, script, wallpaper, step: 0, column: 0, line: 0, window: (20, 20) };
+        let mut desktop = Self {
+            canvas,
+            numbers,
+            script,
+            wallpaper,
+            step: 0,
+            column: 0,
+            line: 0,
+            window: (20, 20),
+        };
         if script == Script::Windows {
             desktop.draw_window();
         }
@@ -190,7 +210,7 @@ impl Desktop {
     }
 
     /// Draws the next picture and returns its damage.
-    pub fn next(&mut self) -> Vec<Area> {
+    pub(crate) fn next(&mut self) -> Vec<Area> {
         self.step += 1;
         let (width, height) = (self.canvas.width, self.canvas.height);
         let page = (32, 32, width - 64, height - 64);
@@ -211,7 +231,8 @@ impl Desktop {
                 self.canvas.scroll_up(page, lines * GLYPH_HEIGHT);
                 for line in 0..lines {
                     let y = page.1 + page.3 - (lines - line) * GLYPH_HEIGHT;
-                    self.canvas.text((page.0, y, page.2, GLYPH_HEIGHT), &mut self.numbers, INK, PAPER);
+                    self.canvas
+                        .text((page.0, y, page.2, GLYPH_HEIGHT), &mut self.numbers, INK, PAPER);
                 }
                 vec![page]
             }
@@ -224,7 +245,10 @@ impl Desktop {
                 }
                 let angle = self.step as f32 / 9.0;
                 let (cx, cy) = (f32::from(width - w) / 2.0, f32::from(height - h) / 2.0);
-                self.window = ((cx + cx * 0.9 * angle.sin()) as u16, (cy + cy * 0.8 * (angle * 1.7).cos()) as u16);
+                self.window = (
+                    (cx + cx * 0.9 * angle.sin()) as u16,
+                    (cy + cy * 0.8 * (angle * 1.7).cos()) as u16,
+                );
                 self.draw_window();
                 vec![(x, y, w, h), (self.window.0, self.window.1, w, h)]
             }
