@@ -144,8 +144,8 @@ pub struct StorageConfig {
     pub mode: Mode,
     /// Whether a recording is complete only when this storage has it.
     pub required: bool,
-    /// Time for one operation of the plugin.
-    pub op_timeout: Duration,
+    /// Time for one operation of the plugin; `None` = as its profile says.
+    pub op_timeout: Option<Duration>,
     /// The plugin's own settings, a JSON object; checked by the plugin's schema.
     pub settings: serde_json::Value,
     /// Where the entry stands in the configuration, such as `storages[0]`; with `.settings.x` a key of [`Loaded::origin`](crate::Loaded::origin).

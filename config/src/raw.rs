@@ -74,7 +74,7 @@ pub(crate) struct RawStorage {
     pub(crate) sha256: Option<String>,
     pub(crate) mode: Mode,
     pub(crate) required: bool,
-    pub(crate) op_timeout: RawDuration,
+    pub(crate) op_timeout: Option<RawDuration>,
     pub(crate) settings: serde_json::Value,
 }
 

@@ -85,7 +85,7 @@ fn storage(raw: RawStorage, index: usize, base_dir: &Path) -> StorageConfig {
         sha256: raw.sha256,
         mode: raw.mode,
         required: raw.required,
-        op_timeout: raw.op_timeout.0,
+        op_timeout: raw.op_timeout.map(|timeout| timeout.0),
         settings: raw.settings,
         source_key: format!("storages[{index}]"),
     }

@@ -278,7 +278,7 @@ pub(crate) static CONFIG: Schema = Schema {
         key("storages[].sha256", Kind::Sha256, "null"),
         key("storages[].mode", MODES, "async"),
         key("storages[].required", Kind::Bool, "true"),
-        key("storages[].op_timeout", secs(1, 3600), "30s"),
+        key("storages[].op_timeout", secs(1, 3600), "null"),
         key("storages[].settings", Kind::Settings, "{}"),
         key("exporters", Kind::Sections, "[{name: mp4, plugin: mp4}, {name: frames, plugin: frames}]"),
         required("exporters[].name", Kind::Name),

@@ -2,11 +2,12 @@
 
 use std::fmt::Write as _;
 
-use deskreel_config::{Config, Loaded, Mode, OnFailure, RecordingMode, Resources, Verify, load_resources};
+use deskreel_config::{Config, Loaded, Mode, OnFailure, Origin, RecordingMode, Resources, Verify, load_resources};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{Global, Listing, Outcome, UsageError};
+use crate::host::Plugins;
 use crate::output;
 
 /// Check or show the configuration
@@ -44,14 +45,48 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<Outcome> {
 
 fn check(global: &Global) -> anyhow::Result<Outcome> {
     let loaded = global.load()?;
-    let usage = |errors: deskreel_config::Errors| UsageError(errors.to_string());
-    let resources = load_resources(&loaded.config.access.resources_dir).map_err(usage)?;
-    loaded.check_references(&resources).map_err(usage)?;
+    let mut errors = Vec::new();
+    let resources = match load_resources(&loaded.config.access.resources_dir) {
+        Ok(resources) => {
+            errors.extend(
+                loaded
+                    .check_references(&resources)
+                    .err()
+                    .map(|errors| errors.to_string()),
+            );
+            resources
+        }
+        Err(wrong) => {
+            errors.push(wrong.to_string());
+            Resources::default()
+        }
+    };
+    errors.extend(unusable_plugins(&loaded));
+    if !errors.is_empty() {
+        return Err(UsageError(errors.join("\n")).into());
+    }
     output::print(output::Format::Text, &(), |()| found(global, &loaded, &resources))?;
     for warning in loaded.warnings(&resources) {
         eprintln!("deskreel: warning: {warning}");
     }
     Ok(Outcome::Fine)
+}
+
+/// Why configured plugins can't be used, as far as that shows without running any.
+fn unusable_plugins(loaded: &Loaded) -> Vec<String> {
+    let configured = Plugins::new(loaded)
+        .list()
+        .into_iter()
+        .filter(|plugin| !plugin.configured_as.is_empty());
+    let problems = configured.filter_map(|plugin| plugin.problem);
+    problems
+        .map(
+            |problem| match problem.split_once(": ").map(|(key, _)| loaded.origin(key)) {
+                None | Some(Origin::Default) => problem,
+                Some(origin) => format!("{origin}: {problem}"),
+            },
+        )
+        .collect()
 }
 
 /// What a check found, for people.

@@ -77,10 +77,11 @@ impl<'a> Plugins<'a> {
             .profile(&settings)
             .map_err(|error| self.open_error(&entry, &path, &error))?;
         let context = context(&config.name);
-        let opening = tokio::time::timeout(config.op_timeout, library.open(&settings, &context));
+        let op_timeout = config.op_timeout.unwrap_or(profile.op_timeout);
+        let opening = tokio::time::timeout(op_timeout, library.open(&settings, &context));
         let instance = match opening.await {
             Ok(outcome) => outcome,
-            Err(_) => Err(deskreel_sdk::abi::host::timed_out("opening", config.op_timeout)),
+            Err(_) => Err(deskreel_sdk::abi::host::timed_out("opening", op_timeout)),
         }
         .map_err(|error| self.open_error(&entry, &path, &error))?;
         Ok(Arc::new(StorageHandle::new(config, path, profile, instance)))

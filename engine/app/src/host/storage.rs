@@ -40,9 +40,9 @@ impl StorageHandle {
             name: config.name.clone(),
             mode: config.mode,
             required: config.required,
+            op_timeout: config.op_timeout.unwrap_or(profile.op_timeout),
             profile,
             path,
-            op_timeout: config.op_timeout,
             instance,
         }
     }
