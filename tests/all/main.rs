@@ -4,6 +4,7 @@
 mod bad_peers;
 mod clipboard;
 mod crash;
+mod docs;
 mod export;
 mod harness;
 mod picture;

@@ -50,9 +50,7 @@ fn main() -> anyhow::Result<()> {
     let Some(_peers) = Peers::take("the session benchmark") else {
         return Ok(());
     };
-    let repeats: usize = std::env::var("BENCH_REPEATS")
-        .ok()
-        .map_or(Ok(1), |text| text.parse())?;
+    let repeats: usize = std::env::var("BENCH_REPEATS").ok().map_or(Ok(1), |text| text.parse())?;
     for _ in 0..repeats {
         office()?;
         export("constantly changing session", BUSY, 30)?;
