@@ -8,8 +8,10 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt};
 
-/// Crates that write whole protocol messages at lower levels, credentials included. Never below a warning.
-const DISCREET: [&str; 5] = ["ironrdp", "sspi", "picky", "rustls", "tokio_rustls"];
+/// Crates that write whole protocol messages at lower levels, credentials included: never below a warning.
+const DISCREET: [&str; 3] = ["ironrdp", "sspi", "picky"];
+/// Crates that warn about what every client does: rustls of the address that RDP clients send as a host name.
+const NOISY: [&str; 1] = ["rustls"];
 
 /// Starts the log. Call it once a process; a second call changes nothing.
 pub(crate) fn init(config: Log) {
@@ -23,7 +25,8 @@ pub(crate) fn init(config: Log) {
     let discreet = level.min(LevelFilter::WARN);
     let filter = Targets::new()
         .with_default(level)
-        .with_targets(DISCREET.map(|target| (target, discreet)));
+        .with_targets(DISCREET.map(|target| (target, discreet)))
+        .with_targets(NOISY.map(|target| (target, LevelFilter::ERROR)));
     let lines = match config.format {
         LogFormat::Text => fmt::layer()
             .with_writer(std::io::stderr)

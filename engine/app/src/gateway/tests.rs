@@ -337,7 +337,7 @@ async fn clients_without_common_security_are_told() {
 async fn a_slow_client_is_timed_out() {
     let timeout = Duration::from_millis(50);
     let mut gateway = start(closed_port().await, |config, _| {
-        config.gateway.handshake_timeout = timeout
+        config.gateway.handshake_timeout = timeout;
     })
     .await;
     let mut peer = gateway.connect().await;
@@ -395,7 +395,10 @@ async fn desktops_that_cannot_be_used_have_their_own_reasons() {
 
 #[tokio::test]
 async fn desktops_are_found_by_name_only() {
-    let mut gateway = start(closed_port().await, |config, _| config.gateway.default_desktop = None).await;
+    let mut gateway = start(closed_port().await, |config, _| {
+        config.gateway.default_desktop = None;
+    })
+    .await;
     gateway.say(&connection_request(protocol::SSL, None)).await;
     gateway.expect("desktop_not_named").await;
     gateway
@@ -425,7 +428,7 @@ async fn a_wrong_certificate_ends_the_attempt() {
     };
     for (tls, reason) in [(wrong, "desktop_pin_mismatch"), (untrusted, "desktop_untrusted")] {
         let mut gateway = start(addr, |_, resources| {
-            resources.desktops = vec![desktop("lab", addr, tls)]
+            resources.desktops = vec![desktop("lab", addr, tls)];
         })
         .await;
         let answer = gateway.say(&connection_request(protocol::SSL, None)).await;
@@ -435,7 +438,7 @@ async fn a_wrong_certificate_ends_the_attempt() {
     }
     // the right pin gets further: to the client's own TLS, which this client does not want
     let mut gateway = start(addr, |_, resources| {
-        resources.desktops = vec![desktop("lab", addr, right)]
+        resources.desktops = vec![desktop("lab", addr, right)];
     })
     .await;
     let (peer, answer) = gateway.request(protocol::SSL).await;
@@ -454,10 +457,7 @@ async fn a_wrong_certificate_ends_the_attempt() {
 #[tokio::test]
 async fn clients_that_fail_in_tls_or_behind_it() {
     let (addr, _) = desktop_with_tls();
-    let mut gateway = start(addr, |config, _| {
-        config.gateway.activation_timeout = Duration::from_millis(300)
-    })
-    .await;
+    let mut gateway = start(addr, |_, _| {}).await;
 
     let (mut peer, _) = gateway.request(protocol::SSL).await;
     peer.write_all(b"no TLS at all, but long enough").await.unwrap();
@@ -473,11 +473,25 @@ async fn clients_that_fail_in_tls_or_behind_it() {
     drop(peer);
 
     let (peer, _) = gateway.request(protocol::SSL).await;
-    drop(connector.connect(name.clone(), peer).await.unwrap());
+    drop(connector.connect(name, peer).await.unwrap());
     gateway.expect("client_closed").await;
+    gateway.assert_clean().await;
+}
 
+#[tokio::test]
+async fn a_client_that_says_nothing_behind_tls_is_timed_out() {
+    let (addr, _) = desktop_with_tls();
+    let timeout = Duration::from_millis(50);
+    let mut gateway = start(addr, |config, _| {
+        config.gateway.activation_timeout = timeout;
+    })
+    .await;
+    let connector = TlsConnector::from(tls::any_certificate().unwrap());
     let (peer, _) = gateway.request(protocol::SSL).await;
-    let peer = connector.connect(name, peer).await.unwrap();
+    let peer = connector
+        .connect(ServerName::try_from("gateway").unwrap(), peer)
+        .await
+        .unwrap();
     gateway.expect("activation_timeout").await;
     drop(peer);
     gateway.assert_clean().await;
@@ -486,7 +500,7 @@ async fn clients_that_fail_in_tls_or_behind_it() {
 #[tokio::test]
 async fn limits_refuse_and_recover() {
     let mut gateway = start(closed_port().await, |config, _| {
-        config.gateway.connections_per_address_max = 2
+        config.gateway.connections_per_address_max = 2;
     })
     .await;
     let first = gateway.connect().await;
