@@ -25,7 +25,7 @@ pub use ed25519_dalek::{SigningKey, VerifyingKey};
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Channel, Event, ScreenMessage};
 pub use manifest::{MANIFEST_DOMAIN, MANIFEST_VERSION, Manifest, ManifestBody, SegmentEntry};
-pub use picture::{DIMENSION_MAX, PIXELS_MAX, Picture, Rect};
+pub use picture::{DIMENSION_MAX, PIXELS_MAX, Picture, Rect, Size};
 pub use recorder::{Recorder, RecorderOptions, SealedSegment};
 pub use seal::{SEAL_DOMAIN, SEAL_RECORD, Seal, SealBody, Sha256Bytes, key_id, sha256};
 pub use segment::{Events, FORMAT_PROFILE, Segment, SegmentHeader};

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    Error, Result,
-    event::{Gap, SessionEnd, SessionStart},
+    Error, Event, Result, Size,
+    event::{Gap, SessionEnd, SessionEvent, SessionStart},
     seal::{Seal, key_id, parse_signature, sign_text, verify_text},
 };
 
@@ -71,6 +71,9 @@ pub struct ManifestBody {
     pub gaps_ns: u64,
     /// PDUs that could not be decoded.
     pub undecoded_count: u64,
+    /// Largest width and largest height that the screen had (perhaps at different times); `None` without a picture.
+    #[serde(default)]
+    pub screen_max: Option<Size>,
     /// Size of all segments in bytes.
     pub bytes: u64,
     /// [`key_id`] of the signing key; a hint, never a reason to trust.
@@ -189,12 +192,26 @@ pub(crate) struct Tally {
     gaps: Vec<Gap>,
     gaps_count: u64,
     gaps_ns: u64,
+    screen_max: Option<Size>,
     last_ns: u64,
     bytes: u64,
 }
 
 impl Tally {
-    pub(crate) fn gap(&mut self, gap: &Gap) {
+    /// Takes what a manifest repeats of single events: gaps and sizes.
+    pub(crate) fn event(&mut self, event: &Event) {
+        match event {
+            Event::Gap(gap) => self.gap(gap),
+            Event::Session(SessionEvent::Resized { width, height }) => {
+                let max = self.screen_max.get_or_insert_default();
+                max.width = max.width.max(*width);
+                max.height = max.height.max(*height);
+            }
+            _ => {}
+        }
+    }
+
+    fn gap(&mut self, gap: &Gap) {
         self.gaps_count += 1;
         self.gaps_ns = self.gaps_ns.saturating_add(gap.to_ns.saturating_sub(gap.from_ns));
         if self.gaps.len() < MANIFEST_GAPS_MAX {
@@ -239,6 +256,7 @@ impl Tally {
             gaps_count: self.gaps_count,
             gaps_ns: self.gaps_ns,
             undecoded_count,
+            screen_max: self.screen_max,
             bytes: self.bytes,
             key_id: String::new(),
         };
@@ -256,6 +274,7 @@ impl Tally {
                 "gaps",
             ),
             (body.undecoded_count == undecoded, "undecoded count"),
+            (body.screen_max == self.screen_max, "size of the screen"),
             (body.duration_ns == self.last_ns, "duration"),
             (body.bytes == self.bytes, "size"),
         ] {

@@ -9,6 +9,15 @@ pub const DIMENSION_MAX: u16 = 16_384;
 /// Largest number of pixels in a picture (8192 x 8192, or 16384 x 4096).
 pub const PIXELS_MAX: usize = 1 << 26;
 
+/// Width and height of a picture, in pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub struct Size {
+    /// Width.
+    pub width: u16,
+    /// Height.
+    pub height: u16,
+}
+
 /// A rectangle in pixels; `x + width` and `y + height` are exclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct Rect {

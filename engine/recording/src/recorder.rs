@@ -152,9 +152,6 @@ impl Recorder {
         if self.pointer.apply(event) || matches!(event, Event::Pointer(_)) {
             self.pointer_known = true;
         }
-        if let Event::Gap(gap) = event {
-            self.tally.gap(gap);
-        }
         self.write(event)
     }
 
@@ -237,6 +234,7 @@ impl Recorder {
     }
 
     fn write(&mut self, event: &Event) -> Result<()> {
+        self.tally.event(event);
         self.segment.write(event.channel(), self.now_ns, &event.to_payload()?)
     }
 }

@@ -111,7 +111,7 @@ impl Closing {
                 "segment {number} is not signed by a trusted key"
             )));
         }
-        let mut gaps = Vec::new();
+        let mut kept = Vec::new();
         let (mut start, mut end) = (None, None);
         for message in segment.messages() {
             let message = message?;
@@ -119,14 +119,13 @@ impl Closing {
                 continue;
             };
             match Event::from_payload(channel, message.payload)? {
-                Event::Gap(gap) => gaps.push(gap),
                 Event::Session(SessionEvent::Start(facts)) => start = start.or(Some(*facts)),
                 Event::Session(SessionEvent::End(facts)) => end = Some(facts),
-                _ => {}
+                event => kept.push(event),
             }
         }
-        for gap in &gaps {
-            self.tally.gap(gap);
+        for event in &kept {
+            self.tally.event(event);
         }
         self.start = self.start.take().or(start);
         self.end = end.or(self.end.take());

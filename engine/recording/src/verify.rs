@@ -328,10 +328,6 @@ impl Verifier {
                 self.screen_lost = result.is_err();
                 result
             }
-            Ok(Event::Gap(gap)) => {
-                self.tally.gap(&gap);
-                Ok(())
-            }
             Ok(Event::Session(SessionEvent::Start(start))) => {
                 self.start.get_or_insert(*start);
                 Ok(())
@@ -340,7 +336,10 @@ impl Verifier {
                 self.end = Some(end);
                 Ok(())
             }
-            Ok(_) => Ok(()),
+            Ok(event) => {
+                self.tally.event(&event);
+                Ok(())
+            }
             Err(error) => Err(error),
         };
         if let Err(error) = result {

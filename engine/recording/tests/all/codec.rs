@@ -73,13 +73,9 @@ fn written_rectangles_hold_all_that_changed() {
         };
         for rect in decoder.apply(&message).unwrap().to_vec() {
             for y in rect.y..rect.y + rect.height {
-                let span = |canvas: &Canvas| {
-                    let start = (usize::from(y) * 400 + usize::from(rect.x)) * 4;
-                    start..start + usize::from(rect.width) * 4 + 0 * canvas.data.len()
-                };
-                let range = span(&before);
-                let now = desktop.canvas.data[range.clone()].to_vec();
-                before.data[range].copy_from_slice(&now);
+                let start = (usize::from(y) * 400 + usize::from(rect.x)) * 4;
+                let row = start..start + usize::from(rect.width) * 4;
+                before.data[row.clone()].copy_from_slice(&desktop.canvas.data[row]);
             }
         }
         assert!(before.data == desktop.canvas.data);

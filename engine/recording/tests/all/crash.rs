@@ -127,7 +127,7 @@ fn a_sealed_segment_whose_end_was_cut_is_recovered_whole() {
         number: 1,
     };
     let again = reseal(cut, header, Some(&sealed[0].seal), &key(1)).unwrap().unwrap();
-    assert_eq!(events(&[again.bytes.clone()]), whole);
+    assert_eq!(events(std::slice::from_ref(&again.bytes)), whole);
     assert_eq!(
         verify([(0, &sealed[0].bytes), (1, &again.bytes)], None).outcome,
         Outcome::Findings

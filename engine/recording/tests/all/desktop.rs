@@ -253,7 +253,7 @@ impl Desktop {
                 vec![(x, y, w, h), (self.window.0, self.window.1, w, h)]
             }
             Script::Redraw => {
-                if self.step % 4 == 0 {
+                if self.step.is_multiple_of(4) {
                     Self::page(&mut self.canvas, page, &mut self.numbers);
                     vec![page]
                 } else {

@@ -9,3 +9,4 @@ mod desktop;
 mod foreign_bytes;
 mod recording;
 mod segments;
+mod vectors;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use deskreel_recording::{
-    Channel, Event, Manifest, Picture, Recorder, RecorderOptions, Rect, ScreenDecoder, Segment,
+    Channel, Event, Manifest, Picture, Recorder, RecorderOptions, Rect, ScreenDecoder, Segment, Size,
     event::{EndReason, Input, PointerState, SessionEnd, SessionEvent},
     manifest_key, segment_key,
 };
@@ -254,6 +254,13 @@ fn the_manifest_repeats_what_happened() {
     assert_eq!(body.decision.as_ref().unwrap()["verdict"], "allow");
     assert_eq!(body.segments.len(), recording.segments.len());
     assert_eq!(body.gaps.len(), 1);
+    assert_eq!(
+        body.screen_max,
+        Some(Size {
+            width: 320,
+            height: 240
+        })
+    );
     assert_eq!(
         body.end,
         SessionEnd {
