@@ -1,8 +1,8 @@
 //! The committed test vectors (docs/format.md section 11): a small recording that any implementation can be held against.
 //!
-//! `DESKREEL_WRITE_VECTORS=1 cargo test -p deskreel-recording vectors` writes them anew, after a change of the format.
+//! `DESKREEL_WRITE_VECTORS=1 cargo test -p deskreel-recording -- --exact vectors::vectors` writes them anew, after a change of the format.
 
-use std::{fs, path::PathBuf};
+use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use bytes::Bytes;
 use deskreel_recording::{
@@ -65,7 +65,7 @@ fn write_vectors() {
     let mut recorder = recorder(&plan);
     let mut canvas = Canvas::new(96, 80);
     canvas.fill((0, 0, 96, 80), [240, 240, 240]);
-    canvas.photo((8, 8, 40, 40), 1, 3);
+    canvas.photo((0, 0, 64, 64), 1, 3);
     let whole = [Rect::new(0, 0, 96, 80)];
     recorder.frame(10 * MS, picture(&canvas), &whole).unwrap();
     let shape = PointerShape::image(2, 1, 0, 0, &[255, 0, 0, 255, 0, 0, 255, 128]).unwrap();
@@ -83,7 +83,7 @@ fn write_vectors() {
             canvas.put(x + 50, y + 30, before.data[at..at + 3].try_into().unwrap());
         }
     }
-    canvas.photo((8, 8, 40, 40), 9, 3);
+    canvas.photo((0, 0, 45, 45), 9, 3);
     canvas.fill((2, 70, 10, 3), [255, 128, 0]);
     recorder.frame(20 * MS, picture(&canvas), &whole).unwrap();
     let mut segments = vec![recorder.seal(600 * MS).unwrap().unwrap()];
@@ -167,6 +167,50 @@ fn vectors() {
     let finding = serde_json::to_value(report.findings[0].kind).unwrap();
     assert_eq!(finding, expected["finding"]);
     assert_eq!(json!(report.recording), expected["recording"]);
+}
+
+/// Which operations the screen messages use: walks the decompressed frames as docs/format.md section 5 says.
+fn operations(segments: &[Bytes]) -> BTreeSet<u8> {
+    let mut used = BTreeSet::new();
+    let mut spans: Vec<Vec<u8>> = Vec::new();
+    for bytes in segments {
+        for event in Segment::open(bytes.clone()).unwrap().events() {
+            if let (_, Event::Screen(message)) = event.unwrap() {
+                if message.key {
+                    spans.push(Vec::new());
+                }
+                spans.last_mut().unwrap().extend_from_slice(&message.bytes);
+            }
+        }
+    }
+    for mut span in spans {
+        // The empty last block that ends a zstd frame.
+        span.extend_from_slice(&[1, 0, 0]);
+        let raw = zstd::stream::decode_all(&span[..]).unwrap();
+        let u16_at = |at: usize| usize::from(u16::from_le_bytes([raw[at], raw[at + 1]]));
+        let mut at = 0;
+        while at < raw.len() {
+            let ops = u32::from_le_bytes(raw[at + 8..at + 12].try_into().unwrap());
+            at += 16;
+            for _ in 0..ops {
+                used.insert(raw[at]);
+                at += if raw[at] == 1 {
+                    13
+                } else {
+                    9 + u16_at(at + 5) * u16_at(at + 7) * 3
+                };
+            }
+        }
+    }
+    used
+}
+
+#[test]
+fn vectors_use_every_operation() {
+    let segments: Vec<Bytes> = (0..2)
+        .map(|number| fs::read(segment_file(number)).unwrap().into())
+        .collect();
+    assert_eq!(operations(&segments), BTreeSet::from([1, 2, 3]));
 }
 
 /// The frame in docs/format.md section 11.
