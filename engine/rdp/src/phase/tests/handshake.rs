@@ -328,6 +328,10 @@ fn a_client_must_not_begin() {
     );
     let demand = share_control(ToDesktop, control::DEMAND_ACTIVE, &[0; 30]);
     assert_eq!(refusal(&mut activated(), ToDesktop, &demand), "unexpected-pdu");
+    let indication = share_data(ToClient, data::UPDATE, &[0; 8]);
+    assert_eq!(activated().passes(ToClient, &indication), Ok(Some(Pass { tap: true })));
+    assert_eq!(activated().passes(ToDesktop, &indication), Ok(None));
+    assert_eq!(refusal(&mut activated(), ToDesktop, &indication), "unexpected-pdu");
 }
 
 /// Licensing of Windows has leftovers in the second half of its security header.

@@ -1,0 +1,33 @@
+//! A whole session of records: direction, length (u32, little endian), PDU. The quick way must agree with the long one.
+#![no_main]
+
+use deskreel_rdp::Direction;
+use deskreel_rdp::phase::{FilterOptions, Phases};
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let mut phases = Phases::new(FilterOptions::default());
+    let mut bytes = bytes;
+    while let [way, a, b, c, d, rest @ ..] = bytes {
+        let length = (u32::from_le_bytes([*a, *b, *c, *d]) as usize).min(rest.len());
+        let (before, rest) = rest.split_at(length);
+        bytes = rest;
+        let direction = if way & 1 == 0 {
+            Direction::ToDesktop
+        } else {
+            Direction::ToClient
+        };
+        let mut pdu = before.to_vec();
+        let quick = phases.passes(direction, &pdu).expect("the quick way has no errors");
+        let Ok(verdict) = phases.pdu(direction, &mut pdu) else {
+            return;
+        };
+        if let Some(pass) = quick {
+            assert!(pdu == before && verdict.forward && verdict.tap == pass.tap && verdict.events.is_empty());
+        }
+        let _ = (
+            phases.error_info(1),
+            phases.refresh(8, 8),
+            phases.may_inject(direction, &pdu),
+        );
+    }
+});

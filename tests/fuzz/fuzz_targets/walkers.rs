@@ -1,0 +1,34 @@
+//! Every walker over the same bytes: none may panic.
+#![no_main]
+
+use deskreel_rdp::wire::channel::{Chunk, Reassembler};
+use deskreel_rdp::wire::client_info::{ClientInfo, Replacement};
+use deskreel_rdp::wire::{capability, connect, dvc, fast_path, find_pdu, mcs, share, x224};
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let _ = find_pdu(bytes);
+    let _ = x224::find_opening(bytes);
+    if let Ok(request) = x224::ConnectionRequest::parse(bytes) {
+        let _ = x224::requested_desktop(&request);
+    }
+    let _ = x224::ConnectionConfirm::parse(bytes).map(|confirm| confirm.selected(3));
+    let _ = connect::connect_initial(bytes);
+    let _ = connect::connect_response(bytes);
+    let _ = mcs::domain_pdu(bytes);
+    for item in share::share_controls(bytes, 0..bytes.len()).flatten() {
+        let _ = share::share_data(bytes, &item);
+        let _ = capability::active(bytes, &item);
+    }
+    if let Ok(info) = ClientInfo::parse(bytes) {
+        assert_eq!(info.splice(bytes, &Replacement::default()).as_deref(), Ok(bytes));
+    }
+    let _ = fast_path::updates(bytes).map(|updates| updates.flatten().count());
+    let _ = dvc::DvcPdu::parse(bytes, true);
+    let _ = dvc::DvcPdu::parse(bytes, false);
+    let mut reassembler = Reassembler::new(64);
+    for part in bytes.chunks(11) {
+        if let Ok(chunk) = Chunk::parse(part) {
+            let _ = reassembler.push(&chunk);
+        }
+    }
+});
