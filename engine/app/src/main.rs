@@ -14,6 +14,7 @@ mod log;
 mod output;
 #[allow(dead_code, reason = "used by serve as it lands")]
 mod pipeline;
+mod replay;
 
 use std::process::ExitCode;
 

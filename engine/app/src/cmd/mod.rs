@@ -4,6 +4,7 @@ mod config;
 mod demo;
 mod keys;
 mod plugins;
+mod recordings;
 mod serve;
 
 use std::path::PathBuf;
@@ -127,6 +128,8 @@ enum Command {
     Demo(demo::Args),
     /// Show plugins
     Plugins(plugins::Args),
+    /// List, show, verify, look at and export recordings
+    Recordings(recordings::Args),
     /// Run the gateway until SIGTERM or SIGINT
     Serve(serve::Args),
     /// This node's signing key
@@ -157,6 +160,7 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Config(args) => config::run(&cli.global, args),
         Command::Demo(args) => demo::run(&args),
         Command::Plugins(args) => plugins::run(&cli.global, args),
+        Command::Recordings(args) => recordings::run(&cli.global, args),
         Command::Serve(args) => serve::run(&cli.global, &args),
         Command::Keys(args) => keys::run(&cli.global, &args),
         Command::Completions { shell } => {

@@ -1,0 +1,134 @@
+//! `recordings events`.
+
+use std::io::{BufWriter, Write};
+
+use anyhow::Context as _;
+use deskreel_recording::{Channel, Event};
+use serde_json::{Map, Value, json};
+
+use super::moment;
+use super::target::{Target, runtime};
+use crate::cmd::{Global, Listing, Outcome};
+use crate::output::Format;
+use crate::replay::{Index, Source, clock, nanoseconds};
+
+/// Arguments of `recordings events`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  deskreel recordings events 01902b6e --channel session --channel clipboard\n  \
+    deskreel recordings events ./copied/00000000.mcap --format json"
+)]
+pub(super) struct Args {
+    #[command(flatten)]
+    target: Target,
+    /// Only this channel; may be repeated
+    #[arg(long, value_parser = channel, value_name = "NAME")]
+    channel: Vec<Channel>,
+    /// Only events from this moment on
+    #[arg(long, value_parser = moment::parse, value_name = "T")]
+    from: Option<std::time::Duration>,
+    /// Only events up to this moment
+    #[arg(long, value_parser = moment::parse, value_name = "T")]
+    to: Option<std::time::Duration>,
+    #[command(flatten)]
+    listing: Listing,
+}
+
+fn channel(name: &str) -> Result<Channel, String> {
+    Channel::from_topic(name).ok_or_else(|| {
+        let known: Vec<&str> = Channel::ALL.iter().map(|channel| channel.topic()).collect();
+        format!("no channel {name:?}, there are {}", known.join(", "))
+    })
+}
+
+pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
+    let runtime = runtime()?;
+    let (source, _, _) = args.target.find(global, &runtime)?.source(&runtime)?;
+    let index = Index::read(&source)?;
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    match print(&source, &index, args, &mut out).and_then(|()| out.flush().context("write to stdout")) {
+        // `| head` has seen enough.
+        Err(error) if is_broken_pipe(&error) => Ok(Outcome::Fine),
+        Err(error) => Err(error),
+        Ok(()) => Ok(Outcome::Fine),
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// Prints as it reads: a day's events need not fit into memory.
+fn print(source: &Source, index: &Index, args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
+    let from_ns = args.from.map_or(0, nanoseconds);
+    let to_ns = args.to.map_or(u64::MAX, nanoseconds);
+    // Events don't need the picture: no keyframe before `from` is sought, and nothing is decoded.
+    let mut separator = "[\n";
+    for segment in &index.segments {
+        if segment.last_ns < from_ns || segment.first_ns > to_ns {
+            continue;
+        }
+        let opened = source.open_segment(segment.number)?;
+        for event in opened.events() {
+            let (time_ns, event) = event.with_context(|| format!("segment {} is damaged", segment.number))?;
+            let wanted = args.channel.is_empty() || args.channel.contains(&event.channel());
+            if !wanted || time_ns < from_ns || time_ns > to_ns {
+                continue;
+            }
+            let row = row(time_ns, &event)?;
+            match args.listing.format {
+                Format::Text => writeln!(out, "{}", line(time_ns, &event, &row)),
+                Format::Json => write!(out, "{separator}  {}", Value::Object(row)),
+                Format::Yaml => {
+                    let one = serde_saphyr::to_string(&[row]).context("print as YAML")?;
+                    write!(out, "{one}{}", if one.ends_with('\n') { "" } else { "\n" })
+                }
+            }
+            .context("write to stdout")?;
+            separator = ",\n";
+        }
+    }
+    if args.listing.format == Format::Json {
+        let end = if separator == "[\n" { "[]\n" } else { "\n]\n" };
+        out.write_all(end.as_bytes()).context("write to stdout")?;
+    }
+    Ok(())
+}
+
+/// An event as an object: time, channel and what the event itself says. Pixels and raw PDUs are told by their length.
+fn row(time_ns: u64, event: &Event) -> anyhow::Result<Map<String, Value>> {
+    let mut body = match event {
+        Event::Screen(screen) => json!({"bytes": screen.bytes.len()}),
+        other => serde_json::from_slice(&other.to_payload()?).context("read an event")?,
+    };
+    if let Some(shape) = body.get_mut("shape").and_then(Value::as_object_mut) {
+        shape.remove("rgba_zstd");
+    }
+    let mut row = Map::new();
+    row.insert("time".to_owned(), clock(time_ns).into());
+    row.insert("time_ns".to_owned(), time_ns.into());
+    row.insert("channel".to_owned(), event.channel().topic().into());
+    if let Value::Object(members) = body {
+        let bulky = |name: &String| matches!(event, Event::Undecoded(_)) && name == "pdu";
+        row.extend(members.into_iter().filter(|(name, _)| !bulky(name)));
+    }
+    Ok(row)
+}
+
+/// An event as one line: time, channel, and the rest as `name=value`.
+fn line(time_ns: u64, event: &Event, row: &Map<String, Value>) -> String {
+    let mut line = format!("{}  {:<9}", clock(time_ns), event.channel().topic());
+    for (name, value) in row.iter().skip_while(|(name, _)| *name != "channel").skip(1) {
+        line.push(' ');
+        match value {
+            Value::String(text) if name == "kind" => line.push_str(text),
+            Value::String(text) if !text.contains(char::is_whitespace) && !text.is_empty() => {
+                line.push_str(&format!("{name}={text}"));
+            }
+            other => line.push_str(&format!("{name}={other}")),
+        }
+    }
+    line.trim_end().to_owned()
+}

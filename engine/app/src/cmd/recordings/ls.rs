@@ -1,0 +1,174 @@
+//! `recordings ls`.
+
+use time::OffsetDateTime;
+
+use super::{moment, size};
+use crate::catalog::{Catalog, Error, SessionRow, State};
+use crate::cmd::{Global, Listing, Outcome};
+use crate::output;
+use crate::replay::clock;
+
+/// Shortest id that is printed: the time in it, to the millisecond.
+const ID_MIN: usize = 13;
+
+/// Arguments of `recordings ls`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  deskreel recordings ls --user alice --since 2d\n  \
+    deskreel recordings ls --format json | jq -r '.[] | select(.gaps > 0) | .id'")]
+pub(super) struct Args {
+    /// Only recordings of this user
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// Only recordings of this desktop
+    #[arg(long, value_name = "NAME")]
+    desktop: Option<String>,
+    /// Only recordings in this state
+    #[arg(long, value_enum)]
+    state: Option<StateName>,
+    /// Only sessions that started since then: 2h, 3d, 2024-05-01, RFC 3339
+    #[arg(long, value_name = "WHEN", value_parser = moment::since)]
+    since: Option<OffsetDateTime>,
+    #[command(flatten)]
+    listing: Listing,
+}
+
+/// The catalog's states on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum StateName {
+    Recording,
+    Delivering,
+    Complete,
+    Recovered,
+    Damaged,
+    NotRecorded,
+}
+
+impl StateName {
+    fn state(self) -> State {
+        match self {
+            Self::Recording => State::Recording,
+            Self::Delivering => State::Delivering,
+            Self::Complete => State::Complete,
+            Self::Recovered => State::Recovered,
+            Self::Damaged => State::Damaged,
+            Self::NotRecorded => State::NotRecorded,
+        }
+    }
+}
+
+pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
+    let loaded = global.load()?;
+    let mut rows = match Catalog::open_read_only(&loaded.config.data_dir) {
+        Ok(catalog) => catalog.sessions()?,
+        // Nothing was recorded yet: an empty list, not a failure.
+        Err(Error::Missing(_)) => Vec::new(),
+        Err(error) => return Err(error.into()),
+    };
+    let all: Vec<String> = rows.iter().map(|row| row.id.to_string()).collect();
+    rows.retain(|row| args.wants(row));
+    rows.sort_by_key(|row| (row.started, row.id));
+    output::print(args.listing.format, &rows, |rows| text(rows, &all))?;
+    Ok(Outcome::Fine)
+}
+
+impl Args {
+    fn wants(&self, row: &SessionRow) -> bool {
+        self.user.as_ref().is_none_or(|user| *user == row.user)
+            && self.desktop.as_ref().is_none_or(|desktop| *desktop == row.desktop)
+            && self.state.is_none_or(|state| state.state() == row.state)
+            && self.since.is_none_or(|since| row.started >= since)
+    }
+}
+
+fn text(rows: &[SessionRow], all: &[String]) -> String {
+    let length = id_length(all);
+    let cells: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| {
+            let id = row.id.to_string();
+            vec![
+                id.get(..length).unwrap_or(&id).to_owned(),
+                started(row),
+                clock(row.duration_ms.saturating_mul(1_000_000))
+                    .split('.')
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned(),
+                row.state.to_string(),
+                row.user.clone(),
+                row.login.clone(),
+                row.desktop.clone(),
+                row.client_addr.clone(),
+                size(row.bytes),
+                notes(row),
+            ]
+        })
+        .collect();
+    output::table(
+        &[
+            "ID", "STARTED", "LENGTH", "STATE", "USER", "LOGIN", "DESKTOP", "CLIENT", "SIZE", "NOTES",
+        ],
+        &cells,
+    )
+}
+
+/// The wall-clock start to the second, in UTC.
+pub(super) fn started(row: &SessionRow) -> String {
+    let at = row.started.to_offset(time::UtcOffset::UTC);
+    let (year, month, day) = at.to_calendar_date();
+    let (hour, minute, second) = at.to_hms();
+    format!(
+        "{year}-{:02}-{day:02} {hour:02}:{minute:02}:{second:02}Z",
+        u8::from(month)
+    )
+}
+
+/// What a person should look at.
+fn notes(row: &SessionRow) -> String {
+    let mut notes = Vec::new();
+    let count = |count: u64, one: &str, many: &str| format!("{count} {}", if count == 1 { one } else { many });
+    if row.gaps > 0 {
+        notes.push(count(row.gaps.into(), "gap", "gaps"));
+    }
+    if row.undecoded > 0 {
+        notes.push(format!("{} undecoded", row.undecoded));
+    }
+    notes.extend(row.problem.clone());
+    if notes.is_empty() {
+        "-".to_owned()
+    } else {
+        notes.join(", ")
+    }
+}
+
+/// How many characters tell all ids apart.
+fn id_length(ids: &[String]) -> usize {
+    let mut sorted: Vec<&str> = ids.iter().map(String::as_str).collect();
+    sorted.sort_unstable();
+    let common = |a: &str, b: &str| a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count();
+    let longest = sorted
+        .windows(2)
+        .map(|pair| common(pair[0], pair[1]))
+        .max()
+        .unwrap_or(0);
+    ID_MIN.max(longest + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_as_long_as_needed() {
+        let ids = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
+        assert_eq!(id_length(&[]), 13);
+        assert_eq!(id_length(&ids(&["01902b6e-7c3a-7000-8000-000000000001"])), 13);
+        let same_ms = ids(&[
+            "01902b6e-7c3a-7000-8000-000000000001",
+            "01902b6f-7c3a-7000-8000-000000000001",
+            "01902b6e-7c3a-7080-8000-000000000001",
+        ]);
+        assert_eq!(id_length(&same_ms), 17);
+    }
+}

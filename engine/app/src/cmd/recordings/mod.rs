@@ -1,0 +1,89 @@
+//! `deskreel recordings`: list, show, play, export and verify recordings.
+
+mod events;
+mod export;
+mod frame;
+mod ls;
+mod moment;
+mod output_file;
+mod show;
+mod target;
+mod verify;
+
+use clap::Subcommand;
+
+use super::{Global, Outcome};
+
+/// Arguments of `deskreel recordings`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List recordings, oldest first
+    Ls(ls::Args),
+    /// Show one recording: facts, gaps, where it is stored
+    Show(show::Args),
+    /// Print the events of a recording
+    Events(events::Args),
+    /// Write the screen at a moment as PNG
+    Frame(frame::Args),
+    /// Export a recording as a video or as pictures
+    Export(export::Args),
+    /// Check that a recording is complete and unchanged
+    ///
+    /// Exit code 0: whole. 3: true, but with gaps, undecoded parts, a recovered end or no end yet. 4: changed, incomplete or
+    /// not signed by a trusted key.
+    Verify(verify::Args),
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Configuration, catalog, storages, damaged recordings, files that can't be written.
+pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<Outcome> {
+    match args.command {
+        Command::Ls(args) => ls::run(global, &args),
+        Command::Show(args) => show::run(global, &args),
+        Command::Events(args) => events::run(global, &args),
+        Command::Frame(args) => frame::run(global, &args),
+        Command::Export(args) => export::run(global, &args),
+        Command::Verify(args) => verify::run(global, &args),
+    }
+}
+
+/// Bytes as people read them.
+fn size(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
+    if bytes < 1000 {
+        return format!("{bytes} B");
+    }
+    let (mut whole, mut rest, mut unit) = (bytes, 0, 0);
+    for (number, _) in UNITS.iter().enumerate() {
+        (rest, whole, unit) = (whole % 1000 / 100, whole / 1000, number);
+        if whole < 1000 {
+            break;
+        }
+    }
+    format!("{whole}.{rest} {}", UNITS[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn sizes() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.0 kB"),
+            (1_990, "1.9 kB"),
+            (34_500_000, "34.5 MB"),
+            (u64::MAX, "18446744.0 TB"),
+        ] {
+            assert_eq!(super::size(bytes), text);
+        }
+    }
+}

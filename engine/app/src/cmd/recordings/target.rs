@@ -1,0 +1,156 @@
+//! What a command is about: an id of the catalog, a folder of objects, or one segment's file.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use deskreel_config::{Loaded, LogLevel};
+use tokio::runtime::{Builder, Runtime};
+use uuid::Uuid;
+
+use crate::catalog::{Catalog, Error, SessionRow, State};
+use crate::cmd::Global;
+use crate::host::{Plugins, StorageHandle};
+use crate::replay::{Place, Source};
+
+/// The argument of the commands that look at one recording.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Target {
+    /// Id of a recording (a unique begin is enough), or a folder with its objects
+    #[arg(value_name = "ID|DIR")]
+    pub(super) recording: String,
+}
+
+/// What was found.
+pub(super) enum Found {
+    /// A recording that the catalog knows, or whose whole id was given.
+    Recording {
+        /// Its id.
+        id: Uuid,
+        /// What the catalog says of it.
+        row: Option<Box<SessionRow>>,
+        /// The configuration, for storages and keys.
+        loaded: Box<Loaded>,
+    },
+    /// Objects outside of any storage.
+    Files(Source),
+}
+
+/// A runtime for storages and signals: one thread, which also runs while the command computes.
+pub(super) fn runtime() -> anyhow::Result<Arc<Runtime>> {
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    Ok(Arc::new(runtime))
+}
+
+/// Starts the log for a command: what a healthy gateway tells is no news at a prompt.
+pub(super) fn quiet_log(mut log: deskreel_config::Log) {
+    if log.level == LogLevel::Info {
+        log.level = LogLevel::Warn;
+    }
+    crate::log::init(log);
+}
+
+impl Target {
+    /// Looks the target up.
+    ///
+    /// # Errors
+    /// Configuration, catalog, an id that is unknown or not unique, files that are no recording.
+    pub(super) fn find(&self, global: &Global, runtime: &Arc<Runtime>) -> anyhow::Result<Found> {
+        let path = Path::new(&self.recording);
+        let text = &self.recording;
+        let may_be_id = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+        if !may_be_id && path.exists() {
+            return self.files(runtime);
+        }
+        let loaded = global.load()?;
+        quiet_log(loaded.config.log);
+        let found = Catalog::open_read_only(&loaded.config.data_dir).and_then(|catalog| catalog.session(text));
+        match (found, text.parse::<Uuid>()) {
+            (Ok(row), _) => Ok(Found::Recording {
+                id: row.id,
+                row: Some(Box::new(row)),
+                loaded: Box::new(loaded),
+            }),
+            (Err(Error::NotFound(_) | Error::Missing(_)), _) if path.is_dir() => self.files(runtime),
+            // Another node's recording, in a storage that this node reads too.
+            (Err(Error::NotFound(_) | Error::Missing(_)), Ok(id)) => Ok(Found::Recording {
+                id,
+                row: None,
+                loaded: Box::new(loaded),
+            }),
+            (Err(error), _) => Err(error.into()),
+        }
+    }
+
+    fn files(&self, runtime: &Arc<Runtime>) -> anyhow::Result<Found> {
+        let path = Path::new(&self.recording);
+        let source = if path.is_dir() {
+            Source::folder(path, Arc::clone(runtime))?
+        } else {
+            Source::segment_file(path, Arc::clone(runtime))?
+        };
+        Ok(Found::Files(source))
+    }
+}
+
+impl Found {
+    /// The recording's objects, from all storages and the spool.
+    ///
+    /// # Errors
+    /// Storages that can't be opened, a session that was not recorded.
+    pub(super) fn source(
+        self,
+        runtime: &Arc<Runtime>,
+    ) -> anyhow::Result<(Source, Option<Box<SessionRow>>, Option<Box<Loaded>>)> {
+        match self {
+            Self::Files(source) => Ok((source, None, None)),
+            Self::Recording { id, row, loaded } => {
+                recorded(row.as_deref())?;
+                let storages = open_storages(&loaded, runtime)?;
+                let mut places: Vec<Place> = storages.into_iter().map(Place::Storage).collect();
+                places.push(spool(&loaded, id));
+                Ok((Source::new(id, places, Arc::clone(runtime)), row, Some(loaded)))
+            }
+        }
+    }
+}
+
+/// Refuses sessions of which there is no recording.
+pub(super) fn recorded(row: Option<&SessionRow>) -> anyhow::Result<()> {
+    match row {
+        Some(row) if row.state == State::NotRecorded => {
+            let why = row.problem.as_deref().unwrap_or("no reason is known");
+            anyhow::bail!("session {} was not recorded: {why}", row.id)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Opens the configured storages. One that can't be opened is skipped with a warning as long as another can.
+pub(super) fn open_storages(loaded: &Loaded, runtime: &Arc<Runtime>) -> anyhow::Result<Vec<Arc<StorageHandle>>> {
+    let plugins = Plugins::new(loaded);
+    let mut opened = Vec::new();
+    let mut failed = None;
+    for config in &loaded.config.storages {
+        match runtime.block_on(plugins.open_storage(config)) {
+            Ok(storage) => opened.push(storage),
+            Err(error) => {
+                tracing::warn!(storage = config.name, "{error:#}");
+                failed = Some(error);
+            }
+        }
+    }
+    match failed {
+        Some(error) if opened.is_empty() => Err(error),
+        _ => Ok(opened),
+    }
+}
+
+/// Where sealed segments wait for their storages.
+pub(super) fn spool(loaded: &Loaded, id: Uuid) -> Place {
+    Place::Folder(loaded.config.spool.path.join(id.to_string()))
+}

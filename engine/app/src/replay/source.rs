@@ -1,0 +1,294 @@
+//! Where a recording's objects are read from.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use deskreel_recording::{Segment, manifest_key, segment_key};
+use deskreel_sdk::{ErrorKind, Key, Prefix};
+use tokio::runtime::Runtime;
+use uuid::Uuid;
+
+use crate::host::StorageHandle;
+
+/// File name extension of segments.
+const SEGMENT: &str = "mcap";
+/// File name of the manifest.
+const MANIFEST: &str = "manifest.json";
+
+/// One place that may hold objects of a recording.
+pub(crate) enum Place {
+    /// A configured storage.
+    Storage(Arc<StorageHandle>),
+    /// A folder that holds the objects of one recording: segments and manifest by their file names.
+    Folder(PathBuf),
+}
+
+impl Place {
+    fn name(&self) -> String {
+        match self {
+            Self::Storage(storage) => format!("storage {}", storage.name),
+            Self::Folder(folder) => folder.display().to_string(),
+        }
+    }
+}
+
+/// A recording's objects. Places are asked in order: the first that has an object gives it.
+pub(crate) struct Source {
+    recording: Uuid,
+    places: Vec<Place>,
+    /// The one segment that was asked for.
+    only: Option<u32>,
+    /// Storages are asynchronous, reading a recording is not.
+    runtime: Arc<Runtime>,
+}
+
+impl Source {
+    /// A recording in some places.
+    pub(crate) fn new(recording: Uuid, places: Vec<Place>, runtime: Arc<Runtime>) -> Self {
+        Self {
+            recording,
+            places,
+            only: None,
+            runtime,
+        }
+    }
+
+    /// One segment of a recording, a file of its own.
+    ///
+    /// # Errors
+    /// A file that isn't named as a segment or isn't one.
+    pub(crate) fn segment_file(path: &Path, runtime: Arc<Runtime>) -> anyhow::Result<Self> {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
+        let Some(number) = segment_number(name) else {
+            bail!("{} is not named as a segment is: 00000000.{SEGMENT}", path.display());
+        };
+        let bytes = std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
+        let segment = Segment::open(bytes.into()).with_context(|| format!("{} is damaged", path.display()))?;
+        let folder = path.parent().unwrap_or_else(|| Path::new("")).to_owned();
+        let mut source = Self::new(segment.header().recording, vec![Place::Folder(folder)], runtime);
+        source.only = Some(number);
+        Ok(source)
+    }
+
+    /// The one segment that this is about, when it is about one.
+    pub(crate) fn only(&self) -> Option<u32> {
+        self.only
+    }
+
+    /// A recording in a folder: the folder of its objects, or one above it that holds no other recording.
+    ///
+    /// # Errors
+    /// A folder that can't be read or holds no recording, or several.
+    pub(crate) fn folder(path: &Path, runtime: Arc<Runtime>) -> anyhow::Result<Self> {
+        let folder = find_folder(path)?;
+        let recording = recording_of(&folder)?;
+        Ok(Self::new(recording, vec![Place::Folder(folder)], runtime))
+    }
+
+    /// The recording's id.
+    pub(crate) fn recording(&self) -> Uuid {
+        self.recording
+    }
+
+    /// The numbers of the segments that are there.
+    ///
+    /// # Errors
+    /// No place that can be listed.
+    pub(crate) fn segments(&self) -> anyhow::Result<BTreeSet<u32>> {
+        if let Some(only) = self.only {
+            return Ok(BTreeSet::from([only]));
+        }
+        let mut numbers = BTreeSet::new();
+        let mut failed = Vec::new();
+        for place in &self.places {
+            match self.numbers_at(place) {
+                Ok(found) => numbers.extend(found),
+                Err(error) => failed.push(format!("{}: {error:#}", place.name())),
+            }
+        }
+        if numbers.is_empty() && !failed.is_empty() {
+            bail!("list the segments of {}: {}", self.recording, failed.join("; "));
+        }
+        Ok(numbers)
+    }
+
+    fn numbers_at(&self, place: &Place) -> anyhow::Result<BTreeSet<u32>> {
+        let mut names: Vec<String> = Vec::new();
+        match place {
+            Place::Storage(storage) => {
+                let prefix = format!("{}/", self.recording);
+                let objects = self.runtime.block_on(storage.list(&Prefix::new(prefix.clone())?))?;
+                let keys = objects.iter().map(|object| object.key.as_str());
+                names.extend(keys.filter_map(|key| key.strip_prefix(&prefix)).map(str::to_owned));
+            }
+            Place::Folder(folder) => match std::fs::read_dir(folder) {
+                Ok(entries) => {
+                    for entry in entries {
+                        let entry = entry.with_context(|| format!("read {}", folder.display()))?;
+                        names.extend(entry.file_name().into_string());
+                    }
+                }
+                // The spool has no folder for what it has delivered.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error).with_context(|| format!("read {}", folder.display())),
+            },
+        }
+        Ok(names.iter().filter_map(|name| segment_number(name)).collect())
+    }
+
+    /// A segment's bytes.
+    ///
+    /// # Errors
+    /// A segment that no place has, or that could not be read.
+    pub(crate) fn segment(&self, number: u32) -> anyhow::Result<Bytes> {
+        let key = segment_key(self.recording, number);
+        match self.object(&key, &format!("{number:08}.{SEGMENT}"))? {
+            Some(bytes) => Ok(bytes),
+            None => bail!("segment {key} is missing"),
+        }
+    }
+
+    /// A segment, its structure and digest checked.
+    ///
+    /// # Errors
+    /// As [`segment`](Self::segment), and damage; the error names the object.
+    pub(crate) fn open_segment(&self, number: u32) -> anyhow::Result<Segment> {
+        let bytes = self.segment(number)?;
+        let key = segment_key(self.recording, number);
+        let segment = Segment::open(bytes).with_context(|| format!("segment {key} is damaged"))?;
+        let header = segment.header();
+        if (header.recording, header.number) != (self.recording, number) {
+            bail!(
+                "segment {key} is damaged: it says that it is segment {} of {}",
+                header.number,
+                header.recording
+            );
+        }
+        Ok(segment)
+    }
+
+    /// The manifest's bytes; `None` when there is none yet.
+    ///
+    /// # Errors
+    /// A place that could not be read, when no other has it.
+    pub(crate) fn manifest(&self) -> anyhow::Result<Option<Bytes>> {
+        if self.only.is_some() {
+            return Ok(None);
+        }
+        self.object(&manifest_key(self.recording), MANIFEST)
+    }
+
+    fn object(&self, key: &str, file_name: &str) -> anyhow::Result<Option<Bytes>> {
+        let mut failed = Vec::new();
+        for place in &self.places {
+            let found = match place {
+                Place::Storage(storage) => match self.runtime.block_on(storage.get(&Key::new(key)?)) {
+                    Ok(bytes) => Ok(Some(bytes)),
+                    Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+                    Err(error) => Err(error.to_string()),
+                },
+                Place::Folder(folder) => match std::fs::read(folder.join(file_name)) {
+                    Ok(bytes) => Ok(Some(Bytes::from(bytes))),
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+                    Err(error) => Err(format!("{}: {error}", folder.join(file_name).display())),
+                },
+            };
+            match found {
+                Ok(Some(bytes)) => return Ok(Some(bytes)),
+                Ok(None) => {}
+                Err(error) => failed.push(error),
+            }
+        }
+        if failed.is_empty() {
+            Ok(None)
+        } else {
+            bail!("read {key}: {}", failed.join("; "))
+        }
+    }
+}
+
+/// The number in a segment's file name, `00000012.mcap`.
+fn segment_number(name: &str) -> Option<u32> {
+    let digits = name.strip_suffix(SEGMENT)?.strip_suffix('.')?;
+    (digits.len() == 8 && digits.bytes().all(|byte| byte.is_ascii_digit()))
+        .then(|| digits.parse().ok())
+        .flatten()
+}
+
+fn find_folder(path: &Path) -> anyhow::Result<PathBuf> {
+    let mut below = Vec::new();
+    for entry in std::fs::read_dir(path).with_context(|| format!("read {}", path.display()))? {
+        let entry = entry.with_context(|| format!("read {}", path.display()))?;
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else { continue };
+        if segment_number(name).is_some() || name == MANIFEST {
+            return Ok(path.to_owned());
+        }
+        if name.parse::<Uuid>().is_ok() && entry.path().is_dir() {
+            below.push(entry.path());
+        }
+    }
+    match below.as_slice() {
+        [one] => Ok(one.clone()),
+        [] => bail!("{} holds no recording: no segment, no manifest", path.display()),
+        many => bail!(
+            "{} holds {} recordings: name the folder of one",
+            path.display(),
+            many.len()
+        ),
+    }
+}
+
+/// The id of the recording in a folder: what its name says, else what its first object says.
+fn recording_of(folder: &Path) -> anyhow::Result<Uuid> {
+    let canonical = folder
+        .canonicalize()
+        .with_context(|| format!("read {}", folder.display()))?;
+    let named = canonical.file_name().and_then(|name| name.to_str());
+    if let Some(id) = named.and_then(|name| name.parse().ok()) {
+        return Ok(id);
+    }
+    let read = |path: &Path| std::fs::read(path).with_context(|| format!("read {}", path.display()));
+    let mut names: Vec<PathBuf> = std::fs::read_dir(folder)
+        .with_context(|| format!("read {}", folder.display()))?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| {
+            path.file_name()
+                .and_then(|name| segment_number(name.to_str()?))
+                .is_some()
+        })
+        .collect();
+    names.sort();
+    if let Some(first) = names.first() {
+        let segment =
+            Segment::open_truncated(read(first)?.into()).with_context(|| format!("{} is damaged", first.display()))?;
+        return Ok(segment.header().recording);
+    }
+    let path = folder.join(MANIFEST);
+    let manifest =
+        deskreel_recording::Manifest::parse(&read(&path)?).with_context(|| format!("{} is damaged", path.display()))?;
+    Ok(manifest.body().recording)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_segments_have_numbers() {
+        assert_eq!(segment_number("00000012.mcap"), Some(12));
+        for name in [
+            "12.mcap",
+            "00000012.mcap.tmp",
+            "+0000012.mcap",
+            "00000012mcap",
+            "manifest.json",
+            "",
+        ] {
+            assert_eq!(segment_number(name), None, "{name}");
+        }
+    }
+}

@@ -1,0 +1,139 @@
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::path::Path;
+
+use super::*;
+use crate::{Frames, Settings};
+
+const MS: u64 = 1_000_000;
+
+fn start(interval: Option<&str>, duration_ns: Option<u64>) -> (tempfile::TempDir, FramesJob) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut video = VideoParams::new(4, 2);
+    video.duration_ns = duration_ns;
+    let settings = Settings {
+        interval: interval.map(str::to_owned),
+    };
+    let exporter = Frames::open(settings, Context::new("frames")).unwrap();
+    let job = exporter.start("frames", &video, Output::new(folder.path())).unwrap();
+    (folder, job)
+}
+
+fn solid(value: u8) -> Vec<u8> {
+    vec![value; 4 * 2 * 4]
+}
+
+fn frame(time_ns: u64, rgba: &[u8]) -> Frame<'_> {
+    Frame::new(time_ns, 4, 2, 16, rgba, &[]).unwrap()
+}
+
+fn first_pixel(path: &Path) -> [u8; 3] {
+    let file = std::io::BufReader::new(std::fs::File::open(path).unwrap());
+    let mut reader = png::Decoder::new(file).read_info().unwrap();
+    let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+    let info = reader.next_frame(&mut pixels).unwrap();
+    assert_eq!((info.width, info.height, info.color_type), (4, 2, png::ColorType::Rgb));
+    pixels[..3].try_into().unwrap()
+}
+
+fn index(folder: &Path) -> (serde_json::Value, Vec<(u64, [u8; 3])>) {
+    let index: serde_json::Value = serde_json::from_slice(&std::fs::read(folder.join(INDEX)).unwrap()).unwrap();
+    let frames = index["frames"].as_array().unwrap();
+    let frames = frames
+        .iter()
+        .map(|entry| {
+            let path = folder.join(entry["file"].as_str().unwrap());
+            (entry["time_ns"].as_u64().unwrap() / MS, first_pixel(&path))
+        })
+        .collect();
+    (index, frames)
+}
+
+#[test]
+fn a_picture_for_each_change() {
+    let (folder, mut job) = start(None, Some(5000 * MS));
+    job.frame(&frame(0, &solid(1))).unwrap();
+    job.frame(&frame(10 * MS, &solid(1))).unwrap();
+    job.frame(&frame(62_345 * MS, &solid(2))).unwrap();
+    let summary = job.finish().unwrap();
+    let (_, frames) = index(folder.path());
+    assert_eq!(frames, [(0, [1; 3]), (62_345, [2; 3])]);
+    assert!(folder.path().join("000001_00h01m02.345s.png").exists());
+    assert_eq!((summary.frames, summary.files), (2, 3));
+    let on_disk: u64 = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().metadata().unwrap().len())
+        .sum();
+    assert_eq!(summary.bytes, on_disk);
+}
+
+#[test]
+fn a_picture_for_each_interval() {
+    let (folder, mut job) = start(Some("100ms"), Some(500 * MS));
+    job.frame(&frame(50 * MS, &solid(1))).unwrap();
+    job.frame(&frame(100 * MS, &solid(2))).unwrap();
+    job.frame(&frame(120 * MS, &solid(3))).unwrap();
+    job.frame(&frame(180 * MS, &solid(4))).unwrap();
+    job.finish().unwrap();
+    let (_, frames) = index(folder.path());
+    // What a picture shows is what was on the screen at its time: a change at 100 ms is in the picture of 100 ms.
+    assert_eq!(
+        frames,
+        [
+            (100, [2; 3]),
+            (200, [4; 3]),
+            (300, [4; 3]),
+            (400, [4; 3]),
+            (500, [4; 3])
+        ]
+    );
+}
+
+#[test]
+fn the_pointer_is_drawn() {
+    let (folder, mut job) = start(None, None);
+    let under = solid(9);
+    let pointer = |x| Pointer {
+        x,
+        y: 0,
+        hotspot_x: 0,
+        hotspot_y: 0,
+        width: 1,
+        height: 1,
+        rgba: &[200, 100, 50, 255],
+    };
+    job.frame(&frame(0, &under).with_pointer(Some(pointer(0))).unwrap())
+        .unwrap();
+    job.frame(&frame(MS, &under).with_pointer(Some(pointer(1))).unwrap())
+        .unwrap();
+    job.frame(&frame(2 * MS, &under).with_pointer(Some(pointer(1))).unwrap())
+        .unwrap();
+    job.finish().unwrap();
+    let (_, frames) = index(folder.path());
+    assert_eq!(frames, [(0, [200, 100, 50]), (1, [9; 3])]);
+}
+
+#[test]
+fn markers_are_kept() {
+    let (folder, mut job) = start(None, None);
+    job.frame(&frame(0, &solid(1))).unwrap();
+    let kind = MarkerKind::Gap {
+        until_ns: 3 * MS,
+        reason: "queue full".into(),
+    };
+    job.marker(&Marker { time_ns: MS, kind }).unwrap();
+    job.finish().unwrap();
+    let (index, _) = index(folder.path());
+    assert_eq!(index["markers"][0]["kind"], "gap");
+    assert_eq!(index["markers"][0]["until_ns"], 3 * MS);
+}
+
+#[test]
+fn a_short_stretch_still_has_its_picture() {
+    let (folder, mut job) = start(Some("1m"), Some(900 * MS));
+    job.frame(&frame(700 * MS, &solid(5))).unwrap();
+    job.finish().unwrap();
+    assert_eq!(index(folder.path()).1, [(900, [5; 3])]);
+    let (_folder, job) = start(None, None);
+    assert!(job.finish().unwrap_err().to_string().contains("no picture"));
+}

@@ -1,0 +1,181 @@
+//! One export: which pictures become part of the video, and when.
+
+use std::collections::VecDeque;
+
+use deskreel_sdk::{ExportJob, Frame, Marker, MarkerKind, Output, Result, Summary, VideoParams};
+
+use crate::canvas::Canvas;
+use crate::encode::{Encoders, Options};
+use crate::geometry;
+use crate::mux::{Facts, Muxer};
+
+/// A keyframe at least this often, so that players seek well.
+const KEY_INTERVAL_NS: u64 = 10_000_000_000;
+/// How long the last picture stays when nobody knows when the session ends.
+const TAIL_NS: u64 = 1_000_000_000;
+
+/// One export under way.
+pub struct Mp4Job {
+    canvas: Canvas,
+    encoders: Encoders,
+    muxer: Muxer,
+    /// When each submitted picture is shown, from the first that is not written yet.
+    times: VecDeque<u64>,
+    interval_ns: u64,
+    duration_ns: Option<u64>,
+    /// When the last submitted picture is shown first.
+    shown_ns: Option<u64>,
+    key_ns: u64,
+    /// Changes that are drawn but not submitted.
+    pending: bool,
+    gap: Gap,
+    last_ns: u64,
+    gaps: u64,
+    notes: Vec<String>,
+}
+
+/// While nothing was recorded the video shows the last picture dimmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gap {
+    None,
+    /// Until a frame comes.
+    Open,
+}
+
+impl Mp4Job {
+    pub(crate) fn start(settings: &crate::Settings, video: &VideoParams, output: Output) -> Result<Self> {
+        let (width, height, scaled) = geometry::video_size(video.width, video.height);
+        let mut notes = Vec::new();
+        if scaled {
+            notes.push(format!(
+                "scaled from {}x{} to {width}x{height}: H.264 encoders take no more",
+                video.width, video.height
+            ));
+        }
+        let facts = Facts {
+            width,
+            height,
+            title: video.title.clone(),
+            started_unix: video.started.as_deref().and_then(crate::unix_seconds),
+        };
+        let options = Options {
+            width,
+            height,
+            frame_rate_max: settings.fps_max,
+            quantizer: settings.quantizer,
+            threads: settings.threads(),
+        };
+        Ok(Self {
+            canvas: Canvas::new(width, height),
+            encoders: Encoders::new(options),
+            muxer: Muxer::new(output, facts)?,
+            times: VecDeque::new(),
+            interval_ns: 1_000_000_000 / u64::from(settings.fps_max.max(1)),
+            duration_ns: video.duration_ns,
+            shown_ns: None,
+            key_ns: 0,
+            pending: false,
+            gap: Gap::None,
+            last_ns: 0,
+            gaps: 0,
+            notes,
+        })
+    }
+
+    /// When the next picture may be shown.
+    fn next_slot_ns(&self) -> u64 {
+        self.shown_ns.map_or(0, |shown| shown.saturating_add(self.interval_ns))
+    }
+
+    /// Submits the canvas as it is, to be shown from `time_ns` on.
+    fn submit(&mut self, time_ns: u64) -> Result<()> {
+        let key = self.shown_ns.is_none() || time_ns >= self.key_ns.saturating_add(KEY_INTERVAL_NS);
+        if key {
+            self.key_ns = time_ns;
+        }
+        let patches = self.canvas.take_patches(key);
+        self.times.push_back(time_ns);
+        self.encoders.submit(key, self.gap == Gap::Open, patches)?;
+        self.shown_ns = Some(time_ns);
+        self.pending = false;
+        self.write_ready()
+    }
+
+    /// Submits pending changes whose slot is before `now_ns`.
+    fn submit_due(&mut self, now_ns: u64) -> Result<()> {
+        let slot = self.next_slot_ns();
+        if self.pending && slot <= now_ns {
+            self.submit(slot)?;
+        }
+        Ok(())
+    }
+
+    fn write_ready(&mut self) -> Result<()> {
+        for packet in self.encoders.ready()? {
+            let time_ns = self.times.pop_front().unwrap_or(0);
+            self.muxer.push(time_ns, packet.key, &packet.bytes)?;
+        }
+        Ok(())
+    }
+}
+
+impl ExportJob for Mp4Job {
+    fn frame(&mut self, frame: &Frame<'_>) -> Result<()> {
+        self.last_ns = frame.time_ns;
+        if self.shown_ns.is_none() && frame.time_ns >= self.interval_ns {
+            // Nothing was on the screen yet, and the video starts when the session does.
+            self.submit(0)?;
+        }
+        self.submit_due(frame.time_ns)?;
+        let mut changed = self.canvas.draw(frame);
+        if self.gap == Gap::Open {
+            self.gap = Gap::None;
+            changed = true;
+        }
+        self.pending |= changed;
+        if self.pending && self.next_slot_ns() <= frame.time_ns {
+            self.submit(frame.time_ns)?;
+        }
+        Ok(())
+    }
+
+    fn marker(&mut self, marker: &Marker) -> Result<()> {
+        self.last_ns = self.last_ns.max(marker.time_ns);
+        if let MarkerKind::Gap { .. } = marker.kind {
+            self.gaps += 1;
+            if self.shown_ns.is_some() && self.gap == Gap::None {
+                self.submit_due(marker.time_ns)?;
+                self.gap = Gap::Open;
+                let slot = self.next_slot_ns().max(marker.time_ns);
+                self.submit(slot)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Summary> {
+        if self.pending {
+            let slot = self.next_slot_ns();
+            self.submit(
+                self.duration_ns
+                    .map_or(slot, |end| slot.min(end.max(self.shown_ns.unwrap_or(0)))),
+            )?;
+        }
+        let end_ns = self.duration_ns.unwrap_or(self.last_ns.saturating_add(TAIL_NS));
+        for packet in self.encoders.finish()? {
+            let time_ns = self.times.pop_front().unwrap_or(0);
+            self.muxer.push(time_ns, packet.key, &packet.bytes)?;
+        }
+        if self.gaps > 0 {
+            self.notes
+                .push(format!("{} gaps, shown as a dimmed picture", self.gaps));
+        }
+        let (frames, bytes) = self.muxer.finish(end_ns)?;
+        let mut summary = Summary::default();
+        summary.frames = frames;
+        summary.bytes = bytes;
+        summary.files = 1;
+        summary.notes = self.notes;
+        Ok(summary)
+    }
+}
