@@ -5,7 +5,6 @@ mod catalog;
 mod cmd;
 #[allow(dead_code, unused_imports, reason = "used by serve and recordings as they land")]
 mod demo;
-#[allow(dead_code, reason = "used by serve as it lands")]
 mod gateway;
 mod host;
 #[allow(dead_code, reason = "used by serve as it lands")]

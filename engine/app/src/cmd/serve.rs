@@ -1,13 +1,16 @@
 //! `deskreel serve`: the gateway, until a signal ends it.
 
+use std::sync::Arc;
+
 use anyhow::Context as _;
-use deskreel_config::{Loaded, load_resources};
+use deskreel_config::{Loaded, RecordingMode, load_resources};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use super::{Global, Outcome, UsageError};
 use crate::gateway::Gateway;
-use crate::pipeline::Sessions;
+use crate::host::Plugins;
+use crate::pipeline::{Sessions, Storage};
 
 /// Run the gateway until SIGTERM or SIGINT
 #[derive(Debug, clap::Args)]
@@ -29,9 +32,15 @@ pub(crate) fn run(global: &Global, _args: &Args) -> anyhow::Result<Outcome> {
 async fn serve(loaded: &Loaded) -> anyhow::Result<Outcome> {
     let config = &loaded.config;
     let resources = load_resources(&config.access.resources_dir).map_err(|errors| UsageError(errors.to_string()))?;
+    loaded
+        .check_references(&resources)
+        .map_err(|errors| UsageError(errors.to_string()))?;
+    for warning in loaded.warnings(&resources) {
+        warn!(%warning, "configuration");
+    }
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
-    let sessions = Sessions::start(config, Vec::new()).await?;
+    let sessions = Sessions::start(config, storages(loaded).await?).await?;
     let gateway = Gateway::bind(config, &resources, sessions.clone()).await?;
     info!(
         listen = %gateway.local_addr(),
@@ -58,4 +67,25 @@ async fn serve(loaded: &Loaded) -> anyhow::Result<Outcome> {
     }
     info!("stopped");
     Ok(Outcome::Fine)
+}
+
+/// Opens the configured storages. With recording off they only take what earlier sessions left, so one that can't be
+/// opened is a warning then.
+async fn storages(loaded: &Loaded) -> anyhow::Result<Vec<Arc<dyn Storage>>> {
+    let plugins = Plugins::new(loaded);
+    let mut storages: Vec<Arc<dyn Storage>> = Vec::new();
+    for config in &loaded.config.storages {
+        match plugins.open_storage(config).await {
+            Ok(storage) => storages.push(storage),
+            Err(error) if loaded.config.session_recording.mode == RecordingMode::Off => {
+                warn!(
+                    storage = config.name,
+                    error = format!("{error:#}"),
+                    "storage is not opened"
+                );
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(storages)
 }

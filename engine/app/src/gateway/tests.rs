@@ -70,6 +70,8 @@ struct Running {
     addr: SocketAddr,
     lines: Lines,
     seen: usize,
+    /// Tasks that run as long as the gateway.
+    tasks: usize,
     shared: Arc<Shared>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
@@ -135,6 +137,7 @@ async fn start(addr: SocketAddr, change: impl FnOnce(&mut Config, &mut Resources
         addr,
         lines,
         seen: 0,
+        tasks: alive_tasks(),
         shared,
         stop,
         task,
@@ -195,9 +198,8 @@ impl Running {
     async fn assert_clean(&self) {
         let clean = async {
             loop {
-                // this task, the gateway's
-                let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
-                if self.shared.limits.open() == 0 && sockets(self.addr.port()) == 0 && tasks <= 1 {
+                let tasks = alive_tasks();
+                if self.shared.limits.open() == 0 && sockets(self.addr.port()) == 0 && tasks <= self.tasks {
                     return;
                 }
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -205,13 +207,18 @@ impl Running {
         };
         if tokio::time::timeout(PATIENCE, clean).await.is_err() {
             panic!(
-                "left: {} sessions, {} sockets, {} tasks",
+                "left: {} sessions, {} sockets, {} tasks of {}",
                 self.shared.limits.open(),
                 sockets(self.addr.port()),
-                tokio::runtime::Handle::current().metrics().num_alive_tasks()
+                alive_tasks(),
+                self.tasks
             );
         }
     }
+}
+
+fn alive_tasks() -> usize {
+    tokio::runtime::Handle::current().metrics().num_alive_tasks()
 }
 
 async fn read_all(peer: &mut TcpStream) -> Vec<u8> {
