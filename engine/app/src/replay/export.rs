@@ -48,7 +48,7 @@ pub(crate) fn export(
     output: &Path,
     mut progress: impl FnMut(u64) -> bool,
 ) -> anyhow::Result<Option<Exported>> {
-    let Some((width, height)) = index.size_max(stretch.from_ns, stretch.to_ns) else {
+    let Some((width, height)) = index.size_between(source, stretch.from_ns, stretch.to_ns)? else {
         anyhow::bail!(
             "nothing to export: there is no picture before {}",
             super::clock(stretch.to_ns)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Context as _;
 use deskreel_recording::event::{Gap, SessionEnd, SessionEvent, SessionStart};
-use deskreel_recording::{Event, Manifest, SealBody, manifest_key};
+use deskreel_recording::{Event, Manifest, SealBody, Segment, manifest_key, segment_key};
 
 use super::Source;
 
@@ -21,19 +21,16 @@ pub(crate) struct IndexedSegment {
     pub(crate) keys_ns: Vec<u64>,
     /// Events a channel.
     pub(crate) events: BTreeMap<String, u64>,
-    /// Size in bytes, where the manifest says it.
-    pub(crate) bytes: u64,
 }
 
 impl IndexedSegment {
-    fn new(seal: &SealBody, bytes: u64) -> Self {
+    fn new(seal: &SealBody) -> Self {
         Self {
             number: seal.number,
             first_ns: seal.first_ns,
             last_ns: seal.last_ns,
             keys_ns: seal.keys_ns.clone(),
             events: seal.events.clone(),
-            bytes,
         }
     }
 
@@ -44,13 +41,10 @@ impl IndexedSegment {
 
 /// A size of the picture and since when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Resize {
-    /// Since when.
-    pub(crate) time_ns: u64,
-    /// Width in pixels.
-    pub(crate) width: u16,
-    /// Height in pixels.
-    pub(crate) height: u16,
+struct Resize {
+    time_ns: u64,
+    width: u16,
+    height: u16,
 }
 
 /// What is where in a recording. Trusts what the objects say about themselves: proof is the verifier's work.
@@ -70,8 +64,10 @@ pub(crate) struct Index {
     pub(crate) gaps: Vec<Gap>,
     /// PDUs that could not be decoded.
     pub(crate) undecoded: u64,
-    /// Sizes of the picture, in order.
-    pub(crate) resizes: Vec<Resize>,
+    /// Largest width and height of the picture in all of the recording, where the manifest says it.
+    pub(crate) size_max: Option<(u16, u16)>,
+    /// Sizes of the picture, in order; `None` while nobody looked for them.
+    resizes: Option<Vec<Resize>>,
 }
 
 impl Index {
@@ -110,17 +106,12 @@ impl Index {
             recovered: body.recovered,
             gaps: body.gaps.clone(),
             undecoded: body.undecoded_count,
+            size_max: body.screen_max.map(|size| (size.width, size.height)),
             ..Self::default()
         };
         for entry in &body.segments {
             let seal = entry.seal().with_context(damaged)?;
-            index.segments.push(IndexedSegment::new(seal.body(), entry.bytes));
-        }
-        // The sizes are all that the manifest doesn't say: few segments have session events.
-        let with_session = index.segments.iter().filter(|segment| segment.has("session"));
-        let numbers: Vec<u32> = with_session.map(|segment| segment.number).collect();
-        for number in numbers {
-            index.scan(source, number, false)?;
+            index.segments.push(IndexedSegment::new(seal.body()));
         }
         Ok(index)
     }
@@ -132,35 +123,29 @@ impl Index {
             anyhow::ensure!(
                 number == expected,
                 "segment {} is missing, and there is no manifest",
-                deskreel_recording::segment_key(source.recording(), expected)
+                segment_key(source.recording(), expected)
             );
-            index.scan(source, number, true)?;
+            index.scan(source, number)?;
         }
         Ok(index)
     }
 
-    /// Reads one segment's session events, and all else that a manifest would say.
-    fn scan(&mut self, source: &Source, number: u32, all: bool) -> anyhow::Result<()> {
+    /// Reads one segment for all that a manifest would say.
+    fn scan(&mut self, source: &Source, number: u32) -> anyhow::Result<()> {
         let segment = source.open_segment(number)?;
-        if all && let Some(seal) = segment.seal() {
-            self.segments.push(IndexedSegment::new(seal.body(), 0));
+        if let Some(seal) = segment.seal() {
+            self.segments.push(IndexedSegment::new(seal.body()));
             self.duration_ns = self.duration_ns.max(seal.body().last_ns);
         }
+        self.resizes.get_or_insert_default().extend(resizes(source, &segment)?);
         for event in segment.events() {
-            let (time_ns, event) = event.with_context(|| {
-                format!(
-                    "segment {} is damaged",
-                    deskreel_recording::segment_key(source.recording(), number)
-                )
-            })?;
+            let (_, event) =
+                event.with_context(|| format!("segment {} is damaged", segment_key(source.recording(), number)))?;
             match event {
-                Event::Session(SessionEvent::Resized { width, height }) => {
-                    self.resizes.push(Resize { time_ns, width, height })
-                }
-                Event::Session(SessionEvent::Start(start)) if all => self.start = Some(*start),
-                Event::Session(SessionEvent::End(end)) if all => self.end = Some(end),
-                Event::Gap(gap) if all => self.gaps.push(gap),
-                Event::Undecoded(_) if all => self.undecoded += 1,
+                Event::Session(SessionEvent::Start(start)) => self.start = Some(*start),
+                Event::Session(SessionEvent::End(end)) => self.end = Some(end),
+                Event::Gap(gap) => self.gaps.push(gap),
+                Event::Undecoded(_) => self.undecoded += 1,
                 _ => {}
             }
         }
@@ -187,27 +172,51 @@ impl Index {
             .copied()
     }
 
-    /// The largest width and the largest height between two moments.
-    pub(crate) fn size_max(&self, from_ns: u64, to_ns: u64) -> Option<(u16, u16)> {
-        // The last size before the stretch holds in it, until another follows at its very begin.
-        let after = self.resizes.partition_point(|resize| resize.time_ns <= from_ns);
-        let until = self.resizes.partition_point(|resize| resize.time_ns <= to_ns);
-        let within = self.resizes.get(after.saturating_sub(1)..until).unwrap_or(&[]);
-        within
+    /// The largest width and the largest height between two moments; `None` where there is no picture.
+    ///
+    /// # Errors
+    /// Objects that can't be read or are damaged: part of a recording has to be looked at for it.
+    pub(crate) fn size_between(&self, source: &Source, from_ns: u64, to_ns: u64) -> anyhow::Result<Option<(u16, u16)>> {
+        if self.size_max.is_some() && from_ns == 0 && to_ns >= self.duration_ns {
+            return Ok(self.size_max);
+        }
+        if let Some(known) = &self.resizes {
+            return Ok(largest(known, from_ns, to_ns));
+        }
+        // Few segments have session events, and sizes are among these.
+        let mut found = Vec::new();
+        for segment in self
+            .segments
             .iter()
-            .map(|resize| (resize.width, resize.height))
-            .reduce(|a, b| (a.0.max(b.0), a.1.max(b.1)))
+            .filter(|segment| segment.first_ns <= to_ns && segment.has("session"))
+        {
+            found.extend(resizes(source, &source.open_segment(segment.number)?)?);
+        }
+        Ok(largest(&found, from_ns, to_ns))
     }
+}
 
-    /// Size of the segments that a player reads for a stretch, as far as it is known.
-    pub(crate) fn bytes_between(&self, from_ns: u64, to_ns: u64) -> u64 {
-        let first = self.key_before(from_ns).map_or(0, |(place, _)| place);
-        let segments = self.segments.get(first..).unwrap_or(&[]).iter();
-        segments
-            .filter(|segment| segment.first_ns <= to_ns)
-            .map(|segment| segment.bytes)
-            .sum()
+/// The sizes that a segment tells of.
+fn resizes(source: &Source, segment: &Segment) -> anyhow::Result<Vec<Resize>> {
+    let number = segment.header().number;
+    let mut found = Vec::new();
+    for event in segment.events() {
+        let (time_ns, event) =
+            event.with_context(|| format!("segment {} is damaged", segment_key(source.recording(), number)))?;
+        if let Event::Session(SessionEvent::Resized { width, height }) = event {
+            found.push(Resize { time_ns, width, height });
+        }
     }
+    Ok(found)
+}
+
+fn largest(resizes: &[Resize], from_ns: u64, to_ns: u64) -> Option<(u16, u16)> {
+    // The last size before the stretch holds in it, until another follows at its very begin.
+    let after = resizes.partition_point(|resize| resize.time_ns <= from_ns);
+    let until = resizes.partition_point(|resize| resize.time_ns <= to_ns);
+    let within = resizes.get(after.saturating_sub(1)..until).unwrap_or(&[]);
+    let sizes = within.iter().map(|resize| (resize.width, resize.height));
+    sizes.reduce(|a, b| (a.0.max(b.0), a.1.max(b.1)))
 }
 
 #[cfg(test)]
@@ -221,7 +230,6 @@ mod tests {
             last_ns,
             keys_ns: keys_ns.to_vec(),
             events: BTreeMap::new(),
-            bytes: 10,
         }
     }
 
@@ -248,21 +256,17 @@ mod tests {
             assert_eq!(index.key_before(time), expected, "{time}");
         }
         assert_eq!(index.first_key(), Some(3));
-        assert_eq!(index.bytes_between(15, 19), 20);
     }
 
     #[test]
     fn the_largest_size_of_a_stretch() {
         let resize = |time_ns, width, height| Resize { time_ns, width, height };
-        let index = Index {
-            resizes: vec![resize(5, 800, 600), resize(10, 400, 900), resize(20, 1000, 100)],
-            ..Index::default()
-        };
-        assert_eq!(index.size_max(0, 4), None);
-        assert_eq!(index.size_max(0, 9), Some((800, 600)));
-        assert_eq!(index.size_max(7, 12), Some((800, 900)));
-        assert_eq!(index.size_max(12, 15), Some((400, 900)));
-        assert_eq!(index.size_max(20, 99), Some((1000, 100)));
-        assert_eq!(index.size_max(0, 99), Some((1000, 900)));
+        let resizes = [resize(5, 800, 600), resize(10, 400, 900), resize(20, 1000, 100)];
+        assert_eq!(largest(&resizes, 0, 4), None);
+        assert_eq!(largest(&resizes, 0, 9), Some((800, 600)));
+        assert_eq!(largest(&resizes, 7, 12), Some((800, 900)));
+        assert_eq!(largest(&resizes, 12, 15), Some((400, 900)));
+        assert_eq!(largest(&resizes, 20, 99), Some((1000, 100)));
+        assert_eq!(largest(&resizes, 0, 99), Some((1000, 900)));
     }
 }

@@ -86,7 +86,7 @@ impl Recorded {
                 visible: Some(second != 5),
                 shape: (second == 9).then(|| PointerShape::image(1, 1, 0, 0, &[9, 8, 7, 255]).unwrap()),
             };
-            recorder.push(time + 1, Event::Pointer(moved)).unwrap();
+            recorder.push(time + 1, &Event::Pointer(moved)).unwrap();
             if second == 15 {
                 let gap = Gap {
                     from_ns: 14 * SECOND,
@@ -94,7 +94,7 @@ impl Recorded {
                     reason: GapReason::QueueFull,
                     detail: None,
                 };
-                recorder.push(time + 2, Event::Gap(gap)).unwrap();
+                recorder.push(time + 2, &Event::Gap(gap)).unwrap();
             }
             if second % 4 == 0 {
                 write(recorder.seal(time + 3).unwrap());
@@ -175,12 +175,11 @@ fn seeks_show_what_was_on_the_screen() {
             >= 3
     );
     assert_eq!(index.first_key(), Some(SECOND * 3 / 2));
-    assert_eq!(index.size_max(0, 20 * SECOND), Some((WIDTH + 41, HEIGHT)));
-    assert_eq!(index.size_max(0, 5 * SECOND), Some((WIDTH, HEIGHT)));
-    assert_eq!(
-        index.size_max(15 * SECOND, 20 * SECOND),
-        Some((WIDTH + 41, HEIGHT - 20))
-    );
+    assert_eq!(index.size_max, Some((WIDTH + 41, HEIGHT)));
+    let size = |from, to| index.size_between(&source, from, to).unwrap();
+    assert_eq!(size(0, 20 * SECOND), Some((WIDTH + 41, HEIGHT)));
+    assert_eq!(size(0, 5 * SECOND), Some((WIDTH, HEIGHT)));
+    assert_eq!(size(15 * SECOND, 20 * SECOND), Some((WIDTH + 41, HEIGHT - 20)));
     recorded.check_seeks(&index, &source);
 }
 
