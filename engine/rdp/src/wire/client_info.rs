@@ -70,10 +70,14 @@ impl ClientInfo {
                 return Err(cursor.invalid("string length", *length as u64));
             }
         }
+        // A desktop that goes by the terminator must see the same string as one that goes by the length.
         let mut string = |length: usize| -> Result<Range<usize>, WireError> {
             let start = cursor.position();
-            cursor.skip(length + unit)?;
-            Ok(start..start + length)
+            cursor.skip(length)?;
+            match cursor.take(unit)?.iter().find(|&&byte| byte != 0) {
+                None => Ok(start..start + length),
+                Some(&byte) => Err(cursor.invalid("string terminator", byte)),
+            }
         };
         let [domain, user_name, password, shell, directory] = lengths;
         let mut info = Self {
@@ -212,6 +216,16 @@ mod tests {
         assert_eq!(&bytes[info.user_name.clone()], b"ann");
         assert_eq!(&bytes[info.password.clone()], b"p");
         assert_eq!(info.splice(&bytes, &Replacement::default()).unwrap(), bytes);
+        // "ann\0" becomes "annX"
+        bytes[26] = b'X';
+        assert!(matches!(
+            ClientInfo::parse(&bytes),
+            Err(WireError::Invalid {
+                field: "string terminator",
+                ..
+            })
+        ));
+        bytes[26] = 0;
         bytes.pop();
         assert!(ClientInfo::parse(&bytes).is_err());
     }
