@@ -119,3 +119,97 @@ fn unreadable(path: &Path) -> Option<String> {
         Err(error) => Some(format!("{} can't be opened: {error}", path.display())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::{Sources, load, load_resources};
+
+    const DESKTOP: &str = "kind: windows_desktop\nversion: v3\nmetadata: {name: lab}\nspec: {addr: a}\n";
+
+    fn load_folder(config: &str, desktops: Option<&str>) -> (TempDir, Loaded, Resources) {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("d.yaml"), config).unwrap();
+        if let Some(desktops) = desktops {
+            std::fs::create_dir(dir.path().join("resources")).unwrap();
+            std::fs::write(dir.path().join("resources/r.yaml"), desktops).unwrap();
+        }
+        let sources = Sources {
+            file: Some("d.yaml".into()),
+            working_dir: dir.path().to_owned(),
+            ..Sources::default()
+        };
+        let loaded = load(&sources).unwrap_or_else(|errors| panic!("{errors}"));
+        let resources = load_resources(&loaded.config.access.resources_dir).unwrap();
+        (dir, loaded, resources)
+    }
+
+    fn references(config: &str, desktops: &str) -> Vec<String> {
+        let (dir, loaded, resources) = load_folder(config, Some(desktops));
+        let errors = loaded
+            .check_references(&resources)
+            .err()
+            .map(|errors| errors.to_string())
+            .unwrap_or_default();
+        errors
+            .lines()
+            .map(|line| line.replace(&format!("{}/", dir.path().display()), ""))
+            .collect()
+    }
+
+    fn warnings(config: &str, desktops: Option<&str>) -> Vec<String> {
+        let (_dir, loaded, resources) = load_folder(config, desktops);
+        loaded
+            .warnings(&resources)
+            .iter()
+            .map(|warning| warning.key.clone())
+            .collect()
+    }
+
+    #[test]
+    fn names_and_files_must_exist() {
+        assert_eq!(references("gateway: {default_desktop: lab}\n", DESKTOP), [""; 0]);
+        let config = "gateway: {default_desktop: lap, certificate: no.pem, private_key: resources}\n\
+                      storages: [{name: a, plugin: b, path: b.so}]\nexporters: [{name: a, plugin: b, path: d.yaml}]\n";
+        let desktops = DESKTOP.replace("addr: a", "addr: a, gateway: {tls: {verify: ca, ca: roots.pem}}");
+        assert_eq!(
+            references(config, &desktops),
+            [
+                "d.yaml:1:28: gateway.default_desktop: no desktop \"lap\" in resources, did you mean lab?",
+                "d.yaml:1:46: gateway.certificate: no.pem can't be opened: No such file or directory (os error 2)",
+                "d.yaml:1:67: gateway.private_key: resources is a folder",
+                "d.yaml:2:39: storages[0].path: b.so can't be opened: No such file or directory (os error 2)",
+                "windows_desktop/lab: spec.gateway.tls.ca: resources/roots.pem can't be opened: No such file or directory \
+                 (os error 2)",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_probably_not_meant() {
+        assert_eq!(warnings("", None), ["access.resources_dir", "access.claimed_identity"]);
+        assert_eq!(
+            warnings("session_recording: off\naccess: {claimed_identity: allow}\n", Some("")),
+            ["access.resources_dir", "session_recording.mode"]
+        );
+        let unchecked = DESKTOP.replace("addr: a", "addr: a, gateway: {tls: {verify: none}}");
+        assert_eq!(
+            warnings("access: {claimed_identity: allow}\n", Some(&unchecked)),
+            [
+                "gateway.default_desktop",
+                "windows_desktop/lab: spec.gateway.tls.verify"
+            ]
+        );
+        assert_eq!(
+            warnings(
+                "access: {claimed_identity: allow}\ngateway: {default_desktop: lab}\n",
+                Some(DESKTOP)
+            ),
+            [""; 0]
+        );
+    }
+}
