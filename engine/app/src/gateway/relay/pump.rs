@@ -172,7 +172,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Pump<R, W> {
         for reply in batch.replies {
             if self.other.try_send(Mail::Inject(reply)).is_err() {
                 return Err(Ended::new(
-                    EndReason::Internal,
+                    EndReason::FilterError,
                     "the other direction does not take the gateway's answers",
                 ));
             }

@@ -1,9 +1,10 @@
 //! What both pumps of a session share: the filter, the recorder, and what is known about an end.
 
+use std::fmt::Write as _;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -26,6 +27,9 @@ use crate::gateway::end::{EndReason, Ended};
 use crate::gateway::session::{Account, Admitted};
 use crate::pipeline::{SessionFacts, SessionRecorder, Sessions};
 
+/// Set Error Info of a desktop whose user has logged off ([MS-RDPBCGR] 2.2.5.1.1).
+const LOGOFF_BY_USER: u32 = 0xC;
+
 /// One session's shared state. The lock on the filter is never held across an `.await`.
 pub(super) struct Relay {
     phases: Mutex<Phases>,
@@ -43,10 +47,8 @@ pub(super) struct Relay {
     pub(super) on_failure: OnFailure,
     to_client_bytes: AtomicU64,
     to_desktop_bytes: AtomicU64,
-    /// The client has said that it leaves; what breaks afterwards is no fault.
-    client_leaves: AtomicBool,
-    /// The same of the desktop.
-    desktop_leaves: AtomicBool,
+    /// Who has said first that it leaves, by a Disconnect Provider Ultimatum; what breaks afterwards is no fault.
+    leaves: OnceLock<Direction>,
     /// The last Set Error Info of the desktop, 0 = none.
     desktop_error: AtomicU32,
 }
@@ -85,8 +87,7 @@ impl Relay {
             on_failure: shared.on_failure,
             to_client_bytes: AtomicU64::new(0),
             to_desktop_bytes: AtomicU64::new(0),
-            client_leaves: AtomicBool::new(false),
-            desktop_leaves: AtomicBool::new(false),
+            leaves: OnceLock::new(),
             desktop_error: AtomicU32::new(0),
         })
     }
@@ -218,10 +219,10 @@ impl Relay {
                 self.desktop_error.store(code, Ordering::Relaxed);
                 info!(code, "desktop sent Set Error Info");
             }
-            PhaseEvent::Disconnected { .. } => match direction {
-                Direction::ToDesktop => self.client_leaves.store(true, Ordering::Relaxed),
-                Direction::ToClient => self.desktop_leaves.store(true, Ordering::Relaxed),
-            },
+            PhaseEvent::Disconnected { .. } => {
+                // Err = the other side was first
+                let _ = self.leaves.set(direction);
+            }
             event => debug!(?event, "phase"),
         }
         Ok(())
@@ -253,28 +254,36 @@ impl Relay {
 
     /// The end of the stream that `direction` reads from, with `left` bytes of a PDU still in hand.
     pub(super) fn closed(&self, direction: Direction, left: usize) -> Ended {
-        let who = sender(direction);
-        if left > 0 {
-            return Ended::new(lost(direction), format!("{who} closed in the middle of a PDU"));
+        let leaver = self.leaves.get().copied();
+        if left > 0 && leaver.is_none() {
+            return Ended::new(
+                lost(direction),
+                format!("{} closed in the middle of a PDU", sender(direction)),
+            );
         }
-        let reason = match direction {
+        // A side that closes because the other one said goodbye did not end the session.
+        let ender = leaver.unwrap_or(direction);
+        let reason = match ender {
             Direction::ToDesktop => EndReason::ClientClosed,
             Direction::ToClient => EndReason::DesktopClosed,
         };
-        let mut detail = format!("{who} closed the connection");
+        let mut detail = match leaver {
+            Some(_) => format!("{} disconnected", sender(ender)),
+            None => format!("{} closed the connection without a word", sender(ender)),
+        };
         if self.recorder.get().is_none() {
-            detail.push_str(" before the session was active");
+            detail.push_str(", before the session was active");
         }
         let code = self.desktop_error.load(Ordering::Relaxed);
         if code != 0 {
-            detail.push_str(&format!(", the desktop's error code is {code:#x}"));
+            let _ = write!(detail, ", the desktop's error code is {code:#x}");
         }
         Ended::new(reason, detail)
     }
 
     /// Reading from the sender of `direction` failed.
     pub(super) fn reading_failed(&self, direction: Direction, error: &io::Error) -> Ended {
-        if self.leaves(direction) {
+        if self.leaves.get().is_some() {
             return self.closed(direction, 0);
         }
         Ended::new(lost(direction), format!("read from the {}: {error}", sender(direction)))
@@ -286,18 +295,10 @@ impl Relay {
             Direction::ToDesktop => Direction::ToClient,
             Direction::ToClient => Direction::ToDesktop,
         };
-        if self.leaves(receiver) {
+        if self.leaves.get().is_some() {
             return self.closed(receiver, 0);
         }
         Ended::new(lost(receiver), format!("write to the {}: {error}", sender(receiver)))
-    }
-
-    /// Whether the sender of `direction` has announced its end.
-    fn leaves(&self, direction: Direction) -> bool {
-        match direction {
-            Direction::ToDesktop => self.client_leaves.load(Ordering::Relaxed),
-            Direction::ToClient => self.desktop_leaves.load(Ordering::Relaxed),
-        }
     }
 
     /// Bytes from the sender of `direction` that start no PDU.
@@ -338,8 +339,12 @@ impl Relay {
     pub(super) fn close_recording(&self, ended: &Ended) {
         let Some(recorder) = self.recorder.get() else { return };
         let code = self.desktop_error.load(Ordering::Relaxed);
+        let reason = match ended.reason {
+            EndReason::DesktopClosed if code == LOGOFF_BY_USER => event::EndReason::LoggedOff,
+            reason => recorded_reason(reason),
+        };
         recorder.ended(SessionEnd {
-            reason: recorded_reason(ended.reason),
+            reason,
             detail: Some(ended.to_string()),
             error_info: ended.reason.error_info().or(Some(code).filter(|code| *code != 0)),
         });

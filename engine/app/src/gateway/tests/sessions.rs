@@ -1,0 +1,317 @@
+//! Sessions that real peers once had, played again through the gateway: what each leg receives is what the filter, asked
+//! beside it, says; and how such sessions end.
+
+use deskreel_config::OnFailure;
+use deskreel_rdp::Direction;
+use deskreel_rdp::phase::{FilterOptions, PhaseEvent, Phases};
+use deskreel_rdp::wire::find_pdu;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::{client, server};
+
+use super::*;
+use crate::pipeline::{Remedy, Storage, StorageError};
+
+type Answer<'a, T> = std::pin::Pin<Box<dyn Future<Output = Result<T, StorageError>> + Send + 'a>>;
+
+/// Captured handshakes and what followed; README.md beside them has the format.
+const XRDP: &[u8] = include_bytes!("../../../../rdp/fixtures/handshakes/xrdp_default.bin");
+const XRDP_RESIZE: &[u8] = include_bytes!("../../../../rdp/fixtures/handshakes/xrdp_resize.bin");
+const SHADOW: &[u8] = include_bytes!("../../../../rdp/fixtures/handshakes/shadow_default.bin");
+
+/// The captured PDUs behind the X.224 negotiation.
+fn records(mut bytes: &[u8]) -> Vec<(Direction, Vec<u8>)> {
+    let mut records = Vec::new();
+    while let [way, a, b, c, d, rest @ ..] = bytes {
+        let (pdu, rest) = rest.split_at(u32::from_le_bytes([*a, *b, *c, *d]) as usize);
+        let direction = if *way == 0 {
+            Direction::ToDesktop
+        } else {
+            Direction::ToClient
+        };
+        records.push((direction, pdu.to_vec()));
+        bytes = rest;
+    }
+    records.split_off(2)
+}
+
+/// Both ends of one session.
+struct Ends {
+    client: client::TlsStream<TcpStream>,
+    desktop: server::TlsStream<TcpStream>,
+    /// Says what the gateway's own filter will do.
+    model: Phases,
+}
+
+/// A gateway before a desktop that the test speaks for, and a session up to TLS on both legs.
+async fn connected(
+    change: impl FnOnce(&mut Config, &mut Resources),
+    storages: Vec<Arc<dyn Storage>>,
+) -> (Running, Ends) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gateway = start_with(listener.local_addr().unwrap(), change, storages).await;
+    let desktop = async {
+        let dir = tempfile::tempdir().unwrap();
+        let identity = Identity::load(None, None, dir.path()).unwrap();
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = vec![0; connection_request(protocol::SSL, Some("anna")).len()];
+        stream.read_exact(&mut request).await.unwrap();
+        assert_eq!(request, connection_request(protocol::SSL, Some("anna")));
+        stream.write_all(&connection_confirm(protocol::SSL, 0)).await.unwrap();
+        TlsAcceptor::from(identity.config).accept(stream).await.unwrap()
+    };
+    let client = async {
+        let (stream, _) = gateway.request(protocol::SSL | protocol::HYBRID).await;
+        let connector = TlsConnector::from(tls::any_certificate().unwrap());
+        connector
+            .connect(ServerName::try_from("gateway").unwrap(), stream)
+            .await
+            .unwrap()
+    };
+    let (desktop, client) = tokio::join!(desktop, client);
+    let options = FilterOptions {
+        requested_protocols: protocol::SSL | protocol::HYBRID,
+        selected_protocol: protocol::SSL,
+        desktop: "lab".to_owned(),
+        ..FilterOptions::default()
+    };
+    let model = Phases::new(options);
+    (gateway, Ends { client, desktop, model })
+}
+
+async fn read_pdu<S: AsyncRead + Unpin>(stream: &mut S) -> Vec<u8> {
+    let mut pdu = Vec::new();
+    let read = async {
+        loop {
+            match find_pdu(&pdu).unwrap() {
+                Some(length) if length == pdu.len() => return,
+                _ => pdu.push(stream.read_u8().await.unwrap()),
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, read).await.expect("a PDU arrives");
+    pdu
+}
+
+async fn send<S: AsyncWrite + Unpin>(stream: &mut S, bytes: &[u8]) {
+    stream.write_all(bytes).await.unwrap();
+    stream.flush().await.unwrap();
+}
+
+impl Ends {
+    async fn exchange(&mut self, direction: Direction, pdu: &[u8], forwarded: Option<Vec<u8>>, reply: Option<Vec<u8>>) {
+        let Self { client, desktop, .. } = self;
+        match direction {
+            Direction::ToDesktop => exchange(client, desktop, pdu, forwarded, reply).await,
+            Direction::ToClient => exchange(desktop, client, pdu, forwarded, reply).await,
+        }
+    }
+
+    /// Plays a capture up to the first PDU of which the filter tells an event that `until` wants; sends that one, but
+    /// expects nothing of it.
+    async fn play_until(&mut self, capture: &[u8], until: impl Fn(&PhaseEvent) -> bool) {
+        for (direction, pdu) in records(capture) {
+            let mut expected = pdu.clone();
+            let verdict = self.model.pdu(direction, &mut expected).unwrap();
+            let last = verdict.events.iter().any(&until);
+            let forwarded = (verdict.forward && !last).then_some(expected);
+            self.exchange(direction, &pdu, forwarded, verdict.reply).await;
+            if last {
+                return;
+            }
+        }
+        panic!("the capture does not come that far");
+    }
+
+    /// Plays a whole capture; checks what comes out on both legs.
+    async fn play(&mut self, capture: &[u8]) {
+        for (direction, pdu) in records(capture) {
+            let mut expected = pdu.clone();
+            let verdict = self.model.pdu(direction, &mut expected).unwrap();
+            self.exchange(direction, &pdu, verdict.forward.then_some(expected), verdict.reply)
+                .await;
+        }
+    }
+
+    /// What the client gets until the gateway closes.
+    async fn last_words(&mut self) -> Vec<u8> {
+        let mut words = Vec::new();
+        let _ = tokio::time::timeout(PATIENCE, self.client.read_to_end(&mut words))
+            .await
+            .expect("the gateway closes");
+        words
+    }
+
+    /// What the desktop gets until the gateway closes.
+    async fn rest_at_desktop(&mut self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        let _ = tokio::time::timeout(PATIENCE, self.desktop.read_to_end(&mut rest))
+            .await
+            .expect("the gateway closes");
+        rest
+    }
+}
+
+async fn exchange<S, R>(
+    sender: &mut S,
+    receiver: &mut R,
+    pdu: &[u8],
+    forwarded: Option<Vec<u8>>,
+    reply: Option<Vec<u8>>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+    R: AsyncRead + Unpin,
+{
+    send(sender, pdu).await;
+    if let Some(expected) = forwarded {
+        assert_eq!(read_pdu(receiver).await, expected);
+    }
+    if let Some(expected) = reply {
+        assert_eq!(read_pdu(sender).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn captured_sessions_pass_as_the_filter_says() {
+    for capture in [XRDP, XRDP_RESIZE, SHADOW] {
+        let (mut gateway, mut ends) = connected(|_, _| {}, Vec::new()).await;
+        ends.play(capture).await;
+        drop(ends);
+        let (reason, detail) = gateway.next_end().await;
+        assert!(
+            matches!(reason.as_str(), "client_closed" | "desktop_closed"),
+            "{reason}: {detail}"
+        );
+        gateway.assert_clean().await;
+    }
+}
+
+#[tokio::test]
+async fn many_pdus_at_once_keep_their_order_and_bytes() {
+    let (mut gateway, mut ends) = connected(|_, _| {}, Vec::new()).await;
+    ends.play(SHADOW).await;
+    // fast-path pointer positions: more than one batch, more than one TLS record, cut anywhere
+    let mut updates = Vec::new();
+    for index in 0..60_000_u32 {
+        let position = index.to_le_bytes();
+        updates.extend_from_slice(&[0x00, 0x09, 0x08, 0x04, 0x00]);
+        updates.extend_from_slice(&position);
+    }
+    let Ends { client, desktop, .. } = &mut ends;
+    let (mut client, mut desktop) = (client, desktop);
+    let mut received = vec![0; updates.len()];
+    let sending = async {
+        for piece in updates.chunks(10_007) {
+            send(&mut desktop, piece).await;
+        }
+    };
+    let receiving = tokio::time::timeout(PATIENCE, client.read_exact(&mut received));
+    let ((), received_all) = tokio::join!(sending, receiving);
+    received_all.unwrap().unwrap();
+    assert!(received == updates, "bytes differ");
+    send(&mut client, &[0x04, 0x05, 0x00, 0x1E, 0x00]).await;
+    assert_eq!(read_pdu(&mut desktop).await, [0x04, 0x05, 0x00, 0x1E, 0x00]);
+    drop(ends);
+    gateway.next_end().await;
+    gateway.assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_stop_is_told_to_the_client() {
+    let (mut gateway, mut ends) = connected(|_, _| {}, Vec::new()).await;
+    ends.play(XRDP).await;
+    gateway.stop_now();
+    let words = ends.last_words().await;
+    assert_eq!(words, ends.model.error_info(0x1).concat());
+    assert!(!words.is_empty());
+    drop(ends);
+    gateway.expect("gateway_shutdown").await;
+}
+
+#[tokio::test]
+async fn a_claimed_name_is_refused_before_the_desktop_hears_of_it() {
+    let deny = |config: &mut Config, _: &mut Resources| config.access.claimed_identity = ClaimedIdentity::Deny;
+    let (mut gateway, mut ends) = connected(deny, Vec::new()).await;
+    ends.play_until(XRDP, |event| matches!(event, PhaseEvent::ClientInfo))
+        .await;
+    let words = ends.last_words().await;
+    assert_eq!(words, ends.model.error_info(0x9).concat());
+    assert_eq!(ends.rest_at_desktop().await, b"", "Client Info stays here");
+    drop(ends);
+    gateway.expect("identity_denied").await;
+    gateway.assert_clean().await;
+}
+
+/// A storage that is there, but takes nothing.
+struct Broken;
+
+impl Storage for Broken {
+    fn name(&self) -> &str {
+        "broken"
+    }
+
+    fn mode(&self) -> deskreel_config::Mode {
+        deskreel_config::Mode::Sync
+    }
+
+    fn required(&self) -> bool {
+        true
+    }
+
+    fn concurrency(&self) -> usize {
+        1
+    }
+
+    fn put(&self, _key: String, _bytes: bytes::Bytes) -> Answer<'_, ()> {
+        Box::pin(async { Err(broken()) })
+    }
+
+    fn get(&self, _key: String) -> Answer<'_, bytes::Bytes> {
+        Box::pin(async { Err(broken()) })
+    }
+
+    fn list(&self, _prefix: String) -> Answer<'_, Vec<String>> {
+        Box::pin(async { Err(broken()) })
+    }
+
+    fn check(&self) -> Answer<'_, ()> {
+        Box::pin(async { Err(broken()) })
+    }
+}
+
+fn broken() -> StorageError {
+    StorageError {
+        remedy: Remedy::Operator,
+        message: "disk is full".to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_shown_that_cannot_be_recorded() {
+    let record = |config: &mut Config, _: &mut Resources| {
+        config.session_recording.mode = RecordingMode::On;
+        config.session_recording.on_failure = OnFailure::Strict;
+    };
+    let (mut gateway, mut ends) = connected(record, vec![Arc::new(Broken)]).await;
+    ends.play_until(XRDP, |event| matches!(event, PhaseEvent::Activating { .. }))
+        .await;
+    let words = ends.last_words().await;
+    assert_eq!(words, ends.model.error_info(0x7).concat(), "no Demand Active");
+    assert!(!words.is_empty());
+    drop(ends);
+    let (reason, detail) = gateway.next_end().await;
+    assert_eq!(reason, "recording_refused", "{detail}");
+    assert!(detail.contains("disk is full"), "{detail}");
+    gateway.assert_clean().await;
+}
+
+#[tokio::test]
+async fn half_a_pdu_and_the_end_is_a_lost_desktop() {
+    let (mut gateway, mut ends) = connected(|_, _| {}, Vec::new()).await;
+    ends.play(SHADOW).await;
+    send(&mut ends.desktop, &[3, 0, 1]).await;
+    ends.desktop.shutdown().await.unwrap();
+    assert_eq!(ends.last_words().await, b"");
+    drop(ends);
+    gateway.expect("desktop_lost").await;
+    gateway.assert_clean().await;
+}
