@@ -241,6 +241,8 @@ impl Work {
                 Ok(None)
             }
             What::End(end) => Ok(Some((at, end))),
+            #[cfg(test)]
+            What::Panic => panic!("a defect"),
         }
     }
 

@@ -228,7 +228,7 @@ impl SessionRecorder {
         }
     }
 
-    fn shared(&self) -> Option<&Shared> {
+    pub(super) fn shared(&self) -> Option<&Arc<Shared>> {
         match &self.kind {
             Kind::Recording(handle) => Some(&handle.shared),
             Kind::NotRecording(_) => None,

@@ -1,0 +1,415 @@
+//! What the tests stand on: a data_dir, storages in folders that fail as told, sessions of real desktops.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use deskreel_config::{Config, Mode, OnFailure, RecordingMode, Sources};
+use deskreel_rdp::Direction;
+use deskreel_rdp::tap::{StaticChannel, TapConfig};
+use deskreel_recording::event::{EndReason, SessionEnd};
+use deskreel_recording::{Event, Report, ScreenDecoder, Segment, Verifier, VerifyOptions};
+use uuid::Uuid;
+
+use crate::catalog::{Catalog, IdentityKind, State};
+use crate::keys::NodeKey;
+use crate::pipeline::storage::Answer;
+use crate::pipeline::{Remedy, SessionFacts, SessionRecorder, Sessions, Storage, StorageError};
+
+/// A storage in a folder, as the local plugin is one; fails as told.
+pub(super) struct Folder {
+    name: String,
+    mode: Mode,
+    required: bool,
+    path: PathBuf,
+    down: AtomicBool,
+    hang: AtomicBool,
+    refuse: Mutex<Option<String>>,
+    /// Keys in order of arrival.
+    arrived: Mutex<Vec<String>>,
+}
+
+impl Folder {
+    pub(super) fn new(name: &str, mode: Mode, required: bool, path: PathBuf) -> Self {
+        fs::create_dir_all(&path).unwrap();
+        Self {
+            name: name.to_owned(),
+            mode,
+            required,
+            path,
+            down: AtomicBool::new(false),
+            hang: AtomicBool::new(false),
+            refuse: Mutex::default(),
+            arrived: Mutex::default(),
+        }
+    }
+
+    /// Answers with an error.
+    pub(super) fn down(&self, down: bool) {
+        self.down.store(down, Ordering::SeqCst);
+    }
+
+    /// Doesn't answer puts; when that ends, those that wait fail.
+    pub(super) fn hang(&self, hang: bool) {
+        self.hang.store(hang, Ordering::SeqCst);
+    }
+
+    /// Refuses keys that end so, for good.
+    pub(super) fn refuse(&self, suffix: &str) {
+        *self.refuse.lock().unwrap() = Some(suffix.to_owned());
+    }
+
+    pub(super) fn keys(&self, recording: Uuid) -> Vec<String> {
+        let mut keys: Vec<String> = fs::read_dir(self.path.join(recording.to_string()))
+            .map(|entries| {
+                let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+                names.filter(|name| !name.starts_with('.')).map(|name| format!("{recording}/{name}")).collect()
+            })
+            .unwrap_or_default();
+        keys.sort();
+        keys
+    }
+
+    pub(super) fn manifest_came_last(&self, recording: Uuid) -> bool {
+        let arrived = self.arrived.lock().unwrap();
+        let last = arrived.iter().rfind(|key| key.starts_with(&recording.to_string()));
+        last.is_some_and(|key| key.ends_with("manifest.json"))
+    }
+
+    pub(super) fn write(&self, key: &str, bytes: &[u8]) {
+        let path = self.path.join(key);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+
+    pub(super) fn read(&self, key: &str) -> Option<Bytes> {
+        fs::read(self.path.join(key)).ok().map(Bytes::from)
+    }
+
+    pub(super) fn delete(&self, key: &str) {
+        fs::remove_file(self.path.join(key)).unwrap();
+    }
+
+    fn answers(&self) -> Result<(), StorageError> {
+        let down = StorageError { remedy: Remedy::Retry, message: "connection refused".to_owned() };
+        if self.down.load(Ordering::SeqCst) { Err(down) } else { Ok(()) }
+    }
+
+    async fn put(&self, key: String, bytes: Bytes) -> Result<(), StorageError> {
+        let mut hung = false;
+        while self.hang.load(Ordering::SeqCst) {
+            hung = true;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        if hung {
+            return Err(StorageError { remedy: Remedy::Retry, message: "timed out".to_owned() });
+        }
+        self.answers()?;
+        if self.refuse.lock().unwrap().as_ref().is_some_and(|suffix| key.ends_with(suffix)) {
+            return Err(StorageError { remedy: Remedy::None, message: "object too large".to_owned() });
+        }
+        match self.read(&key) {
+            Some(there) if there == bytes => return Ok(()),
+            Some(_) => {
+                return Err(StorageError { remedy: Remedy::None, message: "other bytes are there".to_owned() });
+            }
+            None => {}
+        }
+        // Whole or not at all, also for a killed process.
+        let path = self.path.join(&key);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let temporary = path.with_file_name(format!(".{}", path.file_name().unwrap().to_str().unwrap()));
+        fs::write(&temporary, &bytes).unwrap();
+        fs::rename(&temporary, &path).unwrap();
+        self.arrived.lock().unwrap().push(key);
+        Ok(())
+    }
+}
+
+impl Storage for Folder {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    fn required(&self) -> bool {
+        self.required
+    }
+
+    fn concurrency(&self) -> usize {
+        3
+    }
+
+    fn put(&self, key: String, bytes: Bytes) -> Answer<'_, ()> {
+        Box::pin(Self::put(self, key, bytes))
+    }
+
+    fn get(&self, key: String) -> Answer<'_, Bytes> {
+        Box::pin(async move {
+            self.answers()?;
+            self.read(&key).ok_or(StorageError { remedy: Remedy::Operator, message: "not found".to_owned() })
+        })
+    }
+
+    fn list(&self, prefix: String) -> Answer<'_, Vec<String>> {
+        Box::pin(async move {
+            self.answers()?;
+            Ok(self.keys(prefix.trim_end_matches('/').parse().unwrap()))
+        })
+    }
+
+    fn check(&self) -> Answer<'_, ()> {
+        Box::pin(async move { self.answers() })
+    }
+}
+
+pub(super) struct Bed {
+    pub(super) folder: tempfile::TempDir,
+    pub(super) config: Config,
+    pub(super) storages: Vec<Arc<Folder>>,
+}
+
+/// The configuration of a test in this folder.
+pub(super) fn config(folder: &Path) -> Config {
+    let sources = Sources { working_dir: folder.to_owned(), ..Sources::default() };
+    let mut config = deskreel_config::load(&sources).unwrap().config;
+    config.session_recording.mode = RecordingMode::On;
+    config.session_recording.on_failure = OnFailure::Strict;
+    // The machine's disk is not what is tested.
+    config.spool.min_free_bytes = 0;
+    config
+}
+
+impl Bed {
+    pub(super) fn new(storages: &[(&str, Mode, bool)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(folder.path());
+        let storages = storages
+            .iter()
+            .map(|(name, mode, required)| {
+                Arc::new(Folder::new(name, *mode, *required, folder.path().join("storages").join(name)))
+            })
+            .collect();
+        Self { folder, config, storages }
+    }
+
+    pub(super) async fn try_start(&self) -> anyhow::Result<Sessions> {
+        let storages = self.storages.iter().map(|storage| Arc::clone(storage) as Arc<dyn Storage>).collect();
+        Sessions::start(&self.config, storages).await
+    }
+
+    pub(super) async fn start(&self) -> Sessions {
+        self.try_start().await.unwrap()
+    }
+
+    pub(super) fn catalog(&self) -> Catalog {
+        Catalog::open_read_only(&self.config.data_dir).unwrap()
+    }
+
+    pub(super) async fn wait_for(&self, id: Uuid, state: State) {
+        let catalog = self.catalog();
+        let mut seen = None;
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            let row = catalog.session(&id.to_string()).unwrap();
+            if row.state == state {
+                return;
+            }
+            seen = Some(row);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("never {state}: {seen:?}");
+    }
+
+    /// Files in the spool, relative to it.
+    pub(super) fn spool_files(&self) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        let folders = fs::read_dir(&self.config.spool.path).unwrap();
+        for folder in folders.map(|entry| entry.unwrap().path()) {
+            // A folder may vanish between the two calls.
+            for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+                files.push(entry.path().strip_prefix(&self.config.spool.path).unwrap().to_owned());
+            }
+        }
+        files.sort();
+        files
+    }
+
+    pub(super) fn key(&self) -> NodeKey {
+        NodeKey::load(&self.config.data_dir).unwrap().unwrap()
+    }
+
+    /// A recording as a storage has it.
+    pub(super) fn recording(&self, storage: usize, id: Uuid) -> Stored {
+        let storage = &self.storages[storage];
+        let mut segments = Vec::new();
+        while let Some(segment) = storage.read(&deskreel_recording::segment_key(id, segments.len() as u32)) {
+            segments.push(segment);
+        }
+        Stored { id, segments, manifest: storage.read(&deskreel_recording::manifest_key(id)) }
+    }
+}
+
+pub(super) struct Stored {
+    pub(super) id: Uuid,
+    pub(super) segments: Vec<Bytes>,
+    pub(super) manifest: Option<Bytes>,
+}
+
+impl Stored {
+    pub(super) fn verify(&self, bed: &Bed) -> Report {
+        let options = VerifyOptions { recording: Some(self.id), trusted: vec![bed.key().public()], deep: true };
+        let mut verifier = Verifier::new(options);
+        for (number, segment) in self.segments.iter().enumerate() {
+            verifier.segment(number as u32, segment);
+        }
+        verifier.finish(self.manifest.as_deref())
+    }
+
+    pub(super) fn events(&self) -> Vec<(u64, Event)> {
+        let mut events = Vec::new();
+        for segment in &self.segments {
+            let segment = Segment::open(segment.clone()).unwrap();
+            events.extend(segment.events().map(|event| event.unwrap()));
+        }
+        events
+    }
+
+    /// Columns and RGB of the last picture.
+    pub(super) fn last_picture(&self) -> (usize, Vec<u8>) {
+        let mut decoder = ScreenDecoder::new();
+        for (_, event) in self.events() {
+            if let Event::Screen(message) = event {
+                decoder.apply(&message).unwrap();
+            }
+        }
+        let picture = decoder.picture().unwrap();
+        let width = usize::from(picture.width);
+        let rows = picture.data.chunks(picture.stride).take(usize::from(picture.height));
+        let rgb = rows.flat_map(|row| row[..width * 4].chunks(4).flat_map(|pixel| pixel[..3].to_vec())).collect();
+        (width, rgb)
+    }
+}
+
+/// What a real desktop and a real client said to each other, and what the client showed at the end.
+pub(super) struct Fixture {
+    tap: TapConfig,
+    pdus: Vec<(Direction, Bytes)>,
+    screenshot: (usize, Vec<u8>),
+}
+
+impl Fixture {
+    pub(super) fn load(name: &str) -> Self {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rdp/fixtures");
+        let bytes = zstd::decode_all(fs::File::open(folder.join(format!("{name}.pdus.zst"))).unwrap()).unwrap();
+        let mut tap = TapConfig::default();
+        let mut pdus = Vec::new();
+        let mut rest = &bytes[..];
+        while let [direction, a, b, c, d, tail @ ..] = rest {
+            let length = u32::from_le_bytes([*a, *b, *c, *d]) as usize;
+            let (pdu, after) = tail.split_at(length);
+            rest = after;
+            match direction {
+                0 => pdus.push((Direction::ToDesktop, Bytes::copy_from_slice(pdu))),
+                1 => pdus.push((Direction::ToClient, Bytes::copy_from_slice(pdu))),
+                _ => {
+                    let text = std::str::from_utf8(pdu).unwrap();
+                    for (name, id) in text.split(',').map(|entry| entry.split_once('=').unwrap()) {
+                        let id = id.parse().unwrap();
+                        if name == "io" {
+                            tap.io_channel = id;
+                        } else {
+                            tap.channels.push(StaticChannel { id, name: name.to_owned() });
+                        }
+                    }
+                }
+            }
+        }
+        let png = fs::File::open(folder.join(format!("{name}.png"))).unwrap();
+        let mut reader = png::Decoder::new(std::io::BufReader::new(png)).read_info().unwrap();
+        let mut rgb = vec![0; reader.output_buffer_size().unwrap()];
+        let info = reader.next_frame(&mut rgb).unwrap();
+        Self { tap, pdus, screenshot: (info.width as usize, rgb) }
+    }
+
+    pub(super) fn facts(&self) -> SessionFacts {
+        SessionFacts {
+            id: Uuid::now_v7(),
+            started: SystemTime::now(),
+            started_at: Instant::now(),
+            user: "alice".to_owned(),
+            identity: IdentityKind::Claimed,
+            login: "alice".to_owned(),
+            domain: Some("LAB".to_owned()),
+            desktop: "lab".to_owned(),
+            desktop_addr: "127.0.0.1:3389".to_owned(),
+            client_addr: "127.0.0.1:50000".parse().unwrap(),
+            client_name: "LAPTOP".to_owned(),
+            client_build: None,
+            tap: self.tap.clone(),
+        }
+    }
+
+    /// The PDUs as the relay reads them: several of one direction at once.
+    pub(super) fn batches(&self) -> Vec<(Direction, Bytes)> {
+        let mut batches: Vec<(Direction, Vec<u8>)> = Vec::new();
+        for (direction, pdu) in &self.pdus {
+            match batches.last_mut() {
+                Some((last, bytes)) if last == direction && bytes.len() < 8192 => bytes.extend_from_slice(pdu),
+                _ => batches.push((*direction, pdu.to_vec())),
+            }
+        }
+        batches.into_iter().map(|(direction, bytes)| (direction, bytes.into())).collect()
+    }
+
+    pub(super) async fn feed(&self, recorder: &SessionRecorder) {
+        for (direction, bytes) in self.batches() {
+            recorder.enqueue(direction, bytes).await.unwrap();
+        }
+    }
+
+    #[track_caller]
+    pub(super) fn compare(&self, picture: &(usize, Vec<u8>), tolerance: u8) {
+        assert_eq!((picture.0, picture.1.len()), (self.screenshot.0, self.screenshot.1.len()));
+        let worst = picture.1.iter().zip(&self.screenshot.1).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+        assert!(worst <= tolerance, "off by {worst}");
+    }
+}
+
+pub(super) fn ended() -> SessionEnd {
+    SessionEnd {
+        reason: EndReason::ClientClosed,
+        detail: Some("client disconnected".to_owned()),
+        error_info: None,
+    }
+}
+
+/// How long a test waits for what has to happen; only a test that fails takes so long.
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
+
+#[track_caller]
+pub(super) fn eventually(what: &str, mut condition: impl FnMut() -> bool) -> impl Future<Output = ()> {
+    async move {
+        let deadline = Instant::now() + PATIENCE;
+        while !condition() {
+            assert!(Instant::now() < deadline, "never: {what}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// Counts by kind, for a look at what is in a recording.
+pub(super) fn channels(events: &[(u64, Event)]) -> BTreeMap<&'static str, usize> {
+    let mut counts = BTreeMap::new();
+    for (_, event) in events {
+        *counts.entry(event.channel().topic()).or_default() += 1;
+    }
+    counts
+}
