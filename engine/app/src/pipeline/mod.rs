@@ -366,7 +366,14 @@ impl Inner {
         let handle = SessionRecorder::recording(Arc::clone(&shared));
         let thread = {
             let (inner, shared) = (Arc::clone(inner), Arc::clone(&shared));
-            move || inner.record(&shared, facts)
+            move || {
+                let links = Arc::clone(&inner.means.links);
+                inner.record(&shared, facts);
+                // In this order: whoever sees no running session, or sees it closed, may count on the lock being free.
+                drop(inner);
+                links.lock().unwrap_or_else(PoisonError::into_inner).remove(&shared.id);
+                shared.set_closed();
+            }
         };
         let name = format!("recorder-{}", shared.id.simple());
         let spawned = std::thread::Builder::new().name(name).spawn(thread);
@@ -396,12 +403,6 @@ impl Inner {
         if !closed && self.repairs.blocking_send(shared.id).is_err() {
             tracing::error!(session = %shared.id, "the recording is closed at the next start");
         }
-        shared.set_closed();
-        self.means
-            .links
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&shared.id);
     }
 
     fn setup(&self, shared: &Arc<Shared>, facts: SessionFacts) -> anyhow::Result<recorder::Setup> {

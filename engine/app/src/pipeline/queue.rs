@@ -146,6 +146,11 @@ impl Queue {
         self.arrived.notify_one();
     }
 
+    /// Whether the recorder has been told to skip and hasn't noticed yet.
+    pub(super) fn is_shedding(&self) -> bool {
+        self.lock().shed
+    }
+
     /// How many entries the recorder has worked through: while this grows there is progress.
     pub(super) fn progress(&self) -> u64 {
         self.lock().done

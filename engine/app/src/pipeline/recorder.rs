@@ -196,8 +196,11 @@ impl Work {
                 if let Some(end) = end? {
                     return Ok(end);
                 }
-                if self.dirty && Instant::now() >= self.next_append {
-                    self.tick(Instant::now())?;
+                // A long backlog must neither grow the segment beyond its size nor keep it from the disk.
+                self.seal_if_due(self.last_ns)?;
+                let now = Instant::now();
+                if self.dirty && now >= self.next_append {
+                    self.tick(now)?;
                 }
             }
             self.tick(Instant::now())?;
@@ -323,7 +326,7 @@ impl Work {
 
     fn damaged(&mut self, at: u64, rect: Rect) {
         if self.damage.len() >= DAMAGE_MAX {
-            let all = self.damage.drain(..).reduce(union);
+            let all = self.damage.drain(..).reduce(|all, rect| all.union(&rect));
             self.damage.extend(all);
         }
         self.damage.push(rect);
@@ -443,15 +446,7 @@ impl Work {
         {
             self.flush_move()?;
         }
-        if self.unsealed && self.recorder()?.seal_due(now_ns) {
-            self.sink.limit_memory();
-            let segment = self.recorder()?.seal(now_ns).context("seal a segment")?;
-            self.unsealed = false;
-            self.dirty = false;
-            if let Some(segment) = segment {
-                self.sink.sealed(&segment)?;
-            }
-        }
+        self.seal_if_due(now_ns)?;
         if now >= self.next_append && self.unsealed {
             self.next_append = now + APPEND_INTERVAL;
             if std::mem::take(&mut self.dirty)
@@ -472,6 +467,20 @@ impl Work {
             self.recorder()?.release_memory();
         }
         Ok(())
+    }
+
+    fn seal_if_due(&mut self, now_ns: u64) -> anyhow::Result<()> {
+        if !self.unsealed || !self.recorder()?.seal_due(now_ns) {
+            return Ok(());
+        }
+        self.sink.limit_memory();
+        let segment = self.recorder()?.seal(now_ns).context("seal a segment")?;
+        self.unsealed = false;
+        self.dirty = false;
+        match segment {
+            Some(segment) => self.sink.sealed(&segment),
+            None => Ok(()),
+        }
     }
 
     /// From now on PDUs are skipped.
@@ -631,19 +640,5 @@ pub(super) fn gap_row(gap: &Gap) -> GapRow {
             Some(detail) => format!("{reason}: {detail}"),
             None => reason,
         },
-    }
-}
-
-fn union(a: Rect, b: Rect) -> Rect {
-    let x = a.x.min(b.x);
-    let y = a.y.min(b.y);
-    let right = (u32::from(a.x) + u32::from(a.width)).max(u32::from(b.x) + u32::from(b.width));
-    let bottom = (u32::from(a.y) + u32::from(a.height)).max(u32::from(b.y) + u32::from(b.height));
-    let side = |from: u16, to: u32| u16::try_from(to - u32::from(from)).unwrap_or(u16::MAX);
-    Rect {
-        x,
-        y,
-        width: side(x, right),
-        height: side(y, bottom),
     }
 }

@@ -309,7 +309,9 @@ impl Recovery {
         let whole = Segment::open(open.clone())
             .ok()
             .filter(|segment| segment.seal().is_some());
-        let sealed = if whole.is_some() {
+        let sealed = if open.is_empty() {
+            Ok(None)
+        } else if whole.is_some() {
             Ok(Some(open))
         } else {
             reseal(

@@ -188,15 +188,20 @@ struct Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        let end = SessionEnd {
-            reason: EndReason::ProtocolError,
-            detail: Some("the gateway let go of the session without saying why".to_owned()),
-            error_info: None,
-        };
+        let end = let_go();
         self.shared.queue.push_always(Entry {
             at: Instant::now(),
             what: What::End(end),
         });
+    }
+}
+
+/// The end of a session of which nobody said how it ended.
+fn let_go() -> SessionEnd {
+    SessionEnd {
+        reason: EndReason::ProtocolError,
+        detail: Some("the gateway let go of the session without saying why".to_owned()),
+        error_info: None,
     }
 }
 
@@ -205,6 +210,21 @@ pub(super) type OnEnd = Box<dyn FnOnce(SessionEnd) + Send>;
 
 struct NotRecorded {
     on_end: Mutex<Option<OnEnd>>,
+}
+
+impl NotRecorded {
+    fn ended(&self, end: SessionEnd) {
+        let on_end = self.on_end.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(on_end) = on_end {
+            on_end(end);
+        }
+    }
+}
+
+impl Drop for NotRecorded {
+    fn drop(&mut self) {
+        self.ended(let_go());
+    }
 }
 
 impl std::fmt::Debug for NotRecorded {
@@ -304,12 +324,7 @@ impl SessionRecorder {
                     what: What::End(end),
                 });
             }
-            Kind::NotRecording(session) => {
-                let on_end = session.on_end.lock().unwrap_or_else(PoisonError::into_inner).take();
-                if let Some(on_end) = on_end {
-                    on_end(end);
-                }
-            }
+            Kind::NotRecording(session) => session.ended(end),
         }
     }
 
@@ -371,7 +386,7 @@ impl Shared {
                 Ok(()) | Err((_, Refused::Ended)) => return,
                 Err((entry, Refused::Full)) => entry,
             };
-            if tokio::time::timeout_at(deadline, room).await.is_err() {
+            if self.queue.is_shedding() || tokio::time::timeout_at(deadline, room).await.is_err() {
                 break;
             }
         }

@@ -67,7 +67,10 @@ impl Folder {
         let mut keys: Vec<String> = fs::read_dir(self.path.join(recording.to_string()))
             .map(|entries| {
                 let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-                names.filter(|name| !name.starts_with('.')).map(|name| format!("{recording}/{name}")).collect()
+                names
+                    .filter(|name| !name.starts_with('.'))
+                    .map(|name| format!("{recording}/{name}"))
+                    .collect()
             })
             .unwrap_or_default();
         keys.sort();
@@ -95,8 +98,15 @@ impl Folder {
     }
 
     fn answers(&self) -> Result<(), StorageError> {
-        let down = StorageError { remedy: Remedy::Retry, message: "connection refused".to_owned() };
-        if self.down.load(Ordering::SeqCst) { Err(down) } else { Ok(()) }
+        let down = StorageError {
+            remedy: Remedy::Retry,
+            message: "connection refused".to_owned(),
+        };
+        if self.down.load(Ordering::SeqCst) {
+            Err(down)
+        } else {
+            Ok(())
+        }
     }
 
     async fn put(&self, key: String, bytes: Bytes) -> Result<(), StorageError> {
@@ -106,16 +116,31 @@ impl Folder {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         if hung {
-            return Err(StorageError { remedy: Remedy::Retry, message: "timed out".to_owned() });
+            return Err(StorageError {
+                remedy: Remedy::Retry,
+                message: "timed out".to_owned(),
+            });
         }
         self.answers()?;
-        if self.refuse.lock().unwrap().as_ref().is_some_and(|suffix| key.ends_with(suffix)) {
-            return Err(StorageError { remedy: Remedy::None, message: "object too large".to_owned() });
+        if self
+            .refuse
+            .lock()
+            .unwrap()
+            .as_ref()
+            .is_some_and(|suffix| key.ends_with(suffix))
+        {
+            return Err(StorageError {
+                remedy: Remedy::None,
+                message: "object too large".to_owned(),
+            });
         }
         match self.read(&key) {
             Some(there) if there == bytes => return Ok(()),
             Some(_) => {
-                return Err(StorageError { remedy: Remedy::None, message: "other bytes are there".to_owned() });
+                return Err(StorageError {
+                    remedy: Remedy::None,
+                    message: "other bytes are there".to_owned(),
+                });
             }
             None => {}
         }
@@ -154,7 +179,10 @@ impl Storage for Folder {
     fn get(&self, key: String) -> Answer<'_, Bytes> {
         Box::pin(async move {
             self.answers()?;
-            self.read(&key).ok_or(StorageError { remedy: Remedy::Operator, message: "not found".to_owned() })
+            self.read(&key).ok_or(StorageError {
+                remedy: Remedy::Operator,
+                message: "not found".to_owned(),
+            })
         })
     }
 
@@ -171,37 +199,60 @@ impl Storage for Folder {
 }
 
 pub(super) struct Bed {
-    pub(super) folder: tempfile::TempDir,
+    _temporary: Option<tempfile::TempDir>,
     pub(super) config: Config,
     pub(super) storages: Vec<Arc<Folder>>,
 }
 
 /// The configuration of a test in this folder.
 pub(super) fn config(folder: &Path) -> Config {
-    let sources = Sources { working_dir: folder.to_owned(), ..Sources::default() };
+    let sources = Sources {
+        working_dir: folder.to_owned(),
+        ..Sources::default()
+    };
     let mut config = deskreel_config::load(&sources).unwrap().config;
     config.session_recording.mode = RecordingMode::On;
     config.session_recording.on_failure = OnFailure::Strict;
     // The machine's disk is not what is tested.
     config.spool.min_free_bytes = 0;
+    // A frame for nearly every PDU, and segments of a few of them.
+    config.recording.frame_interval = Duration::from_millis(1);
+    config.recording.segment_max_bytes = 4000;
+    config.recording.segment_max_age = Some(Duration::from_secs(10));
+    config.gateway.shutdown_timeout = Duration::from_secs(30);
     config
 }
 
 impl Bed {
     pub(super) fn new(storages: &[(&str, Mode, bool)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let config = config(folder.path());
+        let mut bed = Self::at(folder.path(), storages);
+        bed._temporary = Some(folder);
+        bed
+    }
+
+    /// In a folder that somebody else made.
+    pub(super) fn at(folder: &Path, storages: &[(&str, Mode, bool)]) -> Self {
+        let config = config(folder);
         let storages = storages
             .iter()
             .map(|(name, mode, required)| {
-                Arc::new(Folder::new(name, *mode, *required, folder.path().join("storages").join(name)))
+                Arc::new(Folder::new(name, *mode, *required, folder.join("storages").join(name)))
             })
             .collect();
-        Self { folder, config, storages }
+        Self {
+            _temporary: None,
+            config,
+            storages,
+        }
     }
 
     pub(super) async fn try_start(&self) -> anyhow::Result<Sessions> {
-        let storages = self.storages.iter().map(|storage| Arc::clone(storage) as Arc<dyn Storage>).collect();
+        let storages = self
+            .storages
+            .iter()
+            .map(|storage| Arc::clone(storage) as Arc<dyn Storage>)
+            .collect();
         Sessions::start(&self.config, storages).await
     }
 
@@ -253,7 +304,11 @@ impl Bed {
         while let Some(segment) = storage.read(&deskreel_recording::segment_key(id, segments.len() as u32)) {
             segments.push(segment);
         }
-        Stored { id, segments, manifest: storage.read(&deskreel_recording::manifest_key(id)) }
+        Stored {
+            id,
+            segments,
+            manifest: storage.read(&deskreel_recording::manifest_key(id)),
+        }
     }
 }
 
@@ -265,7 +320,11 @@ pub(super) struct Stored {
 
 impl Stored {
     pub(super) fn verify(&self, bed: &Bed) -> Report {
-        let options = VerifyOptions { recording: Some(self.id), trusted: vec![bed.key().public()], deep: true };
+        let options = VerifyOptions {
+            recording: Some(self.id),
+            trusted: vec![bed.key().public()],
+            deep: true,
+        };
         let mut verifier = Verifier::new(options);
         for (number, segment) in self.segments.iter().enumerate() {
             verifier.segment(number as u32, segment);
@@ -293,7 +352,9 @@ impl Stored {
         let picture = decoder.picture().unwrap();
         let width = usize::from(picture.width);
         let rows = picture.data.chunks(picture.stride).take(usize::from(picture.height));
-        let rgb = rows.flat_map(|row| row[..width * 4].chunks(4).flat_map(|pixel| pixel[..3].to_vec())).collect();
+        let rgb = rows
+            .flat_map(|row| row[..width * 4].chunks(4).flat_map(|pixel| pixel[..3].to_vec()))
+            .collect();
         (width, rgb)
     }
 }
@@ -326,7 +387,10 @@ impl Fixture {
                         if name == "io" {
                             tap.io_channel = id;
                         } else {
-                            tap.channels.push(StaticChannel { id, name: name.to_owned() });
+                            tap.channels.push(StaticChannel {
+                                id,
+                                name: name.to_owned(),
+                            });
                         }
                     }
                 }
@@ -336,7 +400,11 @@ impl Fixture {
         let mut reader = png::Decoder::new(std::io::BufReader::new(png)).read_info().unwrap();
         let mut rgb = vec![0; reader.output_buffer_size().unwrap()];
         let info = reader.next_frame(&mut rgb).unwrap();
-        Self { tap, pdus, screenshot: (info.width as usize, rgb) }
+        Self {
+            tap,
+            pdus,
+            screenshot: (info.width as usize, rgb),
+        }
     }
 
     pub(super) fn facts(&self) -> SessionFacts {
@@ -366,19 +434,33 @@ impl Fixture {
                 _ => batches.push((*direction, pdu.to_vec())),
             }
         }
-        batches.into_iter().map(|(direction, bytes)| (direction, bytes.into())).collect()
+        batches
+            .into_iter()
+            .map(|(direction, bytes)| (direction, bytes.into()))
+            .collect()
     }
 
     pub(super) async fn feed(&self, recorder: &SessionRecorder) {
         for (direction, bytes) in self.batches() {
             recorder.enqueue(direction, bytes).await.unwrap();
+            // Real PDUs don't arrive all in one moment.
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
 
     #[track_caller]
     pub(super) fn compare(&self, picture: &(usize, Vec<u8>), tolerance: u8) {
-        assert_eq!((picture.0, picture.1.len()), (self.screenshot.0, self.screenshot.1.len()));
-        let worst = picture.1.iter().zip(&self.screenshot.1).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+        assert_eq!(
+            (picture.0, picture.1.len()),
+            (self.screenshot.0, self.screenshot.1.len())
+        );
+        let worst = picture
+            .1
+            .iter()
+            .zip(&self.screenshot.1)
+            .map(|(a, b)| a.abs_diff(*b))
+            .max()
+            .unwrap();
         assert!(worst <= tolerance, "off by {worst}");
     }
 }

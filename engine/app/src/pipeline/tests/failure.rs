@@ -23,7 +23,13 @@ async fn strict_refuses_a_session_that_no_sync_storage_takes() {
     let sessions = bed.start().await;
     let facts = Fixture::load("xrdp-16").facts();
     let error = sessions.open(facts.clone()).await.unwrap_err();
-    assert_eq!(error, OpenError::Storage { storage: "disk".into(), error: "connection refused".into() });
+    assert_eq!(
+        error,
+        OpenError::Storage {
+            storage: "disk".into(),
+            error: "connection refused".into()
+        }
+    );
     assert!(bed.catalog().sessions().unwrap().is_empty());
     bed.storages[0].down(false);
     sessions.open(facts).await.unwrap().ended(ended());
@@ -47,7 +53,11 @@ async fn best_effort_falls_back_to_the_spool() {
     bed.storages[0].down(false);
     bed.wait_for(id, State::Complete).await;
     let recording = bed.recording(0, id);
-    assert_eq!(recording.verify(&bed).outcome, Outcome::Whole, "no gap: the spool had room");
+    assert_eq!(
+        recording.verify(&bed).outcome,
+        Outcome::Whole,
+        "no gap: the spool had room"
+    );
     fixture.compare(&recording.last_picture(), 0);
     sessions.shutdown().await;
 }
@@ -58,7 +68,6 @@ async fn a_sync_storage_that_stalls_ends_the_session_and_nothing_is_thrown_away(
         let mut bed = Bed::new(&[("disk", Mode::Sync, true)]);
         bed.config.session_recording.on_failure = on_failure;
         bed.config.recording.stall_max = Duration::from_millis(300);
-        bed.config.recording.segment_max_bytes = 20_000;
         let fixture = Fixture::load("xrdp-planar");
         let sessions = bed.start().await;
         let facts = fixture.facts();
@@ -68,7 +77,9 @@ async fn a_sync_storage_that_stalls_ends_the_session_and_nothing_is_thrown_away(
         let (first, second) = batches.split_at(batches.len() / 2);
         bed.storages[0].hang(true);
         for (direction, bytes) in first {
-            recorder.enqueue(*direction, bytes.clone()).await.unwrap();
+            let enqueued = recorder.enqueue(*direction, bytes.clone()).await;
+            assert!(enqueued.is_ok() || on_failure == OnFailure::Strict);
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
         let spooled = || recorder.shared().unwrap().spooled.load(Ordering::SeqCst);
         eventually("the session went over to the spool", spooled).await;
@@ -103,7 +114,6 @@ async fn a_sync_storage_that_stalls_ends_the_session_and_nothing_is_thrown_away(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_segment_ends_a_strict_session_and_is_kept() {
     let mut bed = Bed::new(&[("disk", Mode::Sync, true)]);
-    bed.config.recording.segment_max_bytes = 20_000;
     bed.storages[0].refuse("00000001.mcap");
     let fixture = Fixture::load("xrdp-planar");
     let sessions = bed.start().await;
@@ -114,6 +124,7 @@ async fn a_refused_segment_ends_a_strict_session_and_is_kept() {
         if recorder.enqueue(direction, bytes).await.is_err() {
             break;
         }
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
     assert_eq!(recorder.failed().await.reason, "storage disk: object too large");
     recorder.ended(ended());
@@ -125,7 +136,10 @@ async fn a_refused_segment_ends_a_strict_session_and_is_kept() {
     eventually("the refused segment is kept", kept).await;
     sessions.shutdown().await;
     assert!(kept());
-    assert!(bed.recording(0, id).manifest.is_none(), "no manifest where a segment is missing");
+    assert!(
+        bed.recording(0, id).manifest.is_none(),
+        "no manifest where a segment is missing"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -185,11 +199,25 @@ async fn a_gap_is_recorded_and_the_picture_comes_back_with_a_key() {
     });
     let gap = gap.unwrap();
     assert_eq!(gap.reason, GapReason::QueueFull);
-    assert!(gap.to_ns > gap.from_ns && gap.detail.as_ref().unwrap().contains("2 reads were dropped"), "{gap:?}");
-    let last_screen = events.iter().rfind(|(_, event)| matches!(event, Event::Screen(_))).unwrap();
-    assert!(matches!(&last_screen.1, Event::Screen(screen) if screen.key), "the picture resumes with a key");
+    assert!(
+        gap.to_ns > gap.from_ns && gap.detail.as_ref().unwrap().contains("2 reads were dropped"),
+        "{gap:?}"
+    );
+    let last_screen = events
+        .iter()
+        .rfind(|(_, event)| matches!(event, Event::Screen(_)))
+        .unwrap();
+    assert!(
+        matches!(&last_screen.1, Event::Screen(screen) if screen.key),
+        "the picture resumes with a key"
+    );
     let report = recording.verify(&bed);
-    assert_eq!(report.outcome, Outcome::Findings, "true, but with a gap: {:?}", report.findings);
+    assert_eq!(
+        report.outcome,
+        Outcome::Findings,
+        "true, but with a gap: {:?}",
+        report.findings
+    );
     assert_eq!(bed.catalog().gaps(id).unwrap().len(), 1);
     sessions.shutdown().await;
 }
@@ -206,7 +234,16 @@ async fn a_defect_of_the_recorder_is_never_silent() {
         let recorder = sessions.open(facts).await.unwrap();
         fixture.feed(&recorder).await;
         let shared = recorder.shared().unwrap();
-        shared.queue.push_always(Entry { at: Instant::now(), what: What::Panic });
+        // A fact is recorded after the picture that it came upon.
+        let alert = SessionEvent::Alert {
+            name: "test".to_owned(),
+            detail: String::new(),
+        };
+        recorder.note(alert);
+        shared.queue.push_always(Entry {
+            at: Instant::now(),
+            what: What::Panic,
+        });
         if on_failure == OnFailure::Strict {
             assert_eq!(recorder.failed().await.reason, "the recorder panicked: a defect");
         } else {
@@ -245,14 +282,22 @@ async fn a_gateway_that_forgets_a_session_still_closes_its_recording() {
     drop(other);
     bed.wait_for(id, State::Complete).await;
     let row = bed.catalog().session(&id.to_string()).unwrap();
-    assert!(row.end_reason.unwrap().starts_with("protocol_error: the gateway let go"));
+    assert!(
+        row.end_reason
+            .unwrap()
+            .starts_with("protocol_error: the gateway let go")
+    );
     fixture.compare(&bed.recording(0, id).last_picture(), 1);
     sessions.shutdown().await;
 }
 
 fn shared(on_failure: OnFailure, stall_max: Duration) -> Arc<Shared> {
     let facts = Fixture::load("xrdp-16").facts();
-    let rules = Rules { on_failure, stall_max, queue_max_bytes: 100_000 };
+    let rules = Rules {
+        on_failure,
+        stall_max,
+        queue_max_bytes: 100_000,
+    };
     Arc::new(Shared::new(&facts, &rules, false, true))
 }
 
@@ -266,44 +311,53 @@ fn drain(queue: &Queue) -> u64 {
     count
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(flavor = "multi_thread")]
 async fn strict_waits_for_room_and_gives_up_only_without_progress() {
-    let shared = shared(OnFailure::Strict, Duration::from_secs(15));
+    let stall_max = Duration::from_secs(3);
+    let shared = shared(OnFailure::Strict, stall_max);
     let recorder = SessionRecorder::recording(Arc::clone(&shared));
     let pdu = || bytes::Bytes::from(vec![0; 50_000]);
     recorder.enqueue(Direction::ToClient, pdu()).await.unwrap();
-    // A recorder that is slow but works: the relay waits much longer than stall_max in all.
+    // A recorder that is slow but works: in all the relay waits longer than stall_max.
+    let before = Instant::now();
     let slow = {
         let shared = Arc::clone(&shared);
-        tokio::spawn(async move {
-            for _ in 0..6 {
-                tokio::time::sleep(Duration::from_secs(10)).await;
+        std::thread::spawn(move || {
+            for _ in 0..8 {
+                std::thread::sleep(stall_max / 6);
                 drain(&shared.queue);
             }
         })
     };
-    for _ in 0..6 {
+    for _ in 0..8 {
         recorder.enqueue(Direction::ToClient, pdu()).await.unwrap();
     }
-    slow.await.unwrap();
-    recorder.enqueue(Direction::ToClient, pdu()).await.unwrap();
-    let before = tokio::time::Instant::now();
+    assert!(before.elapsed() > stall_max, "the queue was never full");
+    slow.join().unwrap();
+    let before = Instant::now();
     let error = recorder.enqueue(Direction::ToClient, pdu()).await.unwrap_err();
-    assert_eq!(before.elapsed(), Duration::from_secs(15));
-    assert_eq!(error.reason, "the recorder made no progress for 15s (recording.stall_max)");
+    assert!(before.elapsed() >= stall_max);
+    assert_eq!(
+        error.reason,
+        "the recorder made no progress for 3s (recording.stall_max)"
+    );
     assert_eq!(recorder.failed().await, error);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn best_effort_never_waits_long_and_says_what_it_dropped() {
     let shared = shared(OnFailure::BestEffort, Duration::from_secs(15));
     let recorder = SessionRecorder::recording(Arc::clone(&shared));
     let pdu = || bytes::Bytes::from(vec![0; 30_000]);
-    let before = tokio::time::Instant::now();
-    for _ in 0..10 {
+    for _ in 0..3 {
         recorder.enqueue(Direction::ToClient, pdu()).await.unwrap();
     }
-    assert!(before.elapsed() <= Duration::from_millis(100) * 8, "{:?}", before.elapsed());
+    // One short wait in all, not one a PDU: from now on nothing is waited for, so each is ready when first polled.
+    for _ in 0..7 {
+        let mut enqueue = std::pin::pin!(recorder.enqueue(Direction::ToClient, pdu()));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(enqueue.as_mut().poll(&mut context).is_ready());
+    }
     let mut batch = std::collections::VecDeque::new();
     let taken = shared.queue.take(&mut batch, None, Duration::ZERO);
     // Two below three quarters, one more to keep the decompressor right, the others dropped.

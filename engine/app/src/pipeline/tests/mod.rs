@@ -39,7 +39,14 @@ async fn a_real_session_is_stored_and_shows_what_the_client_showed() {
         let row = bed.catalog().session(&id.to_string()).unwrap();
         assert_eq!((row.user.as_str(), row.identity), ("alice", IdentityKind::Claimed));
         assert_eq!((row.login.as_str(), row.desktop.as_str()), ("LAB\\alice", "lab"));
-        assert_eq!(row.bytes, recording.segments.iter().map(|segment| segment.len() as u64).sum::<u64>());
+        assert_eq!(
+            row.bytes,
+            recording
+                .segments
+                .iter()
+                .map(|segment| segment.len() as u64)
+                .sum::<u64>()
+        );
         assert_eq!(row.end_reason.as_deref(), Some("client_closed: client disconnected"));
         assert_eq!((row.gaps, row.undecoded, row.problem), (0, 0, None));
         sessions.shutdown().await;
@@ -48,8 +55,7 @@ async fn a_real_session_is_stored_and_shows_what_the_client_showed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn async_recordings_wait_in_the_spool_and_leave_it() {
-    let mut bed = Bed::new(&[("near", Mode::Async, true), ("far", Mode::Async, true)]);
-    bed.config.recording.segment_max_bytes = 20_000;
+    let bed = Bed::new(&[("near", Mode::Async, true), ("far", Mode::Async, true)]);
     bed.storages[1].down(true);
     let fixture = Fixture::load("xrdp-planar");
     let sessions = bed.start().await;
@@ -59,11 +65,21 @@ async fn async_recordings_wait_in_the_spool_and_leave_it() {
     fixture.feed(&recorder).await;
     recorder.ended(ended());
     recorder.closed().await;
-    eventually("one storage has it", || bed.storages[0].keys(id).iter().any(|key| key.ends_with("manifest.json"))).await;
+    eventually("one storage has it", || {
+        bed.storages[0]
+            .keys(id)
+            .iter()
+            .any(|key| key.ends_with("manifest.json"))
+    })
+    .await;
     let row = bed.catalog().session(&id.to_string()).unwrap();
     assert_eq!(row.state, State::Delivering);
     assert!(row.segments > 2, "{}", row.segments);
-    assert_eq!(bed.spool_files().len(), row.segments as usize + 1, "all of it is kept for the other one");
+    assert_eq!(
+        bed.spool_files().len(),
+        row.segments as usize + 1,
+        "all of it is kept for the other one"
+    );
     bed.storages[1].down(false);
     bed.wait_for(id, State::Complete).await;
     eventually("the spool is empty", || bed.spool_files().is_empty()).await;
@@ -74,7 +90,10 @@ async fn async_recordings_wait_in_the_spool_and_leave_it() {
         assert!(bed.storages[storage].manifest_came_last(id));
     }
     let placements = bed.catalog().placements(id).unwrap();
-    assert!(placements.iter().all(|placement| placement.stored.is_some()), "{placements:?}");
+    assert!(
+        placements.iter().all(|placement| placement.stored.is_some()),
+        "{placements:?}"
+    );
     sessions.shutdown().await;
 }
 
@@ -141,7 +160,10 @@ async fn a_second_engine_is_kept_out() {
 async fn recording_into_nothing_is_refused() {
     let bed = Bed::new(&[("disk", Mode::Sync, false)]);
     let error = bed.try_start().await.err().unwrap();
-    assert!(error.to_string().contains("no entry of storages is required"), "{error:#}");
+    assert!(
+        error.to_string().contains("no entry of storages is required"),
+        "{error:#}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -159,7 +181,10 @@ async fn a_storage_that_is_not_required_is_served_and_not_waited_for() {
     recorder.ended(ended());
     bed.wait_for(id, State::Complete).await;
     bed.storages[1].hang(false);
-    eventually("the copy has it too", || bed.storages[1].keys(id) == bed.storages[0].keys(id)).await;
+    eventually("the copy has it too", || {
+        bed.storages[1].keys(id) == bed.storages[0].keys(id)
+    })
+    .await;
     assert_eq!(bed.recording(1, id).verify(&bed).outcome, Outcome::Whole);
     sessions.shutdown().await;
 }
