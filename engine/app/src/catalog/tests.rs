@@ -167,6 +167,15 @@ fn damage_is_added_up_and_outlives_delivery() {
     catalog.damaged(new.id, "segment 3 is missing").unwrap();
     catalog.damaged(new.id, "segment 3 is missing").unwrap();
     catalog.damaged(new.id, "segment 5 is missing").unwrap();
+    let closed = Closed {
+        state: State::Delivering,
+        ended: new.started,
+        duration_ms: 0,
+        undecoded: 0,
+        end_reason: String::new(),
+        problem: None,
+    };
+    catalog.closed(new.id, &closed, &[]).unwrap();
     catalog.delivered(new.id).unwrap();
     let row = catalog.session(&new.id.to_string()).unwrap();
     assert_eq!(row.state, State::Damaged);

@@ -185,7 +185,7 @@ impl Catalog {
             .map_err(self.sql("add a gap"))
     }
 
-    /// The recording is closed: its manifest exists and is on its way to `targets`.
+    /// The recording is closed: its manifest exists and is on its way to `targets`. A damaged one stays so.
     ///
     /// # Errors
     /// SQLite failures.
@@ -196,7 +196,7 @@ impl Catalog {
         let transaction = connection.transaction().map_err(sql)?;
         transaction
             .execute(
-                "UPDATE sessions SET state = ?2, ended_ms = ?3, duration_ms = ?4, undecoded = ?5, end_reason = ?6,
+                "UPDATE sessions SET state = CASE state WHEN 'damaged' THEN state ELSE ?2 END, ended_ms = ?3, duration_ms = ?4, undecoded = ?5, end_reason = ?6,
                  problem = coalesce(?7, problem) WHERE id = ?1",
                 params![
                     id,
