@@ -1,6 +1,6 @@
 //! Reading: listings, one session, its segments, gaps and placements.
 
-use rusqlite::{OptionalExtension as _, Row, params};
+use rusqlite::{Row, params};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -128,23 +128,6 @@ impl Catalog {
             });
         }
         Ok(placements)
-    }
-
-    /// Whether a session with exactly this id is known.
-    ///
-    /// # Errors
-    /// SQLite failures.
-    pub(crate) fn knows(&self, session: Uuid) -> Result<bool> {
-        let sql = self.sql("look a session up");
-        self.lock()
-            .query_row(
-                "SELECT 1 FROM sessions WHERE id = ?1",
-                params![session.to_string()],
-                |_| Ok(()),
-            )
-            .optional()
-            .map(|found| found.is_some())
-            .map_err(sql)
     }
 
     fn session_rows(&self, rest: &str, argument: Option<&str>) -> Result<Vec<SessionRow>> {

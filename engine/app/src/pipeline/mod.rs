@@ -35,10 +35,10 @@ use crate::catalog::{Catalog, IdentityKind, NewSession};
 use crate::keys::NodeKey;
 use courier::{Courier, Health, Links, Means, Order};
 use recovery::{Outcome, Recovery, When};
-pub(crate) use session::{RecorderFailed, SessionFacts, SessionRecorder};
 use session::{Rules, Shared};
+pub(crate) use session::{SessionFacts, SessionRecorder};
 use sink::{Sink, Target};
-pub(crate) use storage::{Remedy, Storage, StorageError};
+pub(crate) use storage::Storage;
 
 /// A sync storage that stored something so recently needs no check before a session.
 const HEALTHY_FOR: Duration = Duration::from_secs(10);
@@ -202,11 +202,6 @@ impl Sessions {
                 inner.not_recorded(facts, format!("{error:#}")).await
             }
         }
-    }
-
-    /// The node's key.
-    pub(crate) fn node_key(&self) -> &NodeKey {
-        &self.inner.key
     }
 
     /// Waits until what the sessions sealed is stored or safely in the spool, then stops. Sessions that still run are

@@ -330,6 +330,7 @@ impl SessionRecorder {
 
     /// Resolves when the recording is closed, after [`SessionRecorder::ended`]. With a sync storage it may not be stored
     /// yet.
+    #[cfg(test)]
     pub(crate) async fn closed(&self) {
         if let Some(shared) = self.shared() {
             shared.wait_closed().await;

@@ -354,8 +354,8 @@ impl World {
             .add(self.now, id, 1000, held, live, (0..self.rules.len()).collect());
     }
 
-    fn act(&mut self, action: Action) {
-        match action {
+    fn act(&mut self, action: &Action) {
+        match *action {
             Action::Put { storage, id } => {
                 assert!(self.copies.contains(&id), "the bytes of {id:?} are gone");
                 assert!(!self.has[storage].contains(&id), "{id:?} again at {storage}");
@@ -423,7 +423,7 @@ impl World {
     /// Lets time pass to the next thing that happens, at most to `limit`.
     fn step(&mut self, limit: Time) {
         while let Some(action) = self.delivery.next(self.now) {
-            self.act(action);
+            self.act(&action);
         }
         let due = self
             .under_way

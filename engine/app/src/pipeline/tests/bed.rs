@@ -17,8 +17,8 @@ use uuid::Uuid;
 
 use crate::catalog::{Catalog, IdentityKind, State};
 use crate::keys::NodeKey;
-use crate::pipeline::storage::Answer;
-use crate::pipeline::{Remedy, SessionFacts, SessionRecorder, Sessions, Storage, StorageError};
+use crate::pipeline::storage::{Answer, Remedy, StorageError};
+use crate::pipeline::{SessionFacts, SessionRecorder, Sessions, Storage};
 
 /// A storage in a folder, as the local plugin is one; fails as told.
 pub(super) struct Folder {
@@ -91,10 +91,6 @@ impl Folder {
 
     pub(super) fn read(&self, key: &str) -> Option<Bytes> {
         fs::read(self.path.join(key)).ok().map(Bytes::from)
-    }
-
-    pub(super) fn delete(&self, key: &str) {
-        fs::remove_file(self.path.join(key)).unwrap();
     }
 
     fn answers(&self) -> Result<(), StorageError> {
@@ -476,14 +472,11 @@ pub(super) fn ended() -> SessionEnd {
 /// How long a test waits for what has to happen; only a test that fails takes so long.
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
-#[track_caller]
-pub(super) fn eventually(what: &str, mut condition: impl FnMut() -> bool) -> impl Future<Output = ()> {
-    async move {
-        let deadline = Instant::now() + PATIENCE;
-        while !condition() {
-            assert!(Instant::now() < deadline, "never: {what}");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+pub(super) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 

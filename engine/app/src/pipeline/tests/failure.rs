@@ -113,7 +113,7 @@ async fn a_sync_storage_that_stalls_ends_the_session_and_nothing_is_thrown_away(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_segment_ends_a_strict_session_and_is_kept() {
-    let mut bed = Bed::new(&[("disk", Mode::Sync, true)]);
+    let bed = Bed::new(&[("disk", Mode::Sync, true)]);
     bed.storages[0].refuse("00000001.mcap");
     let fixture = Fixture::load("xrdp-planar");
     let sessions = bed.start().await;
