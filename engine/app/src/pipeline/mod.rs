@@ -39,6 +39,9 @@ use session::{Rules, Shared};
 pub(crate) use session::{SessionFacts, SessionRecorder};
 use sink::{Sink, Target};
 pub(crate) use storage::Storage;
+// For those who fake a storage.
+#[cfg(test)]
+pub(crate) use storage::{Answer, Remedy, StorageError};
 
 /// A sync storage that stored something so recently needs no check before a session.
 const HEALTHY_FOR: Duration = Duration::from_secs(10);

@@ -17,8 +17,7 @@ use uuid::Uuid;
 
 use crate::catalog::{Catalog, IdentityKind, State};
 use crate::keys::NodeKey;
-use crate::pipeline::storage::{Answer, Remedy, StorageError};
-use crate::pipeline::{SessionFacts, SessionRecorder, Sessions, Storage};
+use crate::pipeline::{Answer, Remedy, SessionFacts, SessionRecorder, Sessions, Storage, StorageError};
 
 /// A storage in a folder, as the local plugin is one; fails as told.
 pub(super) struct Folder {
