@@ -139,7 +139,7 @@ impl Gateway {
             }
         }
         drop(listener);
-        info!(sessions = open.len(), "shutting down");
+        info!(sessions = shared.limits.open(), "shutting down");
         // Err = no session listens
         let _ = ending.send(true);
         let all = async {
