@@ -130,6 +130,7 @@ pub(crate) struct Canvas {
     pointer: Option<Drawn>,
     dirty: Vec<Region>,
     scratch: Vec<u8>,
+    cache: color::Cache,
 }
 
 impl Canvas {
@@ -141,6 +142,7 @@ impl Canvas {
             pointer: None,
             dirty: vec![geometry::whole((width, height))],
             scratch: Vec::new(),
+            cache: color::Cache::new(),
         }
     }
 
@@ -263,6 +265,7 @@ impl Canvas {
             let (first, second) = self.planes.y[y * stride..(y + 2) * stride].split_at_mut(stride);
             let chroma = y / 2 * (stride / 2) + x / 2;
             color::convert(
+                &mut self.cache,
                 [above, below],
                 [&mut first[x..x + width], &mut second[x..x + width]],
                 &mut self.planes.cb[chroma..chroma + width / 2],

@@ -325,9 +325,7 @@ fn brand() -> Ftyp {
     Ftyp {
         major_brand: FourCC::new(b"isom"),
         minor_version: 512,
-        compatible_brands: [b"isom", b"iso2", b"avc1", b"mp41"]
-            .map(|brand| FourCC::new(brand))
-            .to_vec(),
+        compatible_brands: [b"isom", b"iso2", b"avc1", b"mp41"].map(FourCC::new).to_vec(),
     }
 }
 
@@ -337,6 +335,7 @@ fn ticks(time_ns: u64) -> u64 {
     u64::try_from(ticks).unwrap_or(u64::MAX)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "as map_err hands it over")]
 fn boxes(error: mp4_atom::Error) -> Error {
     Error::internal(format!("MP4 boxes: {error}"))
 }

@@ -18,7 +18,6 @@ use crate::output::Format;
 
 /// How a command that did not fail ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(dead_code, reason = "constructed as commands land")]
 pub(crate) enum Outcome {
     /// Exit code 0.
     Fine,

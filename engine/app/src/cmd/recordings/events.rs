@@ -43,7 +43,7 @@ fn channel(name: &str) -> Result<Channel, String> {
 
 pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
     let runtime = runtime()?;
-    let (source, _, _) = args.target.find(global, &runtime)?.source(&runtime)?;
+    let (source, _) = args.target.find(global, &runtime)?.source(&runtime)?;
     let index = Index::read(&source)?;
     let mut out = BufWriter::new(std::io::stdout().lock());
     match print(&source, &index, args, &mut out).and_then(|()| out.flush().context("write to stdout")) {
@@ -120,7 +120,13 @@ fn row(time_ns: u64, event: &Event) -> anyhow::Result<Map<String, Value>> {
 /// An event as one line: time, channel, and the rest as `name=value`.
 fn line(time_ns: u64, event: &Event, row: &Map<String, Value>) -> String {
     let mut line = format!("{}  {:<9}", clock(time_ns), event.channel().topic());
-    for (name, value) in row.iter().skip_while(|(name, _)| *name != "channel").skip(1) {
+    let known = ["time", "time_ns", "channel"];
+    // What kind of event it is reads best first.
+    let kind = row.get_key_value("kind").into_iter();
+    let rest = row
+        .iter()
+        .filter(|(name, _)| *name != "kind" && !known.contains(&name.as_str()));
+    for (name, value) in kind.chain(rest) {
         line.push(' ');
         match value {
             Value::String(text) if name == "kind" => line.push_str(text),

@@ -51,7 +51,7 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
     let runtime = runtime()?;
     let cancelled = catch_signals(&runtime)?;
     let found = args.target.find(global, &runtime)?;
-    let (source, _, loaded) = found.source(&runtime)?;
+    let (source, loaded) = found.source(&runtime)?;
     let loaded = match loaded {
         Some(loaded) => loaded,
         // Files need no storage, but the exporter is the configuration's.

@@ -38,7 +38,7 @@ pub(super) struct Args {
 pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
     let output = OutputFile::new(&args.output, false, args.force)?;
     let runtime = runtime()?;
-    let (source, _, _) = args.target.find(global, &runtime)?.source(&runtime)?;
+    let (source, _) = args.target.find(global, &runtime)?.source(&runtime)?;
     let index = Index::read(&source)?;
     let mut at_ns = nanoseconds(args.at);
     match index.first_key() {

@@ -72,7 +72,7 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
             output::print(args.listing.format, &shown, text)?;
         }
         found => {
-            let (source, _, _) = found.source(&runtime)?;
+            let (source, _) = found.source(&runtime)?;
             let index = Index::read(&source).context("read the recording")?;
             let shown = ShownFiles {
                 id: source.recording(),

@@ -98,22 +98,19 @@ impl Target {
 }
 
 impl Found {
-    /// The recording's objects, from all storages and the spool.
+    /// The recording's objects, from all storages and the spool, and the configuration if it was read for that.
     ///
     /// # Errors
     /// Storages that can't be opened, a session that was not recorded.
-    pub(super) fn source(
-        self,
-        runtime: &Arc<Runtime>,
-    ) -> anyhow::Result<(Source, Option<Box<SessionRow>>, Option<Box<Loaded>>)> {
+    pub(super) fn source(self, runtime: &Arc<Runtime>) -> anyhow::Result<(Source, Option<Box<Loaded>>)> {
         match self {
-            Self::Files(source) => Ok((source, None, None)),
+            Self::Files(source) => Ok((source, None)),
             Self::Recording { id, row, loaded } => {
                 recorded(row.as_deref())?;
                 let storages = open_storages(&loaded, runtime)?;
                 let mut places: Vec<Place> = storages.into_iter().map(Place::Storage).collect();
                 places.push(spool(&loaded, id));
-                Ok((Source::new(id, places, Arc::clone(runtime)), row, Some(loaded)))
+                Ok((Source::new(id, places, Arc::clone(runtime)), Some(loaded)))
             }
         }
     }
