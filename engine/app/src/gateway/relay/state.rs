@@ -345,7 +345,11 @@ impl Relay {
         };
         recorder.ended(SessionEnd {
             reason,
-            detail: Some(ended.to_string()),
+            // the recording's words are coarser than ours: where they are the same, once is enough
+            detail: Some(match ended.reason {
+                EndReason::ClientClosed | EndReason::DesktopClosed | EndReason::RecorderFailed => ended.detail.clone(),
+                _ => ended.to_string(),
+            }),
             error_info: ended.reason.error_info().or(Some(code).filter(|code| *code != 0)),
         });
     }
