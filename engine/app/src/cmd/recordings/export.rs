@@ -79,7 +79,8 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
         go_on,
     );
     progress.bar.finish_and_clear();
-    let Some(exported) = exported? else {
+    // The exporter's own end can't be interrupted, so a signal may have come since.
+    let Some(exported) = exported?.filter(|_| !cancelled.load(Ordering::Relaxed)) else {
         anyhow::bail!("cancelled: nothing was written");
     };
     output.finish()?;
