@@ -15,10 +15,13 @@ fn video_frame(video: &str, seconds: f64, into: &std::path::Path) -> anyhow::Res
     let at = format!("{seconds:.3}");
     let path = into.join(format!("video-{at}.png"));
     let file = path.display().to_string();
-    // -ss after -i decodes from the start: exact, whatever the key frames.
+    // A player shows the last picture at or before the moment; -ss would give the first one after it.
+    let until = format!("select='lte(t,{at})'");
     run(
         "ffmpeg",
-        &["-v", "error", "-y", "-i", video, "-ss", &at, "-frames:v", "1", &file],
+        &[
+            "-v", "quiet", "-y", "-i", video, "-vf", &until, "-vsync", "0", "-update", "1", &file,
+        ],
     )?;
     Picture::read_png(&path)
 }

@@ -95,6 +95,8 @@ fn the_gateway_does_not_reach_into_other_fronts() {
 fn files_stay_readable() {
     let long: Vec<_> = rust_files(&root())
         .into_iter()
+        // Tests are lists: they may be longer.
+        .filter(|file| !file.display().to_string().contains("tests"))
         .map(|file| (std::fs::read_to_string(&file).unwrap().lines().count(), file))
         .filter(|(lines, _)| *lines > 800)
         .collect();
