@@ -36,7 +36,7 @@ enum Command {
     },
 }
 
-pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<Outcome> {
+pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
     match args.command {
         Command::Check => check(global),
         Command::Show { origin, listing } => show(global, origin, listing),
@@ -197,6 +197,7 @@ struct Entry {
 
 fn show(global: &Global, origin: bool, listing: Listing) -> anyhow::Result<Outcome> {
     let loaded = global.load()?;
+    let loaded = Plugins::new(&loaded).without_secrets();
     let file = loaded.file.as_ref().map(|file| file.display().to_string());
     let entries: Vec<Entry> = loaded
         .entries()

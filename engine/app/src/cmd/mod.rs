@@ -156,7 +156,7 @@ pub(crate) fn main() -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<Outcome> {
     match cli.command {
-        Command::Config(args) => config::run(&cli.global, args),
+        Command::Config(args) => config::run(&cli.global, &args),
         Command::Demo(args) => demo::run(&args),
         Command::Plugins(args) => plugins::run(&cli.global, args),
         Command::Recordings(args) => recordings::run(&cli.global, args),

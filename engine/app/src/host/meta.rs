@@ -30,9 +30,15 @@ pub(crate) fn read(path: &Path) -> Result<Meta, String> {
     let file = File::open(path).map_err(|error| error.to_string())?;
     let size = file.metadata().map_err(|error| error.to_string())?.len();
     let section = Elf { file: &file, size }.section(SECTION)?;
-    let meta: Meta = serde_json::from_slice(&section)
+    // Linkers pad with zeros.
+    let meta: Meta = serde_json::from_slice(trimmed(&section))
         .map_err(|error| format!("is not a Deskreel plugin: its section {SECTION} is not understood: {error}"))?;
     Ok(meta)
+}
+
+fn trimmed(section: &[u8]) -> &[u8] {
+    let length = section.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    section.get(..length).unwrap_or_default()
 }
 
 struct Elf<'a> {

@@ -46,31 +46,12 @@ impl<'a> Plugins<'a> {
         }
     }
 
-    /// Opens every configured storage.
-    ///
-    /// # Errors
-    /// The first that can't be opened; a [`UsageError`] where the configuration or the file is to blame.
-    pub(crate) async fn open_storages(&self) -> anyhow::Result<Vec<Arc<StorageHandle>>> {
-        let mut handles = Vec::new();
-        for config in &self.loaded.config.storages {
-            handles.push(self.open_storage(config).await?);
-        }
-        Ok(handles)
-    }
-
     /// Opens one configured storage.
     ///
     /// # Errors
-    /// As [`open_storages`](Self::open_storages).
+    /// It can't be opened; a [`UsageError`] where the configuration or the file is to blame.
     pub(crate) async fn open_storage(&self, config: &StorageConfig) -> anyhow::Result<Arc<StorageHandle>> {
-        let entry = Entry {
-            kind: Kind::Storage,
-            plugin: &config.plugin,
-            path: config.path.as_ref(),
-            sha256: config.sha256.as_deref(),
-            settings: &config.settings,
-            source_key: &config.source_key,
-        };
+        let entry = Entry::from(config);
         let (path, library): (_, StorageLibrary) = self.load(&entry, library::load_storage)?;
         let settings = self.settings(&entry, &library.info().settings_schema)?;
         let profile = library
@@ -84,22 +65,15 @@ impl<'a> Plugins<'a> {
             Err(_) => Err(deskreel_sdk::abi::host::timed_out("opening", op_timeout)),
         }
         .map_err(|error| self.open_error(&entry, &path, &error))?;
-        Ok(Arc::new(StorageHandle::new(config, path, profile, instance)))
+        Ok(Arc::new(StorageHandle::new(config, profile, instance)))
     }
 
     /// Opens one configured exporter.
     ///
     /// # Errors
-    /// As [`open_storages`](Self::open_storages).
+    /// As [`open_storage`](Self::open_storage).
     pub(crate) fn open_exporter(&self, config: &ExporterConfig) -> anyhow::Result<ExporterHandle> {
-        let entry = Entry {
-            kind: Kind::Exporter,
-            plugin: &config.plugin,
-            path: config.path.as_ref(),
-            sha256: config.sha256.as_deref(),
-            settings: &config.settings,
-            source_key: &config.source_key,
-        };
+        let entry = Entry::from(config);
         let (path, library): (_, ExporterLibrary) = self.load(&entry, library::load_exporter)?;
         let settings = self.settings(&entry, &library.info().settings_schema)?;
         let instance = library
@@ -115,57 +89,74 @@ impl<'a> Plugins<'a> {
     /// Every plugin file that the search finds and every configured one, without running any of them.
     pub(crate) fn list(&self) -> Vec<Listed> {
         let config = &self.loaded.config;
-        let storages = config.storages.iter().map(|storage| {
-            (
-                Kind::Storage,
-                &storage.plugin,
-                storage.path.as_ref(),
-                storage.sha256.as_deref(),
-                &storage.name,
-                &storage.source_key,
-            )
-        });
-        let exporters = config.exporters.iter().map(|exporter| {
-            (
-                Kind::Exporter,
-                &exporter.plugin,
-                exporter.path.as_ref(),
-                exporter.sha256.as_deref(),
-                &exporter.name,
-                &exporter.source_key,
-            )
-        });
+        let storages = config
+            .storages
+            .iter()
+            .map(|storage| (&storage.name, Entry::from(storage)));
+        let exporters = config
+            .exporters
+            .iter()
+            .map(|exporter| (&exporter.name, Entry::from(exporter)));
         let mut listed = self.search.all();
-        for (kind, plugin, path, sha256, name, source_key) in storages.chain(exporters) {
-            let configured_as = format!(
-                "{}/{name}",
-                if kind == Kind::Storage { "storages" } else { "exporters" }
-            );
-            let problem = |error: String| format!("{source_key}: {error}");
-            match self.search.find(kind, plugin, path) {
-                Ok(path) => {
-                    let wrong = file::check(&path, sha256)
-                        .and_then(|()| meta::read(&path))
-                        .and_then(|meta| search::fits(&meta, kind, plugin))
-                        .err();
-                    let index = listed.iter().position(|row| row.path == path).unwrap_or_else(|| {
-                        listed.push(Listed::read(path.clone()));
-                        listed.len() - 1
-                    });
-                    let row = &mut listed[index];
-                    row.configured_as.push(configured_as);
-                    row.problem = row.problem.take().or(wrong).map(problem);
+        for (name, entry) in storages.chain(exporters) {
+            let section = if entry.kind == Kind::Storage {
+                "storages"
+            } else {
+                "exporters"
+            };
+            let configured_as = format!("{section}/{name}");
+            let problem = |error: String| format!("{}: {error}", entry.source_key);
+            let path = match self.search.find(entry.kind, entry.plugin, entry.path) {
+                Ok(path) => path,
+                Err(error) => {
+                    listed.push(Listed::missing(
+                        entry.kind,
+                        entry.plugin,
+                        entry.path,
+                        configured_as,
+                        problem(error),
+                    ));
+                    continue;
                 }
-                Err(error) => listed.push(Listed::missing(
-                    kind,
-                    plugin,
-                    path.cloned(),
-                    configured_as,
-                    problem(error),
-                )),
+            };
+            let wrong = file::check(&path, entry.sha256)
+                .and_then(|()| meta::read(&path))
+                .and_then(|meta| search::fits(&meta, entry.kind, entry.plugin))
+                .err();
+            let index = listed.iter().position(|row| row.path == path).unwrap_or_else(|| {
+                listed.push(Listed::read(path));
+                listed.len() - 1
+            });
+            if let Some(row) = listed.get_mut(index) {
+                row.configured_as.push(configured_as);
+                row.problem = wrong.map(problem).or(row.problem.take());
             }
         }
         listed
+    }
+
+    /// The configuration with the secrets in plugins' settings replaced by a word, for output. Where a plugin can't be loaded
+    /// to tell which settings are secret, every text in its settings is.
+    pub(crate) fn without_secrets(&self) -> Loaded {
+        let mut shown = self.loaded.clone();
+        let config = &self.loaded.config;
+        for (index, storage) in config.storages.iter().enumerate() {
+            let library = self.load(&storage.into(), library::load_storage);
+            let schema = library
+                .as_ref()
+                .ok()
+                .map(|(_, library)| &library.info().settings_schema);
+            conceal(&mut shown, "storages", index, schema);
+        }
+        for (index, exporter) in config.exporters.iter().enumerate() {
+            let library = self.load(&exporter.into(), library::load_exporter);
+            let schema = library
+                .as_ref()
+                .ok()
+                .map(|(_, library)| &library.info().settings_schema);
+            conceal(&mut shown, "exporters", index, schema);
+        }
+        shown
     }
 
     fn load<L>(
@@ -228,6 +219,42 @@ struct Entry<'a> {
     sha256: Option<&'a str>,
     settings: &'a Value,
     source_key: &'a str,
+}
+
+impl<'a> From<&'a StorageConfig> for Entry<'a> {
+    fn from(config: &'a StorageConfig) -> Self {
+        Self {
+            kind: Kind::Storage,
+            plugin: &config.plugin,
+            path: config.path.as_ref(),
+            sha256: config.sha256.as_deref(),
+            settings: &config.settings,
+            source_key: &config.source_key,
+        }
+    }
+}
+
+impl<'a> From<&'a ExporterConfig> for Entry<'a> {
+    fn from(config: &'a ExporterConfig) -> Self {
+        Self {
+            kind: Kind::Exporter,
+            plugin: &config.plugin,
+            path: config.path.as_ref(),
+            sha256: config.sha256.as_deref(),
+            settings: &config.settings,
+            source_key: &config.source_key,
+        }
+    }
+}
+
+fn conceal(shown: &mut Loaded, section: &str, index: usize, schema: Option<&Value>) {
+    let entry = shown.values.get_mut(section).and_then(|entries| entries.get_mut(index));
+    if let Some(settings) = entry.and_then(|entry| entry.get_mut("settings")) {
+        match schema {
+            Some(schema) => settings::conceal(settings, schema),
+            None => settings::conceal_all(settings),
+        }
+    }
 }
 
 fn context(name: &str) -> Context {

@@ -154,11 +154,16 @@ impl Listed {
     pub(crate) fn missing(
         kind: Kind,
         plugin: &str,
-        path: Option<PathBuf>,
+        path: Option<&PathBuf>,
         configured_as: String,
         problem: String,
     ) -> Self {
-        let mut row = Self::unread(Some(kind), plugin.to_owned(), path.unwrap_or_default(), problem);
+        let mut row = Self::unread(
+            Some(kind),
+            plugin.to_owned(),
+            path.cloned().unwrap_or_default(),
+            problem,
+        );
         row.configured_as.push(configured_as);
         row
     }

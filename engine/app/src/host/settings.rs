@@ -35,13 +35,19 @@ pub(crate) fn resolve(settings: &Value, schema: &Value, base_dir: &Path) -> Resu
     } else {
         settings.clone()
     };
-    let mut walk = Walk {
-        root: schema,
-        base_dir,
-        errors: Vec::new(),
-    };
-    walk.value(schema, &mut resolved, "", 0);
-    let mut errors = walk.errors;
+    let mut errors = Vec::new();
+    Walk { root: schema }.value(schema, &mut resolved, "", 0, &mut |format, value, key| match format {
+        "path" => make_absolute(value, base_dir),
+        "password" => {
+            if let Err(message) = fetch_secret(value, base_dir) {
+                errors.push(SettingError {
+                    key: key.to_owned(),
+                    message,
+                });
+            }
+        }
+        _ => {}
+    });
     for error in validator.iter_errors(&resolved) {
         let key = key_of(error.instance_path().as_str());
         if errors.iter().any(|known| known.key == key) {
@@ -108,32 +114,53 @@ fn key_of(pointer: &str) -> String {
     key
 }
 
+/// Replaces every secret by a word, for output.
+pub(crate) fn conceal(settings: &mut Value, schema: &Value) {
+    Walk { root: schema }.value(schema, settings, "", 0, &mut |format, value, _| {
+        if format == "password" && value.is_string() {
+            *value = Value::String(CONCEALED.to_owned());
+        }
+    });
+}
+
+/// Replaces every text by a word, for output: where the schema isn't known, any may be a secret.
+pub(crate) fn conceal_all(settings: &mut Value) {
+    match settings {
+        Value::String(text) => CONCEALED.clone_into(text),
+        Value::Array(items) => items.iter_mut().for_each(conceal_all),
+        Value::Object(fields) => fields.values_mut().for_each(conceal_all),
+        _ => {}
+    }
+}
+
+/// What stands where a secret is.
+const CONCEALED: &str = "(hidden)";
+
+/// What happens to a value whose schema has a format: format, value, key.
+type OnFormat<'a> = &'a mut dyn FnMut(&str, &mut Value, &str);
+
 struct Walk<'a> {
     root: &'a Value,
-    base_dir: &'a Path,
-    errors: Vec<SettingError>,
 }
 
 impl Walk<'_> {
-    /// Applies the formats of a schema, and of those that it consists of, to a value.
-    fn value(&mut self, schema: &Value, value: &mut Value, key: &str, depth: usize) {
+    /// Finds the formats of a schema, and of those that it consists of, in a value.
+    fn value(&self, schema: &Value, value: &mut Value, key: &str, depth: usize, on_format: OnFormat<'_>) {
         if depth > DEPTH_MAX {
             return;
         }
         if let Some(name) = schema["$ref"].as_str()
             && let Some(target) = name.strip_prefix('#').and_then(|pointer| self.root.pointer(pointer))
         {
-            self.value(target, value, key, depth + 1);
+            self.value(target, value, key, depth + 1, on_format);
         }
         for several in ["anyOf", "oneOf", "allOf"] {
             for schema in schema[several].as_array().into_iter().flatten() {
-                self.value(schema, value, key, depth + 1);
+                self.value(schema, value, key, depth + 1, on_format);
             }
         }
-        match schema["format"].as_str() {
-            Some("path") => self.path(value),
-            Some("password") => self.secret(value, key),
-            _ => {}
+        if let Some(format) = schema["format"].as_str() {
+            on_format(format, value, key);
         }
         match value {
             Value::Object(fields) => {
@@ -144,53 +171,43 @@ impl Walk<'_> {
                     } else {
                         own
                     };
-                    self.value(schema, field, &format!("{key}.{name}"), depth + 1);
+                    self.value(schema, field, &format!("{key}.{name}"), depth + 1, on_format);
                 }
             }
             Value::Array(items) => {
                 for (index, item) in items.iter_mut().enumerate() {
                     let own = &schema["prefixItems"][index];
                     let schema = if own.is_null() { &schema["items"] } else { own };
-                    self.value(schema, item, &format!("{key}[{index}]"), depth + 1);
+                    self.value(schema, item, &format!("{key}[{index}]"), depth + 1, on_format);
                 }
             }
             _ => {}
         }
     }
+}
 
-    fn path(&self, value: &mut Value) {
-        if let Value::String(text) = value
-            && !text.is_empty()
-        {
-            // An absolute path stays as it is. Both parts are UTF-8, or the base isn't and the path can't be given as JSON.
-            if let Some(joined) = self.base_dir.join(&*text).to_str() {
-                *text = normal(joined);
-            }
+fn make_absolute(value: &mut Value, base_dir: &Path) {
+    if let Value::String(text) = value
+        && !text.is_empty()
+    {
+        // An absolute path stays as it is. A base folder that isn't UTF-8 can't be said in JSON.
+        if let Some(joined) = base_dir.join(&*text).to_str() {
+            *text = normal(joined);
         }
     }
+}
 
-    fn secret(&mut self, value: &mut Value, key: &str) {
-        let fetched = match value {
-            Value::Object(fields) if fields.len() == 1 => {
-                match (
-                    fields.get("env").and_then(Value::as_str),
-                    fields.get("file").and_then(Value::as_str),
-                ) {
-                    (Some(name), None) => std::env::var(name).map_err(|error| format!("env {name}: {error}")),
-                    (None, Some(file)) => secret_file(&self.base_dir.join(file)),
-                    _ => return,
-                }
-            }
-            _ => return,
-        };
-        match fetched {
-            Ok(text) => *value = Value::String(text),
-            Err(message) => self.errors.push(SettingError {
-                key: key.to_owned(),
-                message,
-            }),
-        }
-    }
+/// Fetches `{env: NAME}` or `{file: PATH}`; anything else is left for the schema to judge.
+fn fetch_secret(value: &mut Value, base_dir: &Path) -> Result<(), String> {
+    let Value::Object(fields) = &*value else { return Ok(()) };
+    let text = |name: &str| fields.get(name).and_then(Value::as_str).filter(|_| fields.len() == 1);
+    let fetched = match (text("env"), text("file")) {
+        (Some(name), _) => std::env::var(name).map_err(|error| format!("env {name}: {error}"))?,
+        (_, Some(file)) => secret_file(&base_dir.join(file))?,
+        _ => return Ok(()),
+    };
+    *value = Value::String(fetched);
+    Ok(())
 }
 
 /// A path without `.` in its midst, for messages.
@@ -271,6 +288,17 @@ mod tests {
             wrong[0].starts_with(".token ") && !wrong[0].contains("s3cret"),
             "{wrong:?}"
         );
+    }
+
+    #[test]
+    fn secrets_are_concealed_and_nothing_else() {
+        let mut settings = json!({"path": "x", "token": "s3cret"});
+        conceal(&mut settings, &schema());
+        assert_eq!(settings, json!({"path": "x", "token": "(hidden)"}));
+        let mut settings = json!({"path": ["x", {"deep": "s3cret"}], "count": 5, "token": {"env": "NAME"}});
+        conceal_all(&mut settings);
+        assert!(!settings.to_string().contains("s3cret"), "{settings}");
+        assert_eq!(settings["count"], 5);
     }
 
     #[test]
