@@ -348,6 +348,19 @@ async fn killed_at_each_step_of_closing() {
     scene.spool("manifest.json", &scene.parts.manifest);
     assert_eq!(scene.check(State::Complete, Outcome::Whole, 3).await, "");
     assert!(scene.bed.spool_files().is_empty());
+
+    // All stored, and the catalog was told of each, but not any more that this was all.
+    let scene = one_sync();
+    scene.started();
+    for number in 0..3 {
+        scene.known(number);
+        scene.at_storage(0, number);
+        scene.stored(Object::Segment(number as u32), "a");
+    }
+    scene.closed();
+    scene.manifest_at_storage(0);
+    scene.stored(Object::Manifest, "a");
+    assert_eq!(scene.check(State::Complete, Outcome::Whole, 3).await, "");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,14 +4,16 @@
 //! put aside, what doesn't fit stays where it is, and the recording says what is wrong with it. Every step may be
 //! repeated, so recovery itself may be killed at any moment.
 
+mod find;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use bytes::Bytes;
 use deskreel_recording::event::SessionStart;
-use deskreel_recording::recover::{Closing, reseal};
-use deskreel_recording::{Manifest, Segment, SegmentHeader, SigningKey};
+use deskreel_recording::recover::Closing;
+use deskreel_recording::{Manifest, Segment, SigningKey};
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -20,6 +22,8 @@ use super::courier::{Means, Order, key};
 use super::delivery::ObjectId;
 use super::recorder::{end_text, gap_row};
 use super::sink::{Target, for_catalog, segment_row};
+use find::{Piece, Pieces};
+
 use crate::catalog::{Closed, IdentityKind, NewSession, Object, PlacementRow, SegmentRow, SessionRow, State};
 
 const DETAIL: &str = "the gateway stopped during the session; the recording was closed afterwards";
@@ -51,14 +55,6 @@ pub(super) enum When {
     Start,
     /// While the gateway runs, after a recorder failed: it is still on its way.
     Running,
-}
-
-/// An object that was found, and where.
-struct Piece {
-    bytes: Bytes,
-    in_spool: bool,
-    /// Storages that were seen to have it.
-    at: BTreeSet<usize>,
 }
 
 impl Recovery {
@@ -138,11 +134,20 @@ impl Recovery {
         if state == State::Delivering && (lost || !missing.contains_key(&Object::Manifest)) {
             return Ok(false);
         }
+        let in_spool = found.has(Object::Manifest);
         for (object, size) in found.sealed {
             // What the catalog doesn't list is evidence that doesn't fit; it stays where it is.
             if let Some(missing) = missing.remove(&object) {
                 self.deliver(ObjectId { recording, object }, size, missing).await?;
             }
+        }
+        if state == State::Delivering && !in_spool {
+            // Every storage has it, and only the catalog was not told any more that this was all.
+            let id = ObjectId {
+                recording,
+                object: Object::Manifest,
+            };
+            self.deliver(id, 0, BTreeSet::new()).await?;
         }
         Ok(true)
     }
@@ -216,189 +221,6 @@ impl Recovery {
             .manifest(recording, closing, &found, &pieces, &mut problems)
             .await?;
         self.write(recording, row, found, manifest, problems).await
-    }
-
-    /// The keys that each storage lists for the recording.
-    async fn listed(&self, recording: Uuid) -> anyhow::Result<Vec<BTreeSet<String>>> {
-        let mut listed = Vec::new();
-        for storage in self.means.storages.iter() {
-            match storage.list(format!("{recording}/")).await {
-                Ok(keys) => listed.push(keys.into_iter().collect()),
-                Err(error) if !storage.required() => {
-                    tracing::warn!(storage = storage.name(), %error, "recovering without this storage");
-                    listed.push(BTreeSet::new());
-                }
-                Err(error) => {
-                    let what = format!("list recording {recording} at storage {}", storage.name());
-                    return Err(error).context(what);
-                }
-            }
-        }
-        Ok(listed)
-    }
-
-    /// What the catalog knows to be stored.
-    async fn stored(&self, recording: Uuid) -> anyhow::Result<BTreeSet<(Object, usize)>> {
-        let placements = self.placements(recording).await?;
-        let stored = placements.into_iter().filter(|placement| placement.stored.is_some());
-        Ok(stored
-            .filter_map(|placement| {
-                let storage = self
-                    .targets
-                    .iter()
-                    .position(|target| target.name == placement.storage)?;
-                Some((placement.object, storage))
-            })
-            .collect())
-    }
-
-    /// An object from the spool, else from the first storage that has it.
-    async fn piece(&self, id: ObjectId, pieces: &Pieces) -> anyhow::Result<Option<Piece>> {
-        let Pieces { listed, stored } = pieces;
-        let mut at: BTreeSet<usize> = (0..listed.len())
-            .filter(|storage| stored.contains(&(id.object, *storage)))
-            .collect();
-        let spool = Arc::clone(&self.means.spool);
-        match tokio::task::spawn_blocking(move || spool.read(id)).await? {
-            Ok(bytes) => {
-                return Ok(Some(Piece {
-                    bytes,
-                    in_spool: true,
-                    at,
-                }));
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => {
-                return Err(error).with_context(|| format!("read {} of {} in the spool", id.object, id.recording));
-            }
-        }
-        let key = key(id);
-        for (index, keys) in listed.iter().enumerate() {
-            if !keys.contains(&key) {
-                continue;
-            }
-            let storage = &self.means.storages[index];
-            let bytes = storage.get(key.clone()).await;
-            let bytes = bytes.with_context(|| format!("read {key} at storage {}", storage.name()))?;
-            at.insert(index);
-            return Ok(Some(Piece {
-                bytes,
-                in_spool: false,
-                at,
-            }));
-        }
-        Ok(None)
-    }
-
-    /// The open segment, sealed up to its last whole event.
-    async fn reseal(
-        &self,
-        id: ObjectId,
-        number: u32,
-        closing: &Closing,
-        problems: &mut Vec<String>,
-    ) -> anyhow::Result<Option<Piece>> {
-        let spool = Arc::clone(&self.means.spool);
-        let recording = id.recording;
-        let open = match tokio::task::spawn_blocking(move || spool.read_open(recording, number)).await? {
-            Ok(open) => open,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error).with_context(|| format!("read the open segment of {recording}")),
-        };
-        // The crash may have come after the seal was written and before the segment got its name.
-        let whole = Segment::open(open.clone())
-            .ok()
-            .filter(|segment| segment.seal().is_some());
-        let sealed = if open.is_empty() {
-            Ok(None)
-        } else if whole.is_some() {
-            Ok(Some(open))
-        } else {
-            reseal(
-                open,
-                SegmentHeader { recording, number },
-                closing.last_seal(),
-                &self.key,
-            )
-            .map(|sealed| sealed.map(|sealed| sealed.bytes))
-        };
-        let spool = Arc::clone(&self.means.spool);
-        let store = move || -> anyhow::Result<(Option<Bytes>, Option<String>)> {
-            match sealed {
-                Ok(Some(bytes)) => {
-                    spool.write(id, &bytes)?;
-                    spool.remove_open(recording, number)?;
-                    Ok((Some(bytes), None))
-                }
-                Ok(None) => {
-                    spool.remove_open(recording, number)?;
-                    Ok((None, None))
-                }
-                Err(error) => {
-                    let aside = spool.set_aside(recording, number)?;
-                    Ok((
-                        None,
-                        Some(format!(
-                            "the open {} is unreadable ({error}); kept as {}",
-                            id.object,
-                            aside.display()
-                        )),
-                    ))
-                }
-            }
-        };
-        let (bytes, problem) = tokio::task::spawn_blocking(store)
-            .await?
-            .with_context(|| format!("close the open segment of {recording}"))?;
-        problems.extend(problem);
-        Ok(bytes.map(|bytes| Piece {
-            bytes,
-            in_spool: true,
-            at: BTreeSet::new(),
-        }))
-    }
-
-    /// Segments after the last one that follows on: number `numbers` is not there, or doesn't fit.
-    async fn strays(
-        &self,
-        recording: Uuid,
-        numbers: u32,
-        listed: &[BTreeSet<String>],
-    ) -> anyhow::Result<BTreeSet<u32>> {
-        let spool = Arc::clone(&self.means.spool);
-        let found = tokio::task::spawn_blocking(move || spool.look(recording))
-            .await?
-            .context("read the spool")?;
-        let in_spool = found.sealed.iter().filter_map(|(object, _)| match object {
-            Object::Segment(number) => Some(*number),
-            Object::Manifest => None,
-        });
-        let at_storages = listed.iter().flatten().filter_map(|key| {
-            let name = key.rsplit('/').next()?;
-            name.strip_suffix(".mcap")?.parse::<u32>().ok()
-        });
-        Ok(in_spool
-            .chain(found.open.iter().copied())
-            .chain(at_storages)
-            .filter(|number| *number > numbers)
-            .collect())
-    }
-
-    /// Segments that the catalog knows to have been sealed, and that are nowhere. Number `numbers` may be there and not
-    /// fit (`whole` is false then).
-    async fn lost(
-        &self,
-        recording: Uuid,
-        numbers: u32,
-        stray: &BTreeSet<u32>,
-        whole: bool,
-    ) -> anyhow::Result<Vec<u32>> {
-        let catalog = Arc::clone(&self.means.catalog);
-        let known = tokio::task::spawn_blocking(move || catalog.segments(recording)).await??;
-        let lost = known.into_iter().map(|segment| segment.number);
-        Ok(lost
-            .filter(|number| *number >= numbers + u32::from(!whole) && !stray.contains(number))
-            .collect())
     }
 
     /// The manifest that there is, or one made from the segments. `None` when nothing was durable.
@@ -617,14 +439,6 @@ struct Gathered {
     segments: Vec<(SegmentRow, bool, BTreeSet<usize>)>,
     /// Sealed segments that are nowhere.
     lost: Vec<u32>,
-}
-
-/// Where pieces may be.
-struct Pieces {
-    /// The keys that each storage lists.
-    listed: Vec<BTreeSet<String>>,
-    /// What the catalog knows to be stored.
-    stored: BTreeSet<(Object, usize)>,
 }
 
 /// A session that the catalog doesn't know, from the facts in its own recording.

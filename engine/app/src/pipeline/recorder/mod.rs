@@ -3,6 +3,8 @@
 //! Damage gathers until the desktop closes a frame or `frame_interval` has passed since the first of it, so that a
 //! settled screen is always recorded exactly and a moving one at most 25 times a second.
 
+mod ending;
+
 use std::any::Any;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,7 +15,7 @@ use anyhow::Context as _;
 use deskreel_rdp::Direction;
 use deskreel_rdp::tap::{Tap, TapEvent};
 use deskreel_rdp::wire::find_pdu;
-use deskreel_recording::event::{EndReason, Gap, GapReason, Input, SessionEnd, SessionEvent};
+use deskreel_recording::event::{GapReason, Input, SessionEnd, SessionEvent};
 use deskreel_recording::{Event, Picture, Recorder, Rect};
 use time::OffsetDateTime;
 
@@ -21,12 +23,11 @@ use super::convert;
 use super::queue::{Entry, What};
 use super::session::Shared;
 use super::sink::Sink;
-use crate::catalog::{Closed, GapRow, State};
+use ending::{Ending, GAP_MIN, OpenGap};
+pub(super) use ending::{end_text, gap_row};
 
 /// How often the open segment is made durable: half of the two seconds that a crash may lose.
 const APPEND_INTERVAL: Duration = Duration::from_secs(1);
-/// A gap lasts at least so long: the repaint that ends it must not bring the next one about at once.
-const GAP_MIN: Duration = Duration::from_millis(500);
 /// Rectangles that gather before they are merged into one.
 const DAMAGE_MAX: usize = 256;
 /// After so long without a changed pixel the recorder gives its compressor's memory back.
@@ -42,14 +43,6 @@ pub(super) struct Setup {
     pub(super) undecoded_max_bytes: u64,
     /// Wall-clock time of time 0.
     pub(super) started: OffsetDateTime,
-}
-
-struct OpenGap {
-    from_ns: u64,
-    reason: GapReason,
-    detail: String,
-    began: Instant,
-    dropped: u64,
 }
 
 #[derive(Default)]
@@ -86,14 +79,6 @@ struct Work {
     unsealed: bool,
     next_append: Instant,
     rested: bool,
-}
-
-/// How a recording ended, as the thread learned it.
-struct Ending {
-    at_ns: u64,
-    end: SessionEnd,
-    /// The recorder failed before; from then on nothing was recorded.
-    failed: Option<(u64, String)>,
 }
 
 /// Runs the session to its end and closes the recording. Returns false when it could not be closed and has to be closed
@@ -481,164 +466,5 @@ impl Work {
             Some(segment) => self.sink.sealed(&segment),
             None => Ok(()),
         }
-    }
-
-    /// From now on PDUs are skipped.
-    fn open_gap(&mut self, reason: GapReason, detail: &str) -> anyhow::Result<()> {
-        if self.gap.is_some() {
-            return Ok(());
-        }
-        self.flush_frame()?;
-        self.flush_move()?;
-        tracing::warn!(session = %self.shared.id, ?reason, detail, "gap in the recording");
-        let from_ns = self.last_ns;
-        self.gap = Some(OpenGap {
-            from_ns,
-            reason,
-            detail: detail.to_owned(),
-            began: Instant::now(),
-            dropped: 0,
-        });
-        Ok(())
-    }
-
-    fn close_gap_if_over(&mut self) -> anyhow::Result<()> {
-        let over = self.gap.as_ref().is_some_and(|gap| {
-            gap.began.elapsed() >= GAP_MIN && (gap.reason != GapReason::SpoolFull || self.sink.room().is_ok())
-        });
-        if !over {
-            return Ok(());
-        }
-        let at = self.ns(Instant::now());
-        self.end_gap(at)?;
-        // The next picture is a key, and the desktop is asked to paint all of it.
-        self.recorder()?.release_memory();
-        let mut out = std::mem::take(&mut self.out);
-        self.tap.restart(&mut out);
-        let handled = out.drain(..).try_for_each(|event| self.event(at, event));
-        self.out = out;
-        handled?;
-        self.shared.want_refresh();
-        Ok(())
-    }
-
-    fn end_gap(&mut self, at: u64) -> anyhow::Result<()> {
-        let Some(gap) = self.gap.take() else { return Ok(()) };
-        let detail = match gap.dropped {
-            0 => gap.detail,
-            dropped => format!("{}; {dropped} reads were dropped unseen", gap.detail),
-        };
-        self.push_gap(Gap {
-            from_ns: gap.from_ns,
-            to_ns: at,
-            reason: gap.reason,
-            detail: Some(detail),
-        })
-    }
-
-    fn push_gap(&mut self, gap: Gap) -> anyhow::Result<()> {
-        let row = gap_row(&gap);
-        self.push(gap.to_ns, &Event::Gap(gap))?;
-        self.sink.gap(&row)
-    }
-
-    /// After a failure: nothing can be recorded any more, but the session (best effort) or its ending (strict) goes on
-    /// until the gateway says that it is over.
-    fn give_up(&mut self, reason: &str) -> Ending {
-        self.shared.fail(reason);
-        let failed = Some((self.last_ns, reason.to_owned()));
-        let mut batch = VecDeque::new();
-        loop {
-            self.shared.queue.take(&mut batch, None, Duration::ZERO);
-            while let Some(entry) = batch.pop_front() {
-                self.shared.queue.done(entry.cost());
-                if let What::End(end) = entry.what {
-                    return Ending {
-                        at_ns: self.ns(entry.at),
-                        end,
-                        failed,
-                    };
-                }
-            }
-        }
-    }
-
-    /// Closes the recording.
-    fn close(&mut self, ending: Ending, started: OffsetDateTime) -> anyhow::Result<()> {
-        let Ending { at_ns, mut end, failed } = ending;
-        match &failed {
-            None => {
-                self.flush_frame()?;
-                self.flush_move()?;
-                self.end_gap(at_ns)?;
-                if let Some((from_ns, to_ns)) = self.undecoded.over.filter(|(from, to)| to > from) {
-                    let detail = Some("above recording.undecoded_max_bytes".to_owned());
-                    self.push_gap(Gap {
-                        from_ns,
-                        to_ns,
-                        reason: GapReason::Undecodable,
-                        detail,
-                    })?;
-                }
-            }
-            Some((from_ns, reason)) => {
-                self.moved = None;
-                let from_ns = self.gap.take().map_or(*from_ns, |gap| gap.from_ns);
-                let detail = Some(reason.clone());
-                self.push_gap(Gap {
-                    from_ns,
-                    to_ns: at_ns,
-                    reason: GapReason::RecorderFailed,
-                    detail,
-                })?;
-                if end.reason == EndReason::RecorderFailed && end.detail.is_none() {
-                    end.detail = Some(reason.clone());
-                }
-            }
-        }
-        end.error_info = end.error_info.or(self.error_info);
-        let recorder = self.recorder.take().context("the recorder is gone")?;
-        let (segment, manifest) = recorder.finish(at_ns, end.clone()).context("close the recording")?;
-        if let Some(segment) = segment {
-            self.sink.sealed(&segment)?;
-        }
-        let duration_ms = at_ns / 1_000_000;
-        let closed = Closed {
-            state: State::Delivering,
-            ended: started + Duration::from_millis(duration_ms),
-            duration_ms,
-            undecoded: self.undecoded.count,
-            end_reason: end_text(&end),
-            problem: failed.map(|(_, reason)| reason),
-        };
-        self.sink.closed(manifest, &closed)
-    }
-}
-
-/// The end in words, for listings.
-pub(super) fn end_text(end: &SessionEnd) -> String {
-    let reason = serde_json::to_value(end.reason)
-        .ok()
-        .and_then(|value| value.as_str().map(str::to_owned));
-    let reason = reason.unwrap_or_else(|| format!("{:?}", end.reason));
-    match &end.detail {
-        Some(detail) => format!("{reason}: {detail}"),
-        None => reason,
-    }
-}
-
-/// A gap in words, for listings.
-pub(super) fn gap_row(gap: &Gap) -> GapRow {
-    let reason = serde_json::to_value(gap.reason)
-        .ok()
-        .and_then(|value| value.as_str().map(str::to_owned));
-    let reason = reason.unwrap_or_else(|| format!("{:?}", gap.reason));
-    GapRow {
-        from_ns: gap.from_ns,
-        to_ns: gap.to_ns,
-        reason: match &gap.detail {
-            Some(detail) => format!("{reason}: {detail}"),
-            None => reason,
-        },
     }
 }
