@@ -22,7 +22,7 @@ const SESMAN_PORT: u16 = 3350;
 const SESSION_SCRIPT: &str = r#"#!/bin/sh
 xsetroot -solid '#204a87'
 openbox &
-for i in 1 2 3 4 5 6 7 8 9 10; do xprop -root _NET_SUPPORTING_WM_CHECK 2>/dev/null | grep -q window && break; sleep 0.3; done
+for i in 1 2 3 4 5 6 7 8 9 10; do xprop -root _NET_SUPPORTING_WM_CHECK 2>/dev/null | grep -q "window id" && break; sleep 0.3; done
 exec xterm -fa '' -geometry 100x30+40+40 -bg white -fg black -xrm 'XTerm*cursorBlink: false' -e sh -c "${PEER_COMMAND:-PS1='$ ' exec sh}"
 "#;
 
@@ -59,6 +59,7 @@ impl Xrdp {
         }
         fs::create_dir_all("/run/xrdp/sockdir").context("create xrdp's socket folder")?;
         fs::set_permissions("/run/xrdp/sockdir", Permissions::from_mode(0o3777))?;
+        remove_stale_sockets()?;
         let script = session_script(&shared, command)?;
         let sesman_ini = write_sesman_ini(&shared, &script)?;
         let xrdp_ini = write_xrdp_ini(&shared, port)?;
@@ -89,19 +90,38 @@ impl Xrdp {
 
 impl Drop for Xrdp {
     fn drop(&mut self) {
-        // The desktops leave the session manager's process group: end each by its own pid.
-        let desktops = crate::process::family(self.sesman.pid());
         self.server.end();
-        self.sesman.end();
-        let pids = || desktops.iter().filter_map(|pid| rustix::process::Pid::from_raw(*pid));
+        // The desktops first, each by its own pid and with the time to remove its lock: there are fifty display numbers.
+        let sesman = self.sesman.pid();
+        let desktops = || {
+            crate::process::family(sesman)
+                .into_iter()
+                .skip(1)
+                .filter_map(rustix::process::Pid::from_raw)
+        };
         for signal in [rustix::process::Signal::TERM, rustix::process::Signal::KILL] {
-            for pid in pids() {
+            for pid in desktops() {
                 let _ = rustix::process::kill_process(pid, signal);
             }
-            let gone = || pids().all(|pid| rustix::process::test_kill_process(pid).is_err());
-            let _ = wait_for(Duration::from_secs(5), "the desktops' end", || Ok(gone()));
+            let _ = wait_for(Duration::from_secs(5), "the desktops' end", || {
+                Ok(desktops().next().is_none())
+            });
         }
+        self.sesman.end();
     }
+}
+
+/// xrdp leaves the sockets of desktops that are gone, takes each for a desktop, and knows fifty display numbers.
+fn remove_stale_sockets() -> anyhow::Result<()> {
+    anyhow::ensure!(
+        !crate::process::listens(SESMAN_PORT),
+        "another xrdp-sesman runs on port {SESMAN_PORT}"
+    );
+    for entry in fs::read_dir("/run/xrdp/sockdir").context("read xrdp's socket folder")? {
+        let path = entry?.path();
+        fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
+    }
+    Ok(())
 }
 
 fn add_user() -> anyhow::Result<()> {

@@ -23,7 +23,8 @@ impl Display {
     /// # Errors
     /// It does not come up in 20 s.
     pub fn start(dir: &Path, label: &str, width: u16, height: u16) -> anyhow::Result<Self> {
-        // The server itself picks a free number and says it on its standard output, which is the log.
+        // Without -noreset the server starts anew whenever its last client leaves, which each screenshot would bring about
+        // while the first program is still on its way. The server itself picks a free number and says it on its standard output, which is the log.
         let mut command = Command::new("Xvfb");
         command.args([
             "-displayfd",
@@ -31,6 +32,7 @@ impl Display {
             "-screen",
             "0",
             &format!("{width}x{height}x24"),
+            "-noreset",
             "-nolisten",
             "tcp",
             "-ac",
