@@ -1,6 +1,6 @@
 //! Storage plugin `local`: objects as files in a folder.
 //!
-//! A key is the file's path below the folder. [`write`] makes files appear whole and durably, [`list`] walks the folder in key
+//! A key is the file's path below the folder. `write` makes files appear whole and durably, `list` walks the folder in key
 //! order. Names with `~` are this plugin's own: no key has that character.
 
 mod list;

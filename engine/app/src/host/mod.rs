@@ -1,6 +1,6 @@
 //! The plugin host: finds plugin files, checks them, loads them, and hands out storages and exporters.
 //!
-//! A plugin's way: [`search`] finds its file, [`file`] refuses one that others may change, [`meta`] reads what it says about
+//! A plugin's way: [`search`] finds its file, [`mod@file`] refuses one that others may change, [`meta`] reads what it says about
 //! itself without running it, [`library`] loads it, [`settings`] checks the operator's settings against its schema, and then it
 //! is opened. Every error names the file and the configuration key.
 

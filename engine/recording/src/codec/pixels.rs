@@ -151,7 +151,7 @@ const BITS_X4: [u16; 256] = {
     table
 };
 
-/// A row pair's evidence for or against residuals, see [`photo_like`].
+/// A row pair's evidence for or against residuals.
 #[derive(Default)]
 pub(super) struct Estimate {
     pixels: u32,
