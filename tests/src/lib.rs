@@ -25,6 +25,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("xwd", "x11-apps"),
     ("ffprobe", "ffmpeg"),
     ("setpriv", "util-linux"),
+    ("python3", "python3"),
 ];
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());

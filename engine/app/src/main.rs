@@ -2,7 +2,6 @@
 
 mod catalog;
 mod cmd;
-#[allow(dead_code, unused_imports, reason = "used by serve and recordings as they land")]
 mod demo;
 mod gateway;
 mod host;

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::catalog::{Catalog, SessionRow, State};
+use crate::catalog::{self, Catalog, SessionRow, State};
 use crate::gateway::tls;
 use client::{Script, Seen};
 use desktop::{Desktop, PASSWORD, SIZE, USER};
@@ -73,7 +73,7 @@ impl Demo {
         let address = self.pick_address()?;
         let config = write_config(&folder, address, &desktop)?;
         let data = folder.join("data");
-        let known = sessions(&data).len();
+        let known = sessions(&data)?.len();
         let mut gateway = Gateway::start(&config)?;
         gateway.wait_ready(address)?;
 
@@ -186,19 +186,21 @@ fn write_config(folder: &Path, listen: SocketAddr, desktop: &Desktop) -> anyhow:
 }
 
 /// The sessions that the catalog knows, oldest first; none before the gateway's first start.
-fn sessions(data: &Path) -> Vec<SessionRow> {
-    let Ok(catalog) = Catalog::open_read_only(data) else {
-        return Vec::new();
+fn sessions(data: &Path) -> anyhow::Result<Vec<SessionRow>> {
+    let catalog = match Catalog::open_read_only(data) {
+        Ok(catalog) => catalog,
+        Err(catalog::Error::Missing(_)) => return Ok(Vec::new()),
+        Err(error) => return Err(error).context("open the demo's catalog"),
     };
-    let mut sessions = catalog.sessions().unwrap_or_default();
+    let mut sessions = catalog.sessions().context("read the demo's catalog")?;
     sessions.sort_by_key(|session| session.id);
-    sessions
+    Ok(sessions)
 }
 
 fn wait_closed(data: &Path, known: usize) -> anyhow::Result<SessionRow> {
     let begun = Instant::now();
     loop {
-        match sessions(data).into_iter().nth(known) {
+        match sessions(data)?.into_iter().nth(known) {
             Some(session) if !matches!(session.state, State::Recording | State::Delivering) => return Ok(session),
             _ if begun.elapsed() > PATIENCE => {
                 bail!("the recording is not closed {PATIENCE:?} after the session's end")
