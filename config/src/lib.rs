@@ -26,7 +26,9 @@ pub use model::{
     RecordingMode, SessionRecording, Spool, StorageConfig,
 };
 pub use resources::{
-    BulkCompression, Credentials, DesktopGateway, DesktopTls, Resources, Verify, WindowsDesktop, load_resources,
+    BulkCompression, ClipboardLevel, ClipboardRight, ClusterMode, Credentials, DesktopGateway, DesktopTls, DeviceTrust,
+    InputLevel, Lock, LockTarget, LockingMode, Metadata, RecordSession, RecordVote, RecordingSettings, Resources, Role,
+    RoleConditions, RoleOptions, Rule, SessionMfa, User, Verify, WindowsDesktop, load_resources,
 };
 
 /// What a configuration is made of, lowest layer first (the defaults lie below).

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// The whole configuration after all layers were merged and checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -80,7 +80,7 @@ pub enum RecordingMode {
 }
 
 /// What happens to a session when its recording fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnFailure {
     /// Nothing reaches the user that the recording can't show: the session waits, then ends.

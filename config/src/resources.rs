@@ -1,5 +1,7 @@
 //! Resources: a folder of YAML streams. The first kind is `windows_desktop`.
 
+mod model;
+
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv6Addr;
@@ -14,6 +16,11 @@ use crate::layers::{absolute, read_text};
 use crate::scalar::{printable, quoted};
 use crate::schema::DESKTOP;
 use crate::yaml::{Mark, Node, Yaml};
+
+pub use model::{
+    ClipboardLevel, ClipboardRight, ClusterMode, DeviceTrust, InputLevel, Lock, LockTarget, LockingMode, Metadata,
+    RecordSession, RecordVote, RecordingSettings, Role, RoleConditions, RoleOptions, Rule, SessionMfa, User,
+};
 
 /// All resources of a folder.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
