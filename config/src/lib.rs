@@ -30,6 +30,7 @@ pub use resources::{
     InputLevel, Lock, LockTarget, LockingMode, Metadata, RecordSession, RecordVote, RecordingSettings, Resources, Role,
     RoleConditions, RoleOptions, Rule, SessionMfa, User, Verify, WindowsDesktop, load_resources,
 };
+pub use scalar::{format_duration, parse_duration};
 
 /// What a configuration is made of, lowest layer first (the defaults lie below).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

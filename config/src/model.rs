@@ -183,7 +183,7 @@ pub struct Access {
 }
 
 /// Whether a session under a merely claimed name is let through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClaimedIdentity {
     /// Refused.

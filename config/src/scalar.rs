@@ -29,7 +29,7 @@ const SIZE_UNITS: [(&str, u64); 9] = [
 ];
 
 /// Reads `12.5s`, `1h30m`, `30d`, `0`: Go's syntax and `d` for 24 hours. Exact to the nanosecond, at most 2^64 of them.
-pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong = || {
         format!(
             "{} is not a duration: write it as 12.5s, 1h30m or 30d (units ns, us, ms, s, m, h, d)",
@@ -62,7 +62,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Prints a duration so that [`parse_duration`] reads it back exactly (up to 2^64 nanoseconds).
-pub(crate) fn format_duration(duration: Duration) -> String {
+pub fn format_duration(duration: Duration) -> String {
     let total = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
     if total == 0 {
         return "0s".to_owned();
