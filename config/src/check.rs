@@ -169,6 +169,15 @@ impl<'a> Checker<'a> {
             (Kind::Texts, Yaml::Sequence(items)) => Some(self.list(Kind::Text, path, items)),
             (Kind::Paths, Yaml::Sequence(items)) => Some(self.list(Kind::Path, path, items)),
             (Kind::Texts, Yaml::Scalar(..)) => Some(Value::Array(vec![self.scalar(Kind::Text, path, node)?])),
+            (Kind::Words(words), Yaml::Sequence(items)) => Some(self.list(Kind::Word(words), path, items)),
+            (Kind::Words(words), Yaml::Scalar(..)) => {
+                Some(Value::Array(vec![self.scalar(Kind::Word(words), path, node)?]))
+            }
+            (Kind::Secret, Yaml::Scalar(..)) => {
+                let text = self.scalar(Kind::Text, path, node)?;
+                Some(Value::Object(Map::from_iter([("plain".to_owned(), text)])))
+            }
+            (Kind::Secret, Yaml::Mapping(_)) => self.secret(path, node),
             (Kind::Paths, Yaml::Scalar(..)) => Some(Value::Array(vec![self.scalar(Kind::Path, path, node)?])),
             (kind, Yaml::Scalar(..)) if kind.is_scalar() => self.scalar(kind, path, node),
             (kind, other) => {
@@ -180,6 +189,27 @@ impl<'a> Checker<'a> {
                 None
             }
         }
+    }
+
+    /// Where a secret comes from: exactly one of the three ways.
+    fn secret(&mut self, path: &str, node: &Node) -> Option<Value> {
+        const WAYS: &str = "{env: NAME}, {file: PATH} or {command: [PROGRAM, ARGUMENT, ...]}";
+        let Yaml::Mapping(pairs) = &node.value else { return None };
+        let [pair] = pairs.as_slice() else {
+            self.refuse(path, node.mark, format!("must be one of {WAYS}"));
+            return None;
+        };
+        let child = format!("{path}.{}", pair.key);
+        let value = match (pair.key.as_str(), &pair.value.value) {
+            ("env", Yaml::Scalar(..)) => self.scalar(Kind::Text, &child, &pair.value)?,
+            ("file", Yaml::Scalar(..)) => self.scalar(Kind::Path, &child, &pair.value)?,
+            ("command", Yaml::Sequence(items)) if !items.is_empty() => self.list(Kind::Text, &child, items),
+            _ => {
+                self.refuse(path, pair.key_mark, format!("must be one of {WAYS}"));
+                return None;
+            }
+        };
+        Some(Value::Object(Map::from_iter([(pair.key.clone(), value)])))
     }
 
     fn list(&mut self, kind: Kind, path: &str, items: &[Node]) -> Value {
@@ -448,7 +478,13 @@ fn scalar(kind: Kind, text: &str, style: Style) -> Result<Value, String> {
             }
             Ok(text.into())
         }
-        Kind::Texts | Kind::Paths | Kind::Labels | Kind::Settings | Kind::Sections => {
+        Kind::Texts
+        | Kind::Paths
+        | Kind::Words(_)
+        | Kind::Labels
+        | Kind::Settings
+        | Kind::Secret
+        | Kind::Sections => {
             Err(format!("must be {}, not a single value", kind.phrase()))
         }
     }

@@ -98,7 +98,13 @@ fn the_example_file_has_every_key_in_order() {
     patterns(&parsed.documents[0], "", &mut found);
     let mut seen = std::collections::HashSet::new();
     found.retain(|pattern| seen.insert(pattern.clone()));
-    let expected: Vec<&str> = CONFIG.keys.iter().map(|key| key.path).collect();
+    // entries of a list that is empty by default have no line of their own
+    let is_empty = |path: &str| {
+        let list = path.split_once("[]").map_or(path, |(list, _)| list);
+        list != path && CONFIG.key(list).is_some_and(|key| key.default == Some("[]"))
+    };
+    let keys = CONFIG.keys.iter().map(|key| key.path);
+    let expected: Vec<&str> = keys.filter(|path| !is_empty(path)).collect();
     assert_eq!(found, expected);
 }
 

@@ -39,6 +39,12 @@ pub struct Config {
 pub struct Gateway {
     /// Address that RDP clients connect to.
     pub listen: SocketAddr,
+    /// More addresses, each bound to one desktop.
+    pub listeners: Vec<Listener>,
+    /// How clients may secure their leg; the first that a client offers is taken. Not empty.
+    pub client_security: Vec<ClientSecurity>,
+    /// Oldest version of TLS on both legs.
+    pub tls_min: TlsMin,
     /// PEM certificate chain shown to clients; `None` = a self-signed one, made once and kept in `data_dir`.
     /// Set together with [`Gateway::private_key`] or not at all.
     pub certificate: Option<PathBuf>,
@@ -58,6 +64,42 @@ pub struct Gateway {
     pub sessions_max: u32,
     /// Open client connections (sessions or not yet) from one address. At least 1.
     pub connections_per_address_max: u32,
+    /// Failed logons of one user after which that user's logons are refused for [`Gateway::logon_block`].
+    pub logon_failures_max: u32,
+    /// Failed logons from one address after which logons from there are refused for [`Gateway::logon_block`].
+    pub logon_failures_per_address_max: u32,
+    /// How long failed logons count, and how long logons are refused after too many.
+    pub logon_block: Duration,
+}
+
+/// One entry of `gateway.listeners`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Address that RDP clients connect to.
+    pub listen: SocketAddr,
+    /// The only desktop that is reached through it.
+    pub desktop: String,
+}
+
+/// How a client may secure its leg.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientSecurity {
+    /// Network level authentication (CredSSP): the user is known before anything else happens.
+    Nla,
+    /// TLS alone: the user's credentials come when the desktop is already waiting for them.
+    Tls,
+}
+
+/// Oldest version of TLS that is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum TlsMin {
+    /// TLS 1.2 and 1.3.
+    #[serde(rename = "1.2")]
+    Tls12,
+    /// TLS 1.3 alone.
+    #[serde(rename = "1.3")]
+    Tls13,
 }
 
 /// Section `session_recording`; `session_recording: off` is the same as `{mode: off}`.

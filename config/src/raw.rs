@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de};
 
-use crate::model::{ClaimedIdentity, LogFormat, LogLevel, Mode, OnFailure, RecordingMode};
+use crate::model::{ClaimedIdentity, ClientSecurity, LogFormat, LogLevel, Mode, OnFailure, RecordingMode, TlsMin};
 use crate::scalar::{parse_duration, parse_size};
 
 #[derive(Debug, Deserialize)]
@@ -27,6 +27,9 @@ pub(crate) struct RawConfig {
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawGateway {
     pub(crate) listen: SocketAddr,
+    pub(crate) listeners: Vec<RawListener>,
+    pub(crate) client_security: Vec<ClientSecurity>,
+    pub(crate) tls_min: TlsMin,
     pub(crate) certificate: Option<String>,
     pub(crate) private_key: Option<String>,
     pub(crate) default_desktop: Option<String>,
@@ -36,6 +39,16 @@ pub(crate) struct RawGateway {
     pub(crate) shutdown_timeout: RawDuration,
     pub(crate) sessions_max: u32,
     pub(crate) connections_per_address_max: u32,
+    pub(crate) logon_failures_max: u32,
+    pub(crate) logon_failures_per_address_max: u32,
+    pub(crate) logon_block: RawDuration,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawListener {
+    pub(crate) listen: SocketAddr,
+    pub(crate) desktop: String,
 }
 
 #[derive(Debug, Deserialize)]

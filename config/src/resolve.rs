@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::layers::absolute;
 use crate::model::{
-    Access, Config, ExporterConfig, Gateway, Log, Mode, Recording, RecordingMode, SessionRecording, Spool,
+    Access, Config, ExporterConfig, Gateway, Listener, Log, Mode, Recording, RecordingMode, SessionRecording, Spool,
     StorageConfig,
 };
 use crate::raw::{RawConfig, RawExporter, RawStorage};
@@ -21,6 +21,17 @@ pub(crate) fn resolve(raw: RawConfig, base_dir: &Path) -> (Config, Findings) {
         plugin_dirs: raw.plugin_dirs.iter().map(|dir| path(dir)).collect(),
         gateway: Gateway {
             listen: raw.gateway.listen,
+            listeners: raw
+                .gateway
+                .listeners
+                .into_iter()
+                .map(|raw| Listener {
+                    listen: raw.listen,
+                    desktop: raw.desktop,
+                })
+                .collect(),
+            client_security: raw.gateway.client_security,
+            tls_min: raw.gateway.tls_min,
             certificate: optional(&raw.gateway.certificate),
             private_key: optional(&raw.gateway.private_key),
             default_desktop: raw.gateway.default_desktop,
@@ -30,6 +41,9 @@ pub(crate) fn resolve(raw: RawConfig, base_dir: &Path) -> (Config, Findings) {
             shutdown_timeout: raw.gateway.shutdown_timeout.0,
             sessions_max: raw.gateway.sessions_max,
             connections_per_address_max: raw.gateway.connections_per_address_max,
+            logon_failures_max: raw.gateway.logon_failures_max,
+            logon_failures_per_address_max: raw.gateway.logon_failures_per_address_max,
+            logon_block: raw.gateway.logon_block.0,
         },
         session_recording: SessionRecording {
             mode: raw.session_recording.mode,
@@ -112,6 +126,9 @@ fn check(config: &Config) -> Findings {
         (Some(_), None) => find("gateway.certificate".to_owned(), "needs gateway.private_key beside it"),
         (None, Some(_)) => find("gateway.private_key".to_owned(), "needs gateway.certificate beside it"),
         _ => {}
+    }
+    if config.gateway.client_security.is_empty() {
+        find("gateway.client_security".to_owned(), "must name nla, tls or both");
     }
     if config.session_recording.mode == RecordingMode::On && config.storages.is_empty() {
         find(

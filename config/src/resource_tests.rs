@@ -104,7 +104,6 @@ r.yaml:16:24: windows_desktop: metadata.labels.a: \"1\" is a number or a boolean
 r.yaml:16:30: windows_desktop: metadata.labels.b: must be a text, not a list
 r.yaml:17:8: windows_desktop: spec.domain: this version does not support the field yet; remove it
 r.yaml:17:22: windows_desktop: spec.x: unknown field (known: addr, gateway)
-r.yaml:17:51: windows_desktop: spec.gateway.credentials: must be passthrough, not a map
 r.yaml:19:1: a resource must be a map with kind, version, metadata and spec
 r.yaml:21:1: kind is missing: write windows_desktop
 r.yaml:23:7: window_desktop: unknown kind (known: windows_desktop)"
@@ -198,4 +197,41 @@ proptest! {
     fn random_addresses_never_panic(text in "\\PC{0,30}|[\\[\\]:0-9a-f.]{0,20}") {
         let _ = host_and_port(&text);
     }
+}
+
+#[test]
+fn logins_and_where_their_secrets_are() {
+    let spec = "{addr: a, gateway: {security: nla, credentials: {logins: [\
+                {login: svc, domain: CORP, password: {env: LAB_PASSWORD}}, \
+                {login: b, password: {file: secrets/b}}, \
+                {login: c, password: {command: [pass, show, lab]}}, \
+                {login: d, password: hunter2}]}}}";
+    let dir = folder(&[("x.yaml", &desktop(spec))]);
+    let resources = load_resources(dir.path()).unwrap();
+    let gateway = &resources.desktop("lab").unwrap().gateway;
+    assert_eq!(gateway.security, DesktopSecurity::Nla);
+    let Credentials::Logins(logins) = &gateway.credentials else {
+        panic!("{:?}", gateway.credentials)
+    };
+    assert_eq!(logins[0].domain.as_deref(), Some("CORP"));
+    assert_eq!(logins[0].password, SecretSource::Env("LAB_PASSWORD".to_owned()));
+    assert_eq!(logins[1].password, SecretSource::File(dir.path().join("secrets/b")));
+    let words = ["pass", "show", "lab"].map(str::to_owned).to_vec();
+    assert_eq!(logins[2].password, SecretSource::Command(words));
+    assert!(!format!("{gateway:?}").contains("hunter2"), "{gateway:?}");
+
+    let word = folder(&[("x.yaml", &desktop("{addr: a, gateway: {credentials: passthrough}}"))]);
+    let resources = load_resources(word.path()).unwrap();
+    assert_eq!(resources.desktop("lab").unwrap().gateway.credentials, Credentials::Passthrough);
+}
+
+#[test]
+fn secrets_that_are_none() {
+    let login = |login: &str| desktop(&format!("{{addr: a, gateway: {{credentials: {{logins: [{login}]}}}}}}"));
+    let one = |text: &str| errors(&[("x.yaml", &login(text))]).join("\n");
+    assert!(one("{login: a, password: {vault: x}}").contains("{env: NAME}, {file: PATH} or {command:"));
+    assert!(one("{login: a, password: {env: A, file: b}}").contains("must be one of"));
+    assert!(one("{login: a, password: {command: []}}").contains("must be one of"));
+    assert!(one("{login: a}").contains("password: missing"));
+    assert!(one("{login: a, password: {env: A}}, {login: A, password: {env: A}}").contains("stands there twice"));
 }

@@ -61,6 +61,8 @@ pub struct WindowsDesktop {
 pub struct DesktopGateway {
     /// How the desktop's certificate is checked.
     pub tls: DesktopTls,
+    /// How the desktop may secure its leg.
+    pub security: DesktopSecurity,
     /// Whose credentials log on.
     pub credentials: Credentials,
     /// What happens to the desktop's bulk compression.
@@ -90,12 +92,62 @@ pub enum Verify {
     None,
 }
 
-/// Whose credentials log on to the desktop.
+/// How a desktop's leg is secured. Whatever is not named is refused, never fallen back to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
+pub enum DesktopSecurity {
+    /// Network level authentication or TLS, as the desktop prefers; TLS alone when there is nothing to log on with.
+    Auto,
+    /// Network level authentication alone.
+    Nla,
+    /// TLS alone.
+    Tls,
+}
+
+/// Whose credentials log on to the desktop.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Credentials {
     /// The user's own, passed through.
     Passthrough,
+    /// Those of an account that users never see the password of. Not empty; names differ, case ignored.
+    Logins(Vec<DesktopLogin>),
+}
+
+/// One account of `spec.gateway.credentials.logins`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DesktopLogin {
+    /// The account's name.
+    pub login: String,
+    /// Its domain, if the desktop wants one.
+    pub domain: Option<String>,
+    /// Its password.
+    pub password: SecretSource,
+}
+
+/// Where a secret comes from. It is read each time it is needed, and nothing of it is kept.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SecretSource {
+    /// An environment variable of the gateway.
+    Env(String),
+    /// A file, without the newline at its end. Absolute.
+    File(PathBuf),
+    /// What a program prints, without the newline at its end: the program and its arguments.
+    Command(Vec<String>),
+    /// The secret itself, where anybody who reads the configuration finds it.
+    Plain(String),
+}
+
+impl std::fmt::Debug for SecretSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Env(name) => f.debug_tuple("Env").field(name).finish(),
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            // arguments may be secrets too
+            Self::Command(words) => f.debug_tuple("Command").field(&words.first()).finish(),
+            Self::Plain(_) => f.write_str("Plain"),
+        }
+    }
 }
 
 /// What happens to the desktop's bulk compression.
@@ -343,8 +395,26 @@ struct RawSpec {
 #[serde(deny_unknown_fields)]
 struct RawDesktopGateway {
     tls: RawTls,
-    credentials: Credentials,
+    security: DesktopSecurity,
+    credentials: RawCredentials,
     bulk_compression: BulkCompression,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawCredentials {
+    /// Where the word `passthrough` lands; it is what an empty list of logins means anyway.
+    #[serde(rename = "mode")]
+    _mode: String,
+    logins: Vec<RawLogin>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawLogin {
+    login: String,
+    domain: Option<String>,
+    password: SecretSource,
 }
 
 #[derive(Debug, Deserialize)]
@@ -400,11 +470,41 @@ fn resolve(raw: RawDesktop, folder: &Path) -> (WindowsDesktop, Vec<(&'static str
                 sha256,
                 ca: ca.map(|ca| absolute(folder, &ca)),
             },
-            credentials: raw.spec.gateway.credentials,
+            security: raw.spec.gateway.security,
+            credentials: credentials(raw.spec.gateway.credentials, folder, &mut findings),
             bulk_compression: raw.spec.gateway.bulk_compression,
         },
     };
     (desktop, findings)
+}
+
+/// Logins beyond this are not managed by hand.
+const LOGINS_MAX: usize = 256;
+
+fn credentials(raw: RawCredentials, folder: &Path, findings: &mut Vec<(&'static str, String)>) -> Credentials {
+    const LOGINS: &str = "spec.gateway.credentials.logins";
+    if raw.logins.is_empty() {
+        return Credentials::Passthrough;
+    }
+    if raw.logins.len() > LOGINS_MAX {
+        findings.push((LOGINS, format!("more than {LOGINS_MAX} entries")));
+    }
+    let mut logins: Vec<DesktopLogin> = Vec::new();
+    for raw in raw.logins {
+        if logins.iter().any(|other| other.login.eq_ignore_ascii_case(&raw.login)) {
+            findings.push((LOGINS, format!("{} stands there twice", quoted(&raw.login))));
+        }
+        let password = match raw.password {
+            SecretSource::File(path) => SecretSource::File(absolute(folder, &path.to_string_lossy())),
+            other => other,
+        };
+        logins.push(DesktopLogin {
+            login: raw.login,
+            domain: raw.domain,
+            password,
+        });
+    }
+    Credentials::Logins(logins)
 }
 
 /// `host:port` of an address that may lack the port.

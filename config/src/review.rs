@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use crate::error::{ConfigError, Errors, Origin};
-use crate::model::ClaimedIdentity;
-use crate::resources::{Resources, Verify};
+use crate::resources::{Credentials, Resources, SecretSource, Verify};
 use crate::scalar::quoted;
 use crate::schema::likeness;
 use crate::{Loaded, RecordingMode};
@@ -34,6 +33,12 @@ impl Loaded {
                 "gateway.default_desktop",
                 format!("no desktop {} in {folder}{hint}", quoted(name)),
             ));
+        }
+        for (index, listener) in gateway.listeners.iter().enumerate() {
+            if resources.desktop(&listener.desktop).is_none() {
+                let message = format!("no desktop {}", quoted(&listener.desktop));
+                errors.push(self.error(&format!("gateway.listeners[{index}].desktop"), message));
+            }
         }
         let mut file = |key: String, path: Option<&Path>| {
             if let Some(message) = path.and_then(unreadable) {
@@ -77,14 +82,25 @@ impl Loaded {
             let message = "none, so a user must log on as user:desktop".to_owned();
             warnings.push(self.error("gateway.default_desktop", message));
         }
-        if self.config.access.claimed_identity == ClaimedIdentity::Deny {
-            let message = "deny refuses every session: this version can prove no identity itself; \
-                           allow leaves the check to the desktop"
-                .to_owned();
-            warnings.push(self.error("access.claimed_identity", message));
-        }
         if self.config.session_recording.mode == RecordingMode::Off {
             warnings.push(self.error("session_recording.mode", "off: nothing is recorded".to_owned()));
+        }
+        for desktop in &resources.desktops {
+            let Credentials::Logins(logins) = &desktop.gateway.credentials else {
+                continue;
+            };
+            for (index, _) in logins
+                .iter()
+                .enumerate()
+                .filter(|(_, login)| matches!(login.password, SecretSource::Plain(_)))
+            {
+                let field = format!("spec.gateway.credentials.logins[{index}].password");
+                warnings.push(ConfigError {
+                    origin: Origin::Default,
+                    key: format!("windows_desktop/{}: {field}", desktop.name),
+                    message: "stands there in plain text: write {env: NAME}, {file: PATH} or {command: [..]}".to_owned(),
+                });
+            }
         }
         for desktop in resources
             .desktops
@@ -191,7 +207,7 @@ mod tests {
 
     #[test]
     fn what_is_probably_not_meant() {
-        assert_eq!(warnings("", None), ["access.resources_dir", "access.claimed_identity"]);
+        assert_eq!(warnings("", None), ["access.resources_dir"]);
         assert_eq!(
             warnings("session_recording: off\naccess: {claimed_identity: allow}\n", Some("")),
             ["access.resources_dir", "session_recording.mode"]

@@ -45,6 +45,8 @@ pub(crate) enum Kind {
     Path,
     Address,
     Word(&'static [&'static str]),
+    /// A list of such words; a single one may stand for itself.
+    Words(&'static [&'static str]),
     /// `on` or `off`, as a word or a boolean.
     Recording,
     Sha256,
@@ -54,6 +56,8 @@ pub(crate) enum Kind {
     Labels,
     /// Anything that JSON can say, for a plugin.
     Settings,
+    /// `{env: NAME}`, `{file: PATH}`, `{command: [PROGRAM, ARGUMENT, ...]}`, or the secret itself.
+    Secret,
     /// Entries with keys of their own.
     Sections,
 }
@@ -71,12 +75,14 @@ impl Kind {
             Self::Path => "path".to_owned(),
             Self::Address => "address".to_owned(),
             Self::Word(words) => words.join(" or "),
+            Self::Words(words) => format!("list of {}", words.join(", ")),
             Self::Recording => "on or off".to_owned(),
             Self::Sha256 => "SHA-256".to_owned(),
             Self::Texts => "list of texts".to_owned(),
             Self::Paths => "list of paths".to_owned(),
             Self::Labels => "map of texts".to_owned(),
             Self::Settings => "map".to_owned(),
+            Self::Secret => "secret".to_owned(),
             Self::Sections => "list of entries".to_owned(),
         }
     }
@@ -93,7 +99,13 @@ impl Kind {
     pub(crate) fn is_scalar(self) -> bool {
         !matches!(
             self,
-            Self::Texts | Self::Paths | Self::Labels | Self::Settings | Self::Sections
+            Self::Texts
+                | Self::Paths
+                | Self::Words(_)
+                | Self::Labels
+                | Self::Settings
+                | Self::Secret
+                | Self::Sections
         )
     }
 }
@@ -250,6 +262,11 @@ pub(crate) static CONFIG: Schema = Schema {
         key("data_dir", Kind::Path, "./data"),
         key("plugin_dirs", Kind::Paths, "[]"),
         key("gateway.listen", Kind::Address, "127.0.0.1:3389"),
+        key("gateway.listeners", Kind::Sections, "[]"),
+        required("gateway.listeners[].listen", Kind::Address),
+        required("gateway.listeners[].desktop", Kind::Text),
+        key("gateway.client_security", Kind::Words(&["nla", "tls"]), "[nla, tls]"),
+        key("gateway.tls_min", Kind::Word(&["1.2", "1.3"]), "1.2"),
         key("gateway.certificate", Kind::Path, "null"),
         key("gateway.private_key", Kind::Path, "null"),
         key("gateway.default_desktop", Kind::Text, "null"),
@@ -259,6 +276,9 @@ pub(crate) static CONFIG: Schema = Schema {
         key("gateway.shutdown_timeout", secs(0, 3600), "10s"),
         key("gateway.sessions_max", count(1, 65_535), "100"),
         key("gateway.connections_per_address_max", count(1, 65_535), "20"),
+        key("gateway.logon_failures_max", count(1, 10_000), "10"),
+        key("gateway.logon_failures_per_address_max", count(1, 10_000), "30"),
+        key("gateway.logon_block", secs(1, 86_400), "5m"),
         key("session_recording.mode", Kind::Recording, "on"),
         key("session_recording.on_failure", Kind::Word(&["strict", "best_effort"]), "strict"),
         key("recording.segment_max_age", secs(1, 3600), "null"),
@@ -295,7 +315,7 @@ pub(crate) static CONFIG: Schema = Schema {
     ],
     scalar_forms: &[("session_recording", "mode")],
     later: &[
-        "gateway.listeners", "gateway.client_security", "gateway.graphics",
+        "gateway.graphics",
         "session_recording.input", "session_recording.clipboard",
         "recording.capture_wire", "recording.encryption",
         "storages[].isolation", "exporters[].when",
@@ -319,15 +339,20 @@ pub(crate) static DESKTOP: Schema = Schema {
         key("spec.gateway.tls.verify", Kind::Word(&["pin", "ca", "none"]), "pin"),
         key("spec.gateway.tls.sha256", Kind::Sha256, "null"),
         key("spec.gateway.tls.ca", Kind::Path, "null"),
-        key("spec.gateway.credentials", Kind::Word(&["passthrough"]), "passthrough"),
+        key("spec.gateway.security", Kind::Word(&["auto", "nla", "tls"]), "auto"),
+        key("spec.gateway.credentials.mode", Kind::Word(&["passthrough"]), "passthrough"),
+        key("spec.gateway.credentials.logins", Kind::Sections, "[]"),
+        required("spec.gateway.credentials.logins[].login", Kind::Text),
+        key("spec.gateway.credentials.logins[].domain", Kind::Text, "null"),
+        required("spec.gateway.credentials.logins[].password", Kind::Secret),
         key("spec.gateway.bulk_compression", Kind::Word(&["keep", "clear"]), "keep"),
     ],
-    scalar_forms: &[],
+    scalar_forms: &[("spec.gateway.credentials", "mode")],
     later: &[
         "sub_kind", "status",
         "metadata.expires", "metadata.namespace", "metadata.revision", "metadata.id",
         "spec.domain", "spec.non_ad", "spec.screen_size", "spec.host_id", "spec.record_session",
-        "spec.gateway.security", "spec.gateway.graphics", "spec.gateway.channels",
+        "spec.gateway.graphics", "spec.gateway.channels",
     ],
 };
 

@@ -435,6 +435,19 @@ d.yaml:6:42: exporters[0].mode: async exporters are not supported yet: write syn
 }
 
 #[test]
+fn security_of_the_client_leg() {
+    let of = |text: &str| Case::file(text).load().config.gateway;
+    assert_eq!(of("").client_security, [ClientSecurity::Nla, ClientSecurity::Tls]);
+    assert_eq!(of("gateway: {client_security: tls}\n").client_security, [ClientSecurity::Tls]);
+    assert_eq!(of("gateway: {tls_min: 1.3}\n").tls_min, TlsMin::Tls13);
+    let listeners = of("gateway: {listeners: [{listen: '0.0.0.0:3390', desktop: lab}]}\n").listeners;
+    assert_eq!((listeners[0].listen.port(), listeners[0].desktop.as_str()), (3390, "lab"));
+    assert!(errors("gateway: {client_security: []}\n")[0].contains("must name nla, tls or both"));
+    assert!(errors("gateway: {client_security: [nla, rdp]}\n")[0].contains("not one of: nla, tls"));
+    assert!(errors("gateway: {tls_min: 1.1}\n")[0].contains("not one of: 1.2, 1.3"));
+}
+
+#[test]
 fn settings_keep_their_types() {
     let text = "storages: [{name: a, plugin: b, settings: {a: 1, b: -2, c: 1.5, d: yes, e: true, f: '1', g: null, h: 0x10, \
                 i: 007x, j: 18446744073709551615, k: [], l: {}, 'x.y': 1.0e3}}]\n";

@@ -11,7 +11,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use deskreel_config::{
-    BulkCompression, Credentials, DesktopGateway, DesktopTls, RecordingMode, Sources, Verify, WindowsDesktop,
+    BulkCompression, Credentials, DesktopGateway, DesktopSecurity, DesktopTls, RecordingMode, Sources, Verify, WindowsDesktop,
 };
 use deskreel_rdp::wire::x224::{ConnectionConfirm, connection_confirm, connection_failure, connection_request};
 use deskreel_rdp::wire::x224::{failure, protocol};
@@ -91,6 +91,7 @@ fn desktop(name: &str, addr: SocketAddr, tls: DesktopTls) -> WindowsDesktop {
         addr: addr.to_string(),
         gateway: DesktopGateway {
             tls,
+            security: DesktopSecurity::Auto,
             credentials: Credentials::Passthrough,
             bulk_compression: BulkCompression::Keep,
         },
