@@ -468,6 +468,10 @@ fn scalar(kind: Kind, text: &str, style: Style) -> Result<Value, String> {
                 ))
             }
         }
+        Kind::Switch => match parse_bool(text) {
+            Some(switch) => Ok(Value::Bool(switch)),
+            None => scalar(Kind::Path, text, style),
+        },
         Kind::Text | Kind::Path => {
             let text = text_value(text, style)?;
             if text.is_empty() {
@@ -478,13 +482,7 @@ fn scalar(kind: Kind, text: &str, style: Style) -> Result<Value, String> {
             }
             Ok(text.into())
         }
-        Kind::Texts
-        | Kind::Paths
-        | Kind::Words(_)
-        | Kind::Labels
-        | Kind::Settings
-        | Kind::Secret
-        | Kind::Sections => {
+        Kind::Texts | Kind::Paths | Kind::Words(_) | Kind::Labels | Kind::Settings | Kind::Secret | Kind::Sections => {
             Err(format!("must be {}, not a single value", kind.phrase()))
         }
     }

@@ -22,13 +22,14 @@ use serde_json::{Map, Value};
 
 pub use error::{ConfigError, Errors, Origin};
 pub use model::{
-    Access, ClaimedIdentity, ClientSecurity, Config, ExporterConfig, Gateway, Listener, Log, LogFormat, LogLevel, Mode, OnFailure, Recording,
-    RecordingMode, SessionRecording, Spool, StorageConfig, TlsMin,
+    Access, Audit, ClaimedIdentity, ClientSecurity, Config, ExporterConfig, Gateway, Listener, Log, LogFormat,
+    LogLevel, Mode, OnFailure, Recording, RecordingMode, SessionRecording, Spool, StorageConfig, TlsMin,
 };
 pub use resources::{
-    BulkCompression, ClipboardLevel, ClipboardRight, ClusterMode, Credentials, DesktopGateway, DesktopLogin, DesktopSecurity, DesktopTls, DeviceTrust,
-    InputLevel, Lock, LockTarget, LockingMode, Metadata, RecordSession, RecordVote, RecordingSettings, Resources, Role,
-    RoleConditions, RoleOptions, Rule, SecretSource, SessionMfa, User, Verify, WindowsDesktop, load_resources,
+    BulkCompression, ClipboardLevel, ClipboardRight, ClusterMode, Credentials, DesktopGateway, DesktopLogin,
+    DesktopSecurity, DesktopTls, DeviceTrust, InputLevel, Lock, LockTarget, LockingMode, Metadata, RecordSession,
+    RecordVote, RecordingSettings, Resources, Role, RoleConditions, RoleOptions, Rule, SecretSource, SessionMfa, User,
+    Verify, WindowsDesktop, load_resources,
 };
 pub use scalar::{format_duration, parse_duration};
 

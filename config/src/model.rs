@@ -27,6 +27,8 @@ pub struct Config {
     pub exporters: Vec<ExporterConfig>,
     /// Who may connect where.
     pub access: Access,
+    /// The audit log.
+    pub audit: Audit,
     /// The engine's own log.
     pub log: Log,
     /// Where relative paths start: the folder of the configuration file, or the working folder when there is none.
@@ -232,6 +234,23 @@ pub enum ClaimedIdentity {
     Deny,
     /// Let through; the desktop checks the credentials.
     Allow,
+}
+
+/// Section `audit`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Audit {
+    /// Size at which a file of the log is closed and the next one begun.
+    pub file_max_bytes: u64,
+    /// Files that are kept, the one that is written included. At least 2.
+    pub files_max: u32,
+    /// Events that may wait to be written.
+    pub queue_max: u32,
+    /// What happens when events can't be written; as `session_recording.on_failure` unless set.
+    pub on_failure: OnFailure,
+    /// Unix datagram socket that gets a copy of every event. Absolute.
+    pub syslog: Option<PathBuf>,
+    /// `cluster_name` of the events; `None` = the host's name.
+    pub cluster_name: Option<String>,
 }
 
 /// Section `log`.

@@ -20,6 +20,7 @@ pub(crate) struct RawConfig {
     pub(crate) storages: Vec<RawStorage>,
     pub(crate) exporters: Vec<RawExporter>,
     pub(crate) access: RawAccess,
+    pub(crate) audit: RawAudit,
     pub(crate) log: RawLog,
 }
 
@@ -108,6 +109,25 @@ pub(crate) struct RawAccess {
     pub(crate) resources_dir: String,
     pub(crate) claimed_identity: ClaimedIdentity,
     pub(crate) claimed_roles: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawAudit {
+    pub(crate) file_max_bytes: RawSize,
+    pub(crate) files_max: u32,
+    pub(crate) queue_max: u32,
+    pub(crate) on_failure: Option<OnFailure>,
+    pub(crate) syslog: RawSwitch,
+    pub(crate) cluster_name: Option<String>,
+}
+
+/// A boolean, or a path.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum RawSwitch {
+    Bool(bool),
+    Path(String),
 }
 
 #[derive(Debug, Deserialize)]

@@ -5,10 +5,13 @@ use std::path::Path;
 
 use crate::layers::absolute;
 use crate::model::{
-    Access, Config, ExporterConfig, Gateway, Listener, Log, Mode, Recording, RecordingMode, SessionRecording, Spool,
-    StorageConfig,
+    Access, Audit, Config, ExporterConfig, Gateway, Listener, Log, Mode, Recording, RecordingMode, SessionRecording,
+    Spool, StorageConfig,
 };
-use crate::raw::{RawConfig, RawExporter, RawStorage};
+use crate::raw::{RawConfig, RawExporter, RawStorage, RawSwitch};
+
+/// The socket of `audit.syslog: true`.
+const SYSLOG: &str = "/dev/log";
 
 /// What is wrong between keys: the key to blame and the message.
 pub(crate) type Findings = Vec<(String, String)>;
@@ -79,6 +82,18 @@ pub(crate) fn resolve(raw: RawConfig, base_dir: &Path) -> (Config, Findings) {
             resources_dir: path(&raw.access.resources_dir),
             claimed_identity: raw.access.claimed_identity,
             claimed_roles: raw.access.claimed_roles,
+        },
+        audit: Audit {
+            file_max_bytes: raw.audit.file_max_bytes.0,
+            files_max: raw.audit.files_max,
+            queue_max: raw.audit.queue_max,
+            on_failure: raw.audit.on_failure.unwrap_or(raw.session_recording.on_failure),
+            syslog: match &raw.audit.syslog {
+                RawSwitch::Bool(false) => None,
+                RawSwitch::Bool(true) => Some(Path::new(SYSLOG).to_owned()),
+                RawSwitch::Path(socket) => Some(path(socket)),
+            },
+            cluster_name: raw.audit.cluster_name,
         },
         log: Log {
             level: raw.log.level,

@@ -222,7 +222,10 @@ fn logins_and_where_their_secrets_are() {
 
     let word = folder(&[("x.yaml", &desktop("{addr: a, gateway: {credentials: passthrough}}"))]);
     let resources = load_resources(word.path()).unwrap();
-    assert_eq!(resources.desktop("lab").unwrap().gateway.credentials, Credentials::Passthrough);
+    assert_eq!(
+        resources.desktop("lab").unwrap().gateway.credentials,
+        Credentials::Passthrough
+    );
 }
 
 #[test]

@@ -98,7 +98,8 @@ impl Loaded {
                 warnings.push(ConfigError {
                     origin: Origin::Default,
                     key: format!("windows_desktop/{}: {field}", desktop.name),
-                    message: "stands there in plain text: write {env: NAME}, {file: PATH} or {command: [..]}".to_owned(),
+                    message: "stands there in plain text: write {env: NAME}, {file: PATH} or {command: [..]}"
+                        .to_owned(),
                 });
             }
         }

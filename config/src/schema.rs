@@ -43,6 +43,8 @@ pub(crate) enum Kind {
     /// Lower-case letters, digits, `-` and `_`.
     Name,
     Path,
+    /// A boolean, or a path that stands for "yes, there".
+    Switch,
     Address,
     Word(&'static [&'static str]),
     /// A list of such words; a single one may stand for itself.
@@ -73,6 +75,7 @@ impl Kind {
             Self::Text => "text".to_owned(),
             Self::Name => "name".to_owned(),
             Self::Path => "path".to_owned(),
+            Self::Switch => "boolean or path".to_owned(),
             Self::Address => "address".to_owned(),
             Self::Word(words) => words.join(" or "),
             Self::Words(words) => format!("list of {}", words.join(", ")),
@@ -99,13 +102,7 @@ impl Kind {
     pub(crate) fn is_scalar(self) -> bool {
         !matches!(
             self,
-            Self::Texts
-                | Self::Paths
-                | Self::Words(_)
-                | Self::Labels
-                | Self::Settings
-                | Self::Secret
-                | Self::Sections
+            Self::Texts | Self::Paths | Self::Words(_) | Self::Labels | Self::Settings | Self::Secret | Self::Sections
         )
     }
 }
@@ -310,6 +307,12 @@ pub(crate) static CONFIG: Schema = Schema {
         key("access.resources_dir", Kind::Path, "./resources"),
         key("access.claimed_identity", Kind::Word(&["deny", "allow"]), "deny"),
         key("access.claimed_roles", Kind::Texts, "[access]"),
+        key("audit.file_max_bytes", size(64 * KIB, 64 * GIB), "64MiB"),
+        key("audit.files_max", count(2, 1_000_000), "64"),
+        key("audit.queue_max", count(16, 65_536), "4096"),
+        key("audit.on_failure", Kind::Word(&["strict", "best_effort"]), "null"),
+        key("audit.syslog", Kind::Switch, "false"),
+        key("audit.cluster_name", Kind::Text, "null"),
         key("log.level", Kind::Word(&["error", "warn", "info", "debug", "trace"]), "info"),
         key("log.format", Kind::Word(&["text", "json"]), "text"),
     ],
@@ -321,7 +324,7 @@ pub(crate) static CONFIG: Schema = Schema {
         "storages[].isolation", "exporters[].when",
         "access.host_labels", "access.session_ttl_max", "access.client_idle_timeout", "access.locking_mode",
         "access.lock_stale_max", "access.require_session_mfa",
-        "web", "retention", "audit",
+        "web", "retention",
     ],
 };
 

@@ -368,7 +368,7 @@ fn variables_and_flags_name_the_nearest_key() {
         &case.errors(),
         "\
 d.yaml:1:14: log.level: \"warm\" is not one of: error, warn, info, debug, trace, did you mean warn?
-DESKREEL_: unknown key (known sections: data_dir, plugin_dirs, gateway, session_recording, recording, spool, storages, exporters, access, log)
+DESKREEL_: unknown key (known sections: data_dir, plugin_dirs, gateway, session_recording, recording, spool, storages, exporters, access, audit, log)
 DESKREEL_EXPORTERS: exporters: not YAML: while parsing a node, did not find expected node content (line 2, column 1 of the value)
 DESKREEL_GATEWAY__LISTN: gateway.listn: unknown key, did you mean DESKREEL_GATEWAY__LISTEN?
 DESKREEL_GATWAY__LISTEN: gatway.listen: unknown key, did you mean DESKREEL_GATEWAY__LISTEN?
@@ -438,10 +438,16 @@ d.yaml:6:42: exporters[0].mode: async exporters are not supported yet: write syn
 fn security_of_the_client_leg() {
     let of = |text: &str| Case::file(text).load().config.gateway;
     assert_eq!(of("").client_security, [ClientSecurity::Nla, ClientSecurity::Tls]);
-    assert_eq!(of("gateway: {client_security: tls}\n").client_security, [ClientSecurity::Tls]);
+    assert_eq!(
+        of("gateway: {client_security: tls}\n").client_security,
+        [ClientSecurity::Tls]
+    );
     assert_eq!(of("gateway: {tls_min: 1.3}\n").tls_min, TlsMin::Tls13);
     let listeners = of("gateway: {listeners: [{listen: '0.0.0.0:3390', desktop: lab}]}\n").listeners;
-    assert_eq!((listeners[0].listen.port(), listeners[0].desktop.as_str()), (3390, "lab"));
+    assert_eq!(
+        (listeners[0].listen.port(), listeners[0].desktop.as_str()),
+        (3390, "lab")
+    );
     assert!(errors("gateway: {client_security: []}\n")[0].contains("must name nla, tls or both"));
     assert!(errors("gateway: {client_security: [nla, rdp]}\n")[0].contains("not one of: nla, tls"));
     assert!(errors("gateway: {tls_min: 1.1}\n")[0].contains("not one of: 1.2, 1.3"));

@@ -522,7 +522,7 @@ fn session_start(facts: &SessionFacts) -> SessionStart {
 }
 
 /// This machine's host name; empty where the kernel doesn't tell.
-fn node_name() -> String {
+pub(crate) fn node_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     name.trim().to_owned()
 }
