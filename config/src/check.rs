@@ -2,14 +2,17 @@
 //! is normalised (durations, sizes, booleans in one spelling) so that layers can be merged.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
 use serde_json::{Map, Value};
 
 use crate::error::{ConfigError, Origin};
-use crate::scalar::{format_duration, format_size, parse_bool, parse_duration, parse_size, printable, quoted};
+use crate::scalar::printable;
 use crate::schema::{Key, Kind, Schema, below, join};
-use crate::yaml::{Mark, Node, Style, Yaml};
+use crate::value::{plain, scalar};
+use crate::yaml::{Mark, Node, Pair, Style, Yaml};
+
+/// Stands for a secret where a resource is shown.
+pub(crate) const HIDDEN: &str = "[hidden]";
 
 /// Checks one document or one value against a schema.
 pub(crate) struct Checker<'a> {
@@ -23,6 +26,9 @@ pub(crate) struct Checker<'a> {
     pub(crate) origins: BTreeMap<String, Origin>,
     /// Paths whose values were refused: what is wrong because of them is not worth another message.
     pub(crate) poisoned: Vec<String>,
+    pub(crate) warnings: Vec<ConfigError>,
+    /// Fields of others that were met: accepted, unchecked, without effect.
+    pub(crate) foreign: Vec<(String, Mark)>,
 }
 
 impl<'a> Checker<'a> {
@@ -34,6 +40,8 @@ impl<'a> Checker<'a> {
             errors: Vec::new(),
             origins: BTreeMap::new(),
             poisoned: Vec::new(),
+            warnings: Vec::new(),
+            foreign: Vec::new(),
         }
     }
 
@@ -61,7 +69,12 @@ impl<'a> Checker<'a> {
             let (child, child_pattern) = (join(path, &pair.key), join(pattern, &pair.key));
             // a dot or an index inside one key is not a path
             let single = !pair.key.is_empty() && !pair.key.contains(['.', '[']);
-            if !single || !self.schema.knows(&child_pattern) {
+            if single && self.schema.is_ignored(pattern, &pair.key) {
+                continue;
+            }
+            if single && self.schema.is_foreign(pattern, &pair.key) {
+                self.foreign.push((child, pair.key_mark));
+            } else if !single || !self.schema.knows(&child_pattern) {
                 self.unknown(pattern, path, &pair.key, pair.key_mark, &pair.value);
             } else if let Some(value) = self.value(&child, &child_pattern, pair.key_mark, &pair.value) {
                 out.insert(pair.key.clone(), value);
@@ -166,6 +179,8 @@ impl<'a> Checker<'a> {
                 }
                 Some(Value::Object(out))
             }
+            (Kind::Patterns, Yaml::Mapping(pairs)) => Some(self.patterns(path, pairs)),
+            (Kind::Secret, _) => self.secret(path, node),
             (Kind::Texts, Yaml::Sequence(items)) => Some(self.list(Kind::Text, path, items)),
             (Kind::Paths, Yaml::Sequence(items)) => Some(self.list(Kind::Path, path, items)),
             (Kind::Texts, Yaml::Scalar(..)) => Some(Value::Array(vec![self.scalar(Kind::Text, path, node)?])),
@@ -173,11 +188,6 @@ impl<'a> Checker<'a> {
             (Kind::Words(words), Yaml::Scalar(..)) => {
                 Some(Value::Array(vec![self.scalar(Kind::Word(words), path, node)?]))
             }
-            (Kind::Secret, Yaml::Scalar(..)) => {
-                let text = self.scalar(Kind::Text, path, node)?;
-                Some(Value::Object(Map::from_iter([("plain".to_owned(), text)])))
-            }
-            (Kind::Secret, Yaml::Mapping(_)) => self.secret(path, node),
             (Kind::Paths, Yaml::Scalar(..)) => Some(Value::Array(vec![self.scalar(Kind::Path, path, node)?])),
             (kind, Yaml::Scalar(..)) if kind.is_scalar() => self.scalar(kind, path, node),
             (kind, other) => {
@@ -191,25 +201,50 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Where a secret comes from: exactly one of the three ways.
+    /// A map whose values are one text or a list of them; in one spelling, lists.
+    fn patterns(&mut self, path: &str, pairs: &[Pair]) -> Value {
+        let mut out = Map::new();
+        for pair in pairs {
+            let path = format!("{path}.{}", pair.key);
+            self.origins.insert(path.clone(), (self.place)(pair.key_mark));
+            let values = match &pair.value.value {
+                Yaml::Sequence(items) => self.list(Kind::Free, &path, items),
+                _ if pair.value.is_null() => Value::Array(Vec::new()),
+                _ => self.scalar(Kind::Free, &path, &pair.value).into_iter().collect(),
+            };
+            out.insert(pair.key.clone(), values);
+        }
+        Value::Object(out)
+    }
+
+    /// A secret: where it comes from, or itself. What is wrong is said without repeating the value.
     fn secret(&mut self, path: &str, node: &Node) -> Option<Value> {
-        const WAYS: &str = "{env: NAME}, {file: PATH} or {command: [PROGRAM, ARGUMENT, ...]}";
-        let Yaml::Mapping(pairs) = &node.value else { return None };
-        let [pair] = pairs.as_slice() else {
-            self.refuse(path, node.mark, format!("must be one of {WAYS}"));
-            return None;
-        };
-        let child = format!("{path}.{}", pair.key);
-        let value = match (pair.key.as_str(), &pair.value.value) {
-            ("env", Yaml::Scalar(..)) => self.scalar(Kind::Text, &child, &pair.value)?,
-            ("file", Yaml::Scalar(..)) => self.scalar(Kind::Path, &child, &pair.value)?,
-            ("command", Yaml::Sequence(items)) if !items.is_empty() => self.list(Kind::Text, &child, items),
-            _ => {
-                self.refuse(path, pair.key_mark, format!("must be one of {WAYS}"));
-                return None;
+        const FORMS: &str = "{env: NAME}, {file: PATH} or {command: [PROGRAM, ARGUMENT]}";
+        let only = |key: &str, value: Value| Some(Value::Object(Map::from_iter([(key.to_owned(), value)])));
+        match &node.value {
+            Yaml::Scalar(text, _) if text == HIDDEN => {
+                let message = "is what get and edit show in place of a secret; write the secret itself";
+                self.refuse(path, node.mark, message.to_owned());
             }
-        };
-        Some(Value::Object(Map::from_iter([(pair.key.clone(), value)])))
+            Yaml::Scalar(text, _) if !text.is_empty() => {
+                let message = format!("a secret in clear text; better write where it comes from: {FORMS}");
+                self.warn(path, node.mark, message);
+                return only("plain", text.as_str().into());
+            }
+            Yaml::Mapping(pairs) if let [pair] = pairs.as_slice() => {
+                let below = format!("{path}.{}", pair.key);
+                match (pair.key.as_str(), &pair.value.value) {
+                    ("env", Yaml::Scalar(..)) => return only("env", self.scalar(Kind::Text, &below, &pair.value)?),
+                    ("file", Yaml::Scalar(..)) => return only("file", self.scalar(Kind::Path, &below, &pair.value)?),
+                    ("command", Yaml::Sequence(items)) if !items.is_empty() => {
+                        return only("command", self.list(Kind::Free, &below, items));
+                    }
+                    _ => self.refuse(path, pair.key_mark, format!("must be one of {FORMS}")),
+                }
+            }
+            _ => self.refuse(path, node.mark, format!("must be one of {FORMS}")),
+        }
+        None
     }
 
     fn list(&mut self, kind: Kind, path: &str, items: &[Node]) -> Value {
@@ -255,6 +290,11 @@ impl<'a> Checker<'a> {
             }
             let path = join(path, name);
             let value = match key.default {
+                // most have this one, and a folder may have thousands of roles
+                Some("null") => {
+                    self.origins.insert(path, Origin::Default);
+                    Value::Null
+                }
                 Some(default) => {
                     let value = self.default(key, &path, default);
                     self.origins.insert(path, Origin::Default);
@@ -336,17 +376,28 @@ impl<'a> Checker<'a> {
     /// Notes an error about `path`.
     pub(crate) fn refuse(&mut self, path: &str, mark: Mark, message: String) {
         self.poisoned.push(path.to_owned());
+        let error = self.finding(path, mark, message);
+        self.errors.push(error);
+    }
+
+    /// Notes something about `path` that is no error.
+    pub(crate) fn warn(&mut self, path: &str, mark: Mark, message: String) {
+        let warning = self.finding(path, mark, message);
+        self.warnings.push(warning);
+    }
+
+    fn finding(&self, path: &str, mark: Mark, message: String) -> ConfigError {
         let path = printable(path);
         let key = match (self.subject.as_str(), path.as_str()) {
             ("", _) => path,
             (subject, "") => subject.to_owned(),
             (subject, path) => format!("{subject}: {path}"),
         };
-        self.errors.push(ConfigError {
+        ConfigError {
             origin: (self.place)(mark),
             key,
             message,
-        });
+        }
     }
 
     fn is_poisoned(&self, path: &str) -> bool {
@@ -396,162 +447,4 @@ pub(crate) fn put(section: &mut Map<String, Value>, name: &str, value: Value) {
             }
         }
     }
-}
-
-/// Reads one scalar of a known kind and spells it the one way.
-fn scalar(kind: Kind, text: &str, style: Style) -> Result<Value, String> {
-    match kind {
-        Kind::Bool => parse_bool(text)
-            .map(Value::Bool)
-            .ok_or_else(|| format!("{} is not a boolean: write true or false", quoted(text))),
-        Kind::Recording => recording(text),
-        Kind::Duration { min, max } => {
-            let duration = parse_duration(text)?;
-            if duration < min || duration > max {
-                let (min, max) = (format_duration(min), format_duration(max));
-                return Err(format!("{} is out of range: {min} to {max}", quoted(text)));
-            }
-            Ok(format_duration(duration).into())
-        }
-        Kind::Size { min, max } => {
-            let size = parse_size(text)?;
-            if size < min || size > max {
-                return Err(format!(
-                    "{} is out of range: {} to {}",
-                    quoted(text),
-                    format_size(min),
-                    format_size(max)
-                ));
-            }
-            Ok(format_size(size).into())
-        }
-        Kind::Count { min, max } => match text.parse::<u64>() {
-            Ok(count) if (min..=max).contains(&count) => Ok(count.into()),
-            _ => Err(format!("{} is not a number from {min} to {max}", quoted(text))),
-        },
-        Kind::Word(words) => match words.iter().find(|word| **word == text) {
-            Some(word) => Ok((*word).into()),
-            None => {
-                let near = words.iter().find(|word| crate::schema::likeness(word, text) >= 0.6);
-                let hint = near.map(|word| format!(", did you mean {word}?")).unwrap_or_default();
-                Err(format!("{} is not one of: {}{hint}", quoted(text), words.join(", ")))
-            }
-        },
-        Kind::Address => match text.parse::<SocketAddr>() {
-            Ok(address) => Ok(address.to_string().into()),
-            Err(_) => Err(format!(
-                "{} is not an address: write IP:port, such as 0.0.0.0:3389 or [::]:3389",
-                quoted(text)
-            )),
-        },
-        Kind::Sha256 => {
-            let digits: String = text
-                .chars()
-                .filter(|c| *c != ':')
-                .collect::<String>()
-                .to_ascii_lowercase();
-            if digits.len() == 64 && digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-                Ok(digits.into())
-            } else {
-                Err(format!("{} is not a SHA-256: write its 64 hex digits", quoted(text)))
-            }
-        }
-        Kind::Name => {
-            let text = text_value(text, style)?;
-            let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
-            if text.len() <= 63 && text.starts_with(|c: char| fits(c) && c != '-') && text.chars().all(fits) {
-                Ok(text.into())
-            } else {
-                Err(format!(
-                    "{} is not a name: use up to 63 of a-z, 0-9, - and _",
-                    quoted(text)
-                ))
-            }
-        }
-        Kind::Switch => match parse_bool(text) {
-            Some(switch) => Ok(Value::Bool(switch)),
-            None => scalar(Kind::Path, text, style),
-        },
-        Kind::Text | Kind::Path => {
-            let text = text_value(text, style)?;
-            if text.is_empty() {
-                return Err(format!("{} can't be empty", kind.phrase()));
-            }
-            if text.contains('\0') {
-                return Err(format!("{} holds a zero byte", quoted(text)));
-            }
-            Ok(text.into())
-        }
-        Kind::Texts | Kind::Paths | Kind::Words(_) | Kind::Labels | Kind::Settings | Kind::Secret | Kind::Sections => {
-            Err(format!("must be {}, not a single value", kind.phrase()))
-        }
-    }
-}
-
-/// Text, unless it is written as a number or a boolean.
-fn text_value(text: &str, style: Style) -> Result<&str, String> {
-    match (style, plain(text)) {
-        (Style::Plain, Ok(Value::String(_))) | (Style::Quoted | Style::Bare, _) => Ok(text),
-        _ => Err(format!(
-            "{} is a number or a boolean here; quote it: '{}'",
-            quoted(text),
-            printable(text)
-        )),
-    }
-}
-
-fn recording(text: &str) -> Result<Value, String> {
-    match parse_bool(text) {
-        Some(true) => Ok("on".into()),
-        Some(false) => Ok("off".into()),
-        None if ["node", "proxy"].contains(&text) => Err(format!(
-            "{} is not supported yet: write on (sessions are recorded by the gateway)",
-            quoted(text)
-        )),
-        None if ["node-sync", "proxy-sync"].contains(&text) => Err(format!(
-            "{} is not supported yet: write on, and mode: sync at each storage",
-            quoted(text)
-        )),
-        None => Err(format!("{} is not one of: on, off", quoted(text))),
-    }
-}
-
-/// A plain scalar as YAML 1.2's core schema reads it, as far as JSON can say it.
-fn plain(text: &str) -> Result<Value, String> {
-    match text {
-        "true" | "True" | "TRUE" => return Ok(true.into()),
-        "false" | "False" | "FALSE" => return Ok(false.into()),
-        _ => {}
-    }
-    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
-    let lower = unsigned.to_ascii_lowercase();
-    if matches!(lower.as_str(), ".inf" | ".nan") {
-        return Err(format!("{} can't be said in JSON", quoted(text)));
-    }
-    let digits = |text: &str, radix| !text.is_empty() && text.chars().all(|c| c.is_digit(radix));
-    let too_large = || format!("{} is too large a number; quote it if it is text", quoted(text));
-    for (prefix, radix) in [("0x", 16), ("0o", 8)] {
-        if let Some(number) = text.strip_prefix(prefix).filter(|number| digits(number, radix)) {
-            return u64::from_str_radix(number, radix)
-                .map(Value::from)
-                .map_err(|_| too_large());
-        }
-    }
-    if digits(unsigned, 10) {
-        return match text.strip_prefix('-') {
-            Some(_) => text.parse::<i64>().map(Value::from).map_err(|_| too_large()),
-            None => unsigned.parse::<u64>().map(Value::from).map_err(|_| too_large()),
-        };
-    }
-    let numeric = unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.')
-        && unsigned.chars().any(|c| c.is_ascii_digit())
-        && lower
-            .chars()
-            .all(|c| c.is_ascii_digit() || matches!(c, '.' | 'e' | '+' | '-'));
-    if numeric && let Ok(number) = text.parse::<f64>() {
-        return serde_json::Number::from_f64(number)
-            .map(Value::Number)
-            .ok_or_else(too_large);
-    }
-    Ok(Value::String(text.to_owned()))
 }

@@ -3,8 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::resources::schema::DESKTOP;
 use crate::scalar::{format_duration, format_size};
-use crate::schema::{CONFIG, DESKTOP, Key, Kind, Schema, pattern_of};
+use crate::schema::{CONFIG, Key, Kind, Schema, pattern_of};
 use crate::{Loaded, Sources, load, load_resources, yaml};
 
 fn root() -> PathBuf {

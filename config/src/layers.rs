@@ -126,7 +126,7 @@ fn file(path: &Path, working_dir: &Path) -> Layer {
         line: mark.line,
         column: mark.column,
     };
-    let text = match read_text(&working_dir.join(path)) {
+    let text = match read_text(&working_dir.join(path), FILE_MAX_BYTES) {
         Ok(text) => text,
         Err((mark, message)) => return Layer::failed(place(mark), "", message),
     };
@@ -158,17 +158,17 @@ fn file(path: &Path, working_dir: &Path) -> Layer {
     Layer::of(values, checker)
 }
 
-/// Reads a text file of at most [`FILE_MAX_BYTES`].
-pub(crate) fn read_text(path: &Path) -> Result<String, (Mark, String)> {
+/// Reads a text file of at most `max` bytes.
+pub(crate) fn read_text(path: &Path, max: u64) -> Result<String, (Mark, String)> {
     use std::io::Read as _;
 
     let whole = |message: String| (Mark::default(), message);
     let file = std::fs::File::open(path).map_err(|error| whole(format!("can't be opened: {error}")))?;
     let mut bytes = Vec::new();
-    let read = file.take(FILE_MAX_BYTES + 1).read_to_end(&mut bytes);
+    let read = file.take(max + 1).read_to_end(&mut bytes);
     read.map_err(|error| whole(format!("can't be read: {error}")))?;
-    if bytes.len() as u64 > FILE_MAX_BYTES {
-        return Err(whole(format!("larger than {FILE_MAX_BYTES} bytes")));
+    if bytes.len() as u64 > max {
+        return Err(whole(format!("larger than {max} bytes")));
     }
     String::from_utf8(bytes).map_err(|error| {
         let good = error
@@ -254,7 +254,7 @@ fn unknown(schema: &Schema, key: &str, spell: impl Fn(&str) -> String) -> String
         let inside = key
             .strip_prefix(known.path)
             .is_some_and(|rest| rest.starts_with(['.', '[']));
-        matches!(known.kind, Kind::Sections | Kind::Texts | Kind::Paths) && inside
+        matches!(known.kind, Kind::Sections | Kind::Texts | Kind::Words(_) | Kind::Paths) && inside
     });
     if let Some(list) = list {
         let spelled = spell(list.path);

@@ -13,6 +13,7 @@ mod resources;
 mod review;
 mod scalar;
 mod schema;
+mod value;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -22,14 +23,15 @@ use serde_json::{Map, Value};
 
 pub use error::{ConfigError, Errors, Origin};
 pub use model::{
-    Access, Audit, ClaimedIdentity, ClientSecurity, Config, ExporterConfig, Gateway, Listener, Log, LogFormat,
-    LogLevel, Mode, OnFailure, Recording, RecordingMode, SessionRecording, Spool, StorageConfig, TlsMin,
+    Access, Audit, ClaimedIdentity, ClientSecurity, Config, ExporterConfig, Gateway, HostLabels, Listener, Log,
+    LogFormat, LogLevel, Mode, OnFailure, Recording, Spool, StorageConfig, TlsMin,
 };
 pub use resources::{
-    BulkCompression, ClipboardLevel, ClipboardRight, ClusterMode, Credentials, DesktopGateway, DesktopLogin,
-    DesktopSecurity, DesktopTls, DeviceTrust, InputLevel, Lock, LockTarget, LockingMode, Metadata, RecordSession,
-    RecordVote, RecordingSettings, Resources, Role, RoleConditions, RoleOptions, Rule, SecretSource, SessionMfa, User,
-    Verify, WindowsDesktop, load_resources,
+    BulkCompression, ClipboardLevel, ClipboardRight, ClusterMode, ClusterMode as RecordingMode, Credentials,
+    DesktopGateway, DesktopLogin, DesktopSecurity, DesktopTls, DeviceTrust, Document, InputLevel, Lock, LockTarget,
+    LockingMode, Metadata, RECORDING_CONFIG_NAME, ReadOptions, RecordSession, RecordVote, RecordingSettings, Resource,
+    ResourceKind, Resources, Role, RoleConditions, RoleOptions, Rule, ScreenSize, SecretSource, SessionMfa, Stream,
+    User, Verify, WindowsDesktop, load_resources, read_resources, read_stored,
 };
 pub use scalar::{format_duration, parse_duration};
 

@@ -1,10 +1,13 @@
 //! The resolved configuration: immutable, checked, absolute paths. What the rest of the engine reads.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use crate::resources::{LockingMode, RecordingSettings};
 
 /// The whole configuration after all layers were merged and checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,7 +19,7 @@ pub struct Config {
     /// The side that clients connect to.
     pub gateway: Gateway,
     /// Whether sessions are recorded, and what happens when that fails.
-    pub session_recording: SessionRecording,
+    pub session_recording: RecordingSettings,
     /// Limits and intervals of the recording itself.
     pub recording: Recording,
     /// The local waiting room for segments.
@@ -102,25 +105,6 @@ pub enum TlsMin {
     /// TLS 1.3 alone.
     #[serde(rename = "1.3")]
     Tls13,
-}
-
-/// Section `session_recording`; `session_recording: off` is the same as `{mode: off}`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SessionRecording {
-    /// Whether anything is recorded.
-    pub mode: RecordingMode,
-    /// What happens to the session when its recording fails.
-    pub on_failure: OnFailure,
-}
-
-/// Whether sessions are recorded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RecordingMode {
-    /// Nothing is recorded under any circumstances.
-    Off,
-    /// Every session is recorded.
-    On,
 }
 
 /// What happens to a session when its recording fails.
@@ -224,6 +208,27 @@ pub struct Access {
     pub claimed_identity: ClaimedIdentity,
     /// Roles of such names.
     pub claimed_roles: Vec<String>,
+    /// Longest session of anybody; `None` = as the roles say.
+    pub session_ttl_max: Option<Duration>,
+    /// Longest time without input of anybody; `None` = as the roles say.
+    pub client_idle_timeout: Option<Duration>,
+    /// How an outdated view of the locks counts where no role says it.
+    pub locking_mode: LockingMode,
+    /// Age from which the view of the locks is outdated.
+    pub lock_stale_max: Duration,
+    /// Whether every session needs a second factor.
+    pub require_session_mfa: bool,
+    /// Labels that desktops get by their address.
+    pub host_labels: Vec<HostLabels>,
+}
+
+/// One entry of `access.host_labels`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostLabels {
+    /// Regular expression that is searched for in the host of a desktop's `addr`.
+    pub pattern: String,
+    /// Labels of the desktops in which it is found; the desktop's own win.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// Whether a session under a merely claimed name is let through.

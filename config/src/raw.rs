@@ -1,11 +1,13 @@
 //! The configuration as serde reads it off the merged layers, before paths and cross-checks.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de};
 
-use crate::model::{ClaimedIdentity, ClientSecurity, LogFormat, LogLevel, Mode, OnFailure, RecordingMode, TlsMin};
+use crate::model::{ClaimedIdentity, ClientSecurity, LogFormat, LogLevel, Mode, OnFailure, TlsMin};
+use crate::resources::{ClipboardLevel, ClusterMode, InputLevel, LockingMode, SessionMfa};
 use crate::scalar::{parse_duration, parse_size};
 
 #[derive(Debug, Deserialize)]
@@ -55,8 +57,10 @@ pub(crate) struct RawListener {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawSessionRecording {
-    pub(crate) mode: RecordingMode,
+    pub(crate) mode: ClusterMode,
     pub(crate) on_failure: OnFailure,
+    pub(crate) input: InputLevel,
+    pub(crate) clipboard: ClipboardLevel,
 }
 
 #[derive(Debug, Deserialize)]
@@ -109,6 +113,20 @@ pub(crate) struct RawAccess {
     pub(crate) resources_dir: String,
     pub(crate) claimed_identity: ClaimedIdentity,
     pub(crate) claimed_roles: Vec<String>,
+    pub(crate) session_ttl_max: Option<RawDuration>,
+    pub(crate) client_idle_timeout: Option<RawDuration>,
+    pub(crate) locking_mode: LockingMode,
+    pub(crate) lock_stale_max: RawDuration,
+    pub(crate) require_session_mfa: SessionMfa,
+    pub(crate) host_labels: Vec<RawHostLabels>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawHostLabels {
+    #[serde(rename = "match")]
+    pub(crate) pattern: String,
+    pub(crate) labels: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Deserialize)]

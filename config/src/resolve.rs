@@ -5,10 +5,10 @@ use std::path::Path;
 
 use crate::layers::absolute;
 use crate::model::{
-    Access, Audit, Config, ExporterConfig, Gateway, Listener, Log, Mode, Recording, RecordingMode, SessionRecording,
-    Spool, StorageConfig,
+    Access, Audit, Config, ExporterConfig, Gateway, HostLabels, Listener, Log, Mode, Recording, Spool, StorageConfig,
 };
-use crate::raw::{RawConfig, RawExporter, RawStorage, RawSwitch};
+use crate::raw::{RawAccess, RawConfig, RawExporter, RawGateway, RawHostLabels, RawListener, RawStorage, RawSwitch};
+use crate::resources::{ClusterMode, RecordingSettings, SessionMfa};
 
 /// The socket of `audit.syslog: true`.
 const SYSLOG: &str = "/dev/log";
@@ -18,39 +18,15 @@ pub(crate) type Findings = Vec<(String, String)>;
 
 pub(crate) fn resolve(raw: RawConfig, base_dir: &Path) -> (Config, Findings) {
     let path = |text: &str| absolute(base_dir, text);
-    let optional = |text: &Option<String>| text.as_deref().map(path);
     let data_dir = path(&raw.data_dir);
     let config = Config {
         plugin_dirs: raw.plugin_dirs.iter().map(|dir| path(dir)).collect(),
-        gateway: Gateway {
-            listen: raw.gateway.listen,
-            listeners: raw
-                .gateway
-                .listeners
-                .into_iter()
-                .map(|raw| Listener {
-                    listen: raw.listen,
-                    desktop: raw.desktop,
-                })
-                .collect(),
-            client_security: raw.gateway.client_security,
-            tls_min: raw.gateway.tls_min,
-            certificate: optional(&raw.gateway.certificate),
-            private_key: optional(&raw.gateway.private_key),
-            default_desktop: raw.gateway.default_desktop,
-            handshake_timeout: raw.gateway.handshake_timeout.0,
-            activation_timeout: raw.gateway.activation_timeout.0,
-            connect_timeout: raw.gateway.connect_timeout.0,
-            shutdown_timeout: raw.gateway.shutdown_timeout.0,
-            sessions_max: raw.gateway.sessions_max,
-            connections_per_address_max: raw.gateway.connections_per_address_max,
-            logon_failures_max: raw.gateway.logon_failures_max,
-            logon_failures_per_address_max: raw.gateway.logon_failures_per_address_max,
-            logon_block: raw.gateway.logon_block.0,
-        },
-        session_recording: SessionRecording {
+        gateway: gateway(raw.gateway, base_dir),
+        session_recording: RecordingSettings {
             mode: raw.session_recording.mode,
             on_failure: raw.session_recording.on_failure,
+            input: raw.session_recording.input,
+            clipboard: raw.session_recording.clipboard,
         },
         recording: Recording {
             segment_max_age: raw.recording.segment_max_age.map(|age| age.0),
@@ -62,7 +38,12 @@ pub(crate) fn resolve(raw: RawConfig, base_dir: &Path) -> (Config, Findings) {
             undecoded_max_bytes: raw.recording.undecoded_max_bytes.0,
         },
         spool: Spool {
-            path: optional(&raw.spool.path).unwrap_or_else(|| data_dir.join("spool")),
+            path: raw
+                .spool
+                .path
+                .as_deref()
+                .map(path)
+                .unwrap_or_else(|| data_dir.join("spool")),
             max_bytes: raw.spool.max_bytes.0,
             min_free_bytes: raw.spool.min_free_bytes.0,
         },
@@ -78,11 +59,7 @@ pub(crate) fn resolve(raw: RawConfig, base_dir: &Path) -> (Config, Findings) {
             .enumerate()
             .map(|(index, raw)| exporter(raw, index, base_dir))
             .collect(),
-        access: Access {
-            resources_dir: path(&raw.access.resources_dir),
-            claimed_identity: raw.access.claimed_identity,
-            claimed_roles: raw.access.claimed_roles,
-        },
+        access: access(raw.access, base_dir),
         audit: Audit {
             file_max_bytes: raw.audit.file_max_bytes.0,
             files_max: raw.audit.files_max,
@@ -104,6 +81,50 @@ pub(crate) fn resolve(raw: RawConfig, base_dir: &Path) -> (Config, Findings) {
     };
     let findings = check(&config);
     (config, findings)
+}
+
+fn gateway(raw: RawGateway, base_dir: &Path) -> Gateway {
+    let optional = |text: Option<String>| text.map(|text| absolute(base_dir, &text));
+    let listener = |raw: RawListener| Listener {
+        listen: raw.listen,
+        desktop: raw.desktop,
+    };
+    Gateway {
+        listen: raw.listen,
+        certificate: optional(raw.certificate),
+        private_key: optional(raw.private_key),
+        client_security: raw.client_security,
+        tls_min: raw.tls_min,
+        listeners: raw.listeners.into_iter().map(listener).collect(),
+        default_desktop: raw.default_desktop,
+        handshake_timeout: raw.handshake_timeout.0,
+        activation_timeout: raw.activation_timeout.0,
+        connect_timeout: raw.connect_timeout.0,
+        shutdown_timeout: raw.shutdown_timeout.0,
+        sessions_max: raw.sessions_max,
+        connections_per_address_max: raw.connections_per_address_max,
+        logon_failures_max: raw.logon_failures_max,
+        logon_failures_per_address_max: raw.logon_failures_per_address_max,
+        logon_block: raw.logon_block.0,
+    }
+}
+
+fn access(raw: RawAccess, base_dir: &Path) -> Access {
+    let host_labels = |raw: RawHostLabels| HostLabels {
+        pattern: raw.pattern,
+        labels: raw.labels,
+    };
+    Access {
+        resources_dir: absolute(base_dir, &raw.resources_dir),
+        claimed_identity: raw.claimed_identity,
+        claimed_roles: raw.claimed_roles,
+        session_ttl_max: raw.session_ttl_max.map(|max| max.0),
+        client_idle_timeout: raw.client_idle_timeout.map(|timeout| timeout.0),
+        locking_mode: raw.locking_mode,
+        lock_stale_max: raw.lock_stale_max.0,
+        require_session_mfa: raw.require_session_mfa != SessionMfa::No,
+        host_labels: raw.host_labels.into_iter().map(host_labels).collect(),
+    }
 }
 
 fn storage(raw: RawStorage, index: usize, base_dir: &Path) -> StorageConfig {
@@ -145,13 +166,13 @@ fn check(config: &Config) -> Findings {
     if config.gateway.client_security.is_empty() {
         find("gateway.client_security".to_owned(), "must name nla, tls or both");
     }
-    if config.session_recording.mode == RecordingMode::On && config.storages.is_empty() {
+    if config.session_recording.mode != ClusterMode::Off && config.storages.is_empty() {
         find(
             "storages".to_owned(),
             "at least one is needed while session_recording is on",
         );
     }
-    if config.session_recording.mode == RecordingMode::On
+    if config.session_recording.mode != ClusterMode::Off
         && !config.storages.is_empty()
         && !config.storages.iter().any(|storage| storage.required)
     {
@@ -171,6 +192,18 @@ fn check(config: &Config) -> Findings {
             format!("{}.mode", exporter.source_key),
             "async exporters are not supported yet: write sync",
         );
+    }
+    for (index, listener) in config.gateway.listeners.iter().enumerate() {
+        let others = config.gateway.listeners.iter().take(index).map(|other| other.listen);
+        let taken = std::iter::once(config.gateway.listen)
+            .chain(others)
+            .any(|other| other == listener.listen && other.port() != 0);
+        if taken {
+            find(
+                format!("gateway.listeners[{index}].listen"),
+                "something else listens there already",
+            );
+        }
     }
     let storages = config
         .storages

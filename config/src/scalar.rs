@@ -3,6 +3,9 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
 /// Units of a duration, longest first, in nanoseconds.
 const DURATION_UNITS: [(&str, u64); 8] = [
     ("d", 86_400_000_000_000),
@@ -135,6 +138,23 @@ pub(crate) fn parse_bool(text: &str) -> Option<bool> {
     } else {
         None
     }
+}
+
+/// Reads RFC 3339 and spells it in UTC; the year 1, with which others say "not set", is none.
+pub(crate) fn parse_time(text: &str) -> Result<Option<String>, String> {
+    let wrong = || {
+        format!(
+            "{} is not a time: write it as 2026-03-01T00:00:00Z or 2026-03-01T00:00:00+01:00",
+            quoted(text)
+        )
+    };
+    // with an offset, the first days of the year 1 lie before the first time that can be said
+    if text.starts_with("0001-01-01T") {
+        return Ok(None);
+    }
+    let time = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| wrong())?;
+    let time = time.checked_to_offset(time::UtcOffset::UTC).ok_or_else(wrong)?;
+    time.format(&Rfc3339).map(Some).map_err(|_| wrong())
 }
 
 /// A decimal number as written: `whole` and the digits after the point.
@@ -309,6 +329,17 @@ mod tests {
             assert_eq!(parse_bool(text), Some(false), "{text}");
         }
         assert_eq!(parse_bool("2"), None);
+    }
+
+    #[test]
+    fn times() {
+        let utc = |text: &str| parse_time(text).map(Option::unwrap_or_default);
+        assert_eq!(utc("2026-03-01T00:00:00Z").unwrap(), "2026-03-01T00:00:00Z");
+        assert_eq!(utc("2026-03-01T01:30:00.5+01:30").unwrap(), "2026-03-01T00:00:00.5Z");
+        assert_eq!(utc("0001-01-01T00:00:00Z").unwrap(), "");
+        for text in ["", "2026-03-01", "2026-03-01T00:00:00", "2026-02-30T00:00:00Z", "never"] {
+            assert!(parse_time(text).is_err(), "{text}");
+        }
     }
 
     #[test]

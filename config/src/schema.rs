@@ -13,6 +13,11 @@ pub(crate) struct Schema {
     pub(crate) scalar_forms: &'static [(&'static str, &'static str)],
     /// Keys that later versions will know.
     pub(crate) later: &'static [&'static str],
+    /// Keys that others know, by section: accepted with a warning, without effect. A key that ends in `_labels` stands for
+    /// the one that goes on with `_expression` too.
+    pub(crate) foreign: &'static [(&'static str, &'static [&'static str])],
+    /// Keys that say nothing to us, by section: accepted in silence.
+    pub(crate) ignored: &'static [(&'static str, &'static [&'static str])],
 }
 
 /// One key.
@@ -21,6 +26,18 @@ pub(crate) struct Key {
     pub(crate) kind: Kind,
     /// The default as YAML; none = the key must be written.
     pub(crate) default: Option<&'static str>,
+}
+
+/// Words of which two can be said as a boolean too.
+#[derive(Debug)]
+pub(crate) struct Choice {
+    pub(crate) words: &'static [&'static str],
+    /// What true stands for.
+    pub(crate) on: &'static str,
+    /// What false stands for.
+    pub(crate) off: &'static str,
+    /// The words' numbers, from 0, stand for them too.
+    pub(crate) numbers: bool,
 }
 
 /// What a key takes.
@@ -47,19 +64,27 @@ pub(crate) enum Kind {
     Switch,
     Address,
     Word(&'static [&'static str]),
+    /// One of some words, or a boolean that stands for one of them.
+    Choice(&'static Choice),
+    /// A duration; `never` and what is not above 0 are null.
+    Limit,
+    /// RFC 3339; the year 1 is null.
+    Time,
+    /// Text that may be empty.
+    Free,
+    Sha256,
     /// A list of such words; a single one may stand for itself.
     Words(&'static [&'static str]),
-    /// `on` or `off`, as a word or a boolean.
-    Recording,
-    Sha256,
     Texts,
     Paths,
     /// Text by text.
     Labels,
+    /// List of texts, or one, by text.
+    Patterns,
+    /// A secret or where it comes from.
+    Secret,
     /// Anything that JSON can say, for a plugin.
     Settings,
-    /// `{env: NAME}`, `{file: PATH}`, `{command: [PROGRAM, ARGUMENT, ...]}`, or the secret itself.
-    Secret,
     /// Entries with keys of their own.
     Sections,
 }
@@ -78,14 +103,18 @@ impl Kind {
             Self::Switch => "boolean or path".to_owned(),
             Self::Address => "address".to_owned(),
             Self::Word(words) => words.join(" or "),
-            Self::Words(words) => format!("list of {}", words.join(", ")),
-            Self::Recording => "on or off".to_owned(),
+            Self::Choice(choice) => choice.words.join(" or "),
+            Self::Limit => "duration or never".to_owned(),
+            Self::Time => "time".to_owned(),
+            Self::Free => "text".to_owned(),
             Self::Sha256 => "SHA-256".to_owned(),
+            Self::Words(words) => format!("list of {}", words.join(", ")),
             Self::Texts => "list of texts".to_owned(),
             Self::Paths => "list of paths".to_owned(),
             Self::Labels => "map of texts".to_owned(),
-            Self::Settings => "map".to_owned(),
+            Self::Patterns => "map of lists of texts".to_owned(),
             Self::Secret => "secret".to_owned(),
+            Self::Settings => "map".to_owned(),
             Self::Sections => "list of entries".to_owned(),
         }
     }
@@ -93,7 +122,7 @@ impl Kind {
     /// [`Kind::noun`] with its article, for messages.
     pub(crate) fn phrase(self) -> String {
         match self {
-            Self::Word(_) | Self::Recording => self.noun(),
+            Self::Word(_) | Self::Choice(_) => self.noun(),
             Self::Address => format!("an {}", self.noun()),
             _ => format!("a {}", self.noun()),
         }
@@ -102,7 +131,14 @@ impl Kind {
     pub(crate) fn is_scalar(self) -> bool {
         !matches!(
             self,
-            Self::Texts | Self::Paths | Self::Words(_) | Self::Labels | Self::Settings | Self::Secret | Self::Sections
+            Self::Texts
+                | Self::Words(_)
+                | Self::Paths
+                | Self::Labels
+                | Self::Patterns
+                | Self::Settings
+                | Self::Secret
+                | Self::Sections
         )
     }
 }
@@ -120,6 +156,18 @@ impl Schema {
     /// Whether `pattern` is a key or a section.
     pub(crate) fn knows(&self, pattern: &str) -> bool {
         self.key(pattern).is_some() || self.is_section(pattern)
+    }
+
+    pub(crate) fn is_foreign(&self, section: &str, name: &str) -> bool {
+        let name = match name.strip_suffix("_expression") {
+            Some(labels) if labels.ends_with("_labels") => labels,
+            _ => name,
+        };
+        lists(self.foreign, section, name)
+    }
+
+    pub(crate) fn is_ignored(&self, section: &str, name: &str) -> bool {
+        lists(self.ignored, section, name)
     }
 
     /// Names that may stand directly below the section `pattern`, in order.
@@ -154,6 +202,12 @@ impl Schema {
         }
         (score >= 0.4).then(|| sibling.to_owned())
     }
+}
+
+fn lists(table: &[(&str, &[&str])], section: &str, name: &str) -> bool {
+    table
+        .iter()
+        .any(|(listed, names)| *listed == section && names.contains(&name))
 }
 
 /// `pattern` of a path: every index becomes `[]`.
@@ -203,7 +257,7 @@ pub(crate) fn likeness(known: &str, name: &str) -> f64 {
     strsim::normalized_damerau_levenshtein(&plain(known), &plain(name))
 }
 
-const fn key(path: &'static str, kind: Kind, default: &'static str) -> Key {
+pub(crate) const fn key(path: &'static str, kind: Kind, default: &'static str) -> Key {
     Key {
         path,
         kind,
@@ -211,7 +265,7 @@ const fn key(path: &'static str, kind: Kind, default: &'static str) -> Key {
     }
 }
 
-const fn required(path: &'static str, kind: Kind) -> Key {
+pub(crate) const fn required(path: &'static str, kind: Kind) -> Key {
     Key {
         path,
         kind,
@@ -239,7 +293,7 @@ const fn size(min: u64, max: u64) -> Kind {
     Kind::Size { min, max }
 }
 
-const fn count(min: u64, max: u64) -> Kind {
+pub(crate) const fn count(min: u64, max: u64) -> Kind {
     Kind::Count { min, max }
 }
 
@@ -250,6 +304,29 @@ const TIB: u64 = 1 << 40;
 
 /// The words of [`crate::Mode`].
 const MODES: Kind = Kind::Word(&["sync", "async"]);
+
+/// The words of [`crate::ClusterMode`].
+pub(crate) const RECORDING_MODE: Kind = Kind::Choice(&Choice {
+    words: &["off", "on", "node", "proxy", "node-sync", "proxy-sync"],
+    on: "on",
+    off: "off",
+    numbers: false,
+});
+
+/// The words of [`crate::SessionMfa`].
+pub(crate) const SESSION_MFA: Kind = Kind::Choice(&Choice {
+    words: &[
+        "no",
+        "yes",
+        "hardware_key",
+        "hardware_key_touch",
+        "hardware_key_pin",
+        "hardware_key_touch_and_pin",
+    ],
+    on: "yes",
+    off: "no",
+    numbers: true,
+});
 
 /// `deskreel.yaml`. One row a key: read as a table.
 #[rustfmt::skip]
@@ -276,8 +353,10 @@ pub(crate) static CONFIG: Schema = Schema {
         key("gateway.logon_failures_max", count(1, 10_000), "10"),
         key("gateway.logon_failures_per_address_max", count(1, 10_000), "30"),
         key("gateway.logon_block", secs(1, 86_400), "5m"),
-        key("session_recording.mode", Kind::Recording, "on"),
+        key("session_recording.mode", RECORDING_MODE, "on"),
         key("session_recording.on_failure", Kind::Word(&["strict", "best_effort"]), "strict"),
+        key("session_recording.input", Kind::Word(&["none", "mouse", "all"]), "all"),
+        key("session_recording.clipboard", Kind::Word(&["none", "facts", "text"]), "text"),
         key("recording.segment_max_age", secs(1, 3600), "null"),
         key("recording.segment_max_bytes", size(64 * KIB, 256 * MIB), "4MiB"),
         key("recording.keyframe_interval", secs(1, 3600), "30s"),
@@ -307,6 +386,14 @@ pub(crate) static CONFIG: Schema = Schema {
         key("access.resources_dir", Kind::Path, "./resources"),
         key("access.claimed_identity", Kind::Word(&["deny", "allow"]), "deny"),
         key("access.claimed_roles", Kind::Texts, "[access]"),
+        key("access.session_ttl_max", Kind::Limit, "never"),
+        key("access.client_idle_timeout", Kind::Limit, "never"),
+        key("access.locking_mode", Kind::Word(&["best_effort", "strict"]), "best_effort"),
+        key("access.lock_stale_max", secs(1, 86_400), "5m"),
+        key("access.require_session_mfa", SESSION_MFA, "no"),
+        key("access.host_labels", Kind::Sections, "[]"),
+        required("access.host_labels[].match", Kind::Text),
+        required("access.host_labels[].labels", Kind::Labels),
         key("audit.file_max_bytes", size(64 * KIB, 64 * GIB), "64MiB"),
         key("audit.files_max", count(2, 1_000_000), "64"),
         key("audit.queue_max", count(16, 65_536), "4096"),
@@ -319,53 +406,24 @@ pub(crate) static CONFIG: Schema = Schema {
     scalar_forms: &[("session_recording", "mode")],
     later: &[
         "gateway.graphics",
-        "session_recording.input", "session_recording.clipboard",
         "recording.capture_wire", "recording.encryption",
         "storages[].isolation", "exporters[].when",
-        "access.host_labels", "access.session_ttl_max", "access.client_idle_timeout", "access.locking_mode",
-        "access.lock_stale_max", "access.require_session_mfa",
         "web", "retention",
     ],
-};
-
-/// Resource `windows_desktop`.
-#[rustfmt::skip]
-pub(crate) static DESKTOP: Schema = Schema {
-    noun: "field",
-    keys: &[
-        required("kind", Kind::Word(&["windows_desktop"])),
-        required("version", Kind::Word(&["v3"])),
-        required("metadata.name", Kind::Text),
-        key("metadata.description", Kind::Text, "null"),
-        key("metadata.labels", Kind::Labels, "{}"),
-        required("spec.addr", Kind::Text),
-        key("spec.gateway.tls.verify", Kind::Word(&["pin", "ca", "none"]), "pin"),
-        key("spec.gateway.tls.sha256", Kind::Sha256, "null"),
-        key("spec.gateway.tls.ca", Kind::Path, "null"),
-        key("spec.gateway.security", Kind::Word(&["auto", "nla", "tls"]), "auto"),
-        key("spec.gateway.credentials.mode", Kind::Word(&["passthrough"]), "passthrough"),
-        key("spec.gateway.credentials.logins", Kind::Sections, "[]"),
-        required("spec.gateway.credentials.logins[].login", Kind::Text),
-        key("spec.gateway.credentials.logins[].domain", Kind::Text, "null"),
-        required("spec.gateway.credentials.logins[].password", Kind::Secret),
-        key("spec.gateway.bulk_compression", Kind::Word(&["keep", "clear"]), "keep"),
-    ],
-    scalar_forms: &[("spec.gateway.credentials", "mode")],
-    later: &[
-        "sub_kind", "status",
-        "metadata.expires", "metadata.namespace", "metadata.revision", "metadata.id",
-        "spec.domain", "spec.non_ad", "spec.screen_size", "spec.host_id", "spec.record_session",
-        "spec.gateway.graphics", "spec.gateway.channels",
-    ],
+    foreign: &[],
+    ignored: &[],
 };
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resources::schema::{DESKTOP, LOCK, RECORDING, ROLE, USER};
+
+    const SCHEMAS: [&Schema; 6] = [&CONFIG, &DESKTOP, &ROLE, &USER, &RECORDING, &LOCK];
 
     #[test]
     fn registry_is_in_itself_consistent() {
-        for schema in [&CONFIG, &DESKTOP] {
+        for schema in SCHEMAS {
             for (index, key) in schema.keys.iter().enumerate() {
                 assert!(
                     !schema.keys[..index].iter().any(|other| other.path == key.path),

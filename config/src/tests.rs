@@ -227,19 +227,11 @@ fn session_recording_is_a_word_or_a_map() {
 }
 
 #[test]
-fn recording_words_of_teleport_are_explained() {
-    assert_eq!(
-        errors("session_recording: node-sync\n"),
-        [
-            "d.yaml:1:20: session_recording.mode: \"node-sync\" is not supported yet: write on, and mode: sync at each storage"
-        ]
-    );
-    assert_eq!(
-        errors("session_recording: {mode: proxy}\n"),
-        [
-            "d.yaml:1:27: session_recording.mode: \"proxy\" is not supported yet: write on (sessions are recorded by the gateway)"
-        ]
-    );
+fn recording_words_of_teleport_are_known_and_its_nesting_is_explained() {
+    let mode = |text: &str| Case::file(text).load().config.session_recording.mode;
+    assert_eq!(mode("session_recording: node-sync\n"), ClusterMode::Sync);
+    assert_eq!(mode("session_recording: {mode: proxy}\n"), ClusterMode::On);
+    assert_eq!(mode("session_recording: {mode: no}\n"), ClusterMode::Off);
     assert_eq!(
         errors("auth_service:\n  enabled: yes\n  session_recording: node\n"),
         [
@@ -279,7 +271,7 @@ d.yaml:6:1: listen: unknown key, did you mean gateway.listen?
 d.yaml:7:32: recording.segment_max_bytes: \"1KiB\" is out of range: 64KiB to 256MiB
 d.yaml:7:38: recording.capture_wire: this version does not support the key yet; remove it
 d.yaml:7:59: recording.encryption: this version does not support the key yet; remove it
-d.yaml:8:27: session_recording.mode: \"maybe\" is not one of: on, off
+d.yaml:8:27: session_recording.mode: \"maybe\" is not one of: off, on, node, proxy, node-sync, proxy-sync
 d.yaml:8:46: session_recording.on_failure: \"best-effort\" is not one of: strict, best_effort, did you mean best_effort?
 d.yaml:10:12: storages[0].name: \"A\" is not a name: use up to 63 of a-z, 0-9, - and _
 d.yaml:11:5: storages[1].name: missing, it must be written (a name)
@@ -451,6 +443,25 @@ fn security_of_the_client_leg() {
     assert!(errors("gateway: {client_security: []}\n")[0].contains("must name nla, tls or both"));
     assert!(errors("gateway: {client_security: [nla, rdp]}\n")[0].contains("not one of: nla, tls"));
     assert!(errors("gateway: {tls_min: 1.1}\n")[0].contains("not one of: 1.2, 1.3"));
+}
+
+#[test]
+fn access_keys() {
+    let access = |text: &str| Case::file(&format!("access: {text}\n")).load().config.access;
+    let defaults = access("{}");
+    assert_eq!((defaults.session_ttl_max, defaults.client_idle_timeout), (None, None));
+    assert_eq!(defaults.locking_mode, LockingMode::BestEffort);
+    assert_eq!(defaults.lock_stale_max, Duration::from_secs(300));
+    assert_eq!(defaults.claimed_roles, ["access"]);
+    let set = access(
+        "{session_ttl_max: 12h, client_idle_timeout: never, locking_mode: strict, lock_stale_max: 1m, \
+         require_session_mfa: hardware_key, host_labels: [{match: '^ts', labels: {tier: terminal}}]}",
+    );
+    assert_eq!(set.session_ttl_max, Some(Duration::from_secs(12 * 3600)));
+    assert!(set.require_session_mfa && !defaults.require_session_mfa);
+    assert_eq!(set.host_labels[0].labels["tier"], "terminal");
+    assert_eq!(access("{session_ttl_max: 0}").session_ttl_max, None);
+    assert!(errors("access: {session_ttl_max: soon}\n")[0].ends_with("; never for none"));
 }
 
 #[test]

@@ -7,13 +7,13 @@ use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
 
 use crate::scalar::printable;
 
-/// Bytes of one file.
+/// Bytes of a configuration file.
 pub(crate) const FILE_MAX_BYTES: u64 = 1 << 20;
 /// Lists and mappings inside each other.
 pub(crate) const DEPTH_MAX: usize = 32;
-/// Values of one file, aliases expanded.
+/// Values of one document, aliases expanded.
 pub(crate) const NODES_MAX: usize = 50_000;
-/// Bytes of all values of one file, aliases expanded.
+/// Bytes of all values of one document, aliases expanded.
 pub(crate) const EXPANDED_MAX_BYTES: usize = 4 << 20;
 
 /// A place in a file: line and column from 1, the column in characters. 0, 0 is the file as a whole.
@@ -96,7 +96,12 @@ pub(crate) struct Parsed {
 /// Reads all documents of `text`.
 pub(crate) fn parse(text: &str) -> Parsed {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut builder = Builder::default();
+    let mut builder = Builder {
+        // all documents together: without aliases a text has fewer values than bytes
+        nodes_left: NODES_MAX.max(text.len()),
+        bytes_left: EXPANDED_MAX_BYTES.max(text.len()),
+        ..Builder::default()
+    };
     let mut parser = Parser::new_from_str(text);
     while let Some(event) = parser.next_event() {
         let step = match event {
@@ -144,8 +149,12 @@ struct Builder {
     parsed: Parsed,
     open: Vec<(Frame, Mark, usize)>,
     anchors: HashMap<usize, Anchor>,
+    /// Of the document at hand.
     nodes: usize,
     bytes: usize,
+    /// Of the whole text.
+    nodes_left: usize,
+    bytes_left: usize,
 }
 
 struct Anchor {
@@ -195,6 +204,8 @@ impl Builder {
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_) => Ok(()),
             Event::DocumentEnd => {
                 self.anchors.clear();
+                self.nodes = 0;
+                self.bytes = 0;
                 Ok(())
             }
             Event::Scalar(text, style, anchor, tag) => {
@@ -287,6 +298,14 @@ impl Builder {
                 format!("more than {EXPANDED_MAX_BYTES} bytes of values (aliases count each time)"),
             ));
         }
+        let all = (
+            self.nodes_left.checked_sub(size.nodes),
+            self.bytes_left.checked_sub(size.bytes),
+        );
+        let (Some(nodes_left), Some(bytes_left)) = all else {
+            return Err((mark, "aliases make too much of this text".to_owned()));
+        };
+        (self.nodes_left, self.bytes_left) = (nodes_left, bytes_left);
         Ok(())
     }
 

@@ -259,8 +259,10 @@ pub enum ClusterMode {
     /// Nothing is recorded under any circumstances.
     Off,
     /// Recorded, each storage in its own mode.
+    #[serde(alias = "node", alias = "proxy")]
     On,
     /// Recorded, every required storage as `mode: sync`.
+    #[serde(alias = "node-sync", alias = "proxy-sync")]
     Sync,
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use deskreel_config::{Config, Loaded, Mode, OnFailure, Origin, RecordingMode, Resources, Verify, load_resources};
+use deskreel_config::{ClusterMode, Config, Loaded, Mode, OnFailure, Origin, Resources, Verify, load_resources};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -110,9 +110,18 @@ fn found(global: &Global, loaded: &Loaded, resources: &Resources) -> String {
     line(
         "recording",
         match (session_recording.mode, session_recording.on_failure) {
-            (RecordingMode::Off, _) => "off".to_owned(),
-            (RecordingMode::On, OnFailure::Strict) => "on, strict".to_owned(),
-            (RecordingMode::On, OnFailure::BestEffort) => "on, best_effort".to_owned(),
+            (ClusterMode::Off, _) => "off".to_owned(),
+            (mode, on_failure) => {
+                let sync = if mode == ClusterMode::Sync {
+                    "on, all storages sync"
+                } else {
+                    "on"
+                };
+                match on_failure {
+                    OnFailure::Strict => format!("{sync}, strict"),
+                    OnFailure::BestEffort => format!("{sync}, best_effort"),
+                }
+            }
         },
     );
     for storage in storages {

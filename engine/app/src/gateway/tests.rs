@@ -5,7 +5,6 @@
 mod bad_peers;
 mod sessions;
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -87,8 +86,6 @@ struct Running {
 fn desktop(name: &str, addr: SocketAddr, tls: DesktopTls) -> WindowsDesktop {
     WindowsDesktop {
         name: name.to_owned(),
-        description: None,
-        labels: BTreeMap::new(),
         addr: addr.to_string(),
         gateway: DesktopGateway {
             tls,
@@ -96,6 +93,7 @@ fn desktop(name: &str, addr: SocketAddr, tls: DesktopTls) -> WindowsDesktop {
             credentials: Credentials::Passthrough,
             bulk_compression: BulkCompression::Keep,
         },
+        ..WindowsDesktop::default()
     }
 }
 

@@ -101,7 +101,7 @@ impl Sessions {
     /// Another engine that uses the same `data_dir`; a key, catalog or spool that can't be opened; recording without
     /// any required storage.
     pub(crate) async fn start(config: &Config, storages: Vec<Arc<dyn Storage>>) -> anyhow::Result<Self> {
-        let recording = config.session_recording.mode == RecordingMode::On;
+        let recording = config.session_recording.mode != RecordingMode::Off;
         if recording && !storages.iter().any(|storage| storage.required()) {
             bail!(
                 "session_recording.mode is on, but no entry of storages is required: nothing would keep the recordings"

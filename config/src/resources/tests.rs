@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use super::desktop::host_and_port;
 use super::*;
 
 fn folder(files: &[(&str, &str)]) -> TempDir {
@@ -65,7 +66,7 @@ fn no_folder_is_no_error() {
 #[test]
 fn every_error_of_every_document() {
     let text = "\
-kind: role
+kind: node
 version: v7
 metadata: {name: dev}
 ---
@@ -92,9 +93,9 @@ kind: window_desktop
     assert_eq!(
         errors(&[("r.yaml", text)]).join("\n"),
         "\
-r.yaml:1:7: role/dev: this version does not enforce resources of this kind, so it refuses them; remove it
+r.yaml:1:7: node/dev: unsupported kind (known: role, user, windows_desktop, session_recording_config, lock)
 r.yaml:6:10: windows_desktop/lab: version: \"v2\" is not one of: v3
-r.yaml:7:23: windows_desktop/lab: metadata.expires: this version does not support the field yet; remove it
+r.yaml:7:32: windows_desktop/lab: metadata.expires: \"never\" is not a time: write it as 2026-03-01T00:00:00Z or 2026-03-01T00:00:00+01:00
 r.yaml:9:9: windows_desktop/lab: spec.addr: \"5\" is a number or a boolean here; quote it: '5'
 r.yaml:11:11: windows_desktop/lab: spec.gateway.tls.verfy: unknown field, did you mean verify?
 r.yaml:12:23: windows_desktop/lab: spec.gateway.bulk_compression: \"on\" is not one of: keep, clear
@@ -102,11 +103,10 @@ r.yaml:14:1: windows_desktop: metadata.name: missing, it must be written (a text
 r.yaml:14:1: windows_desktop: spec.addr: missing, it must be written (a text)
 r.yaml:16:24: windows_desktop: metadata.labels.a: \"1\" is a number or a boolean here; quote it: '1'
 r.yaml:16:30: windows_desktop: metadata.labels.b: must be a text, not a list
-r.yaml:17:8: windows_desktop: spec.domain: this version does not support the field yet; remove it
-r.yaml:17:22: windows_desktop: spec.x: unknown field (known: addr, gateway)
+r.yaml:17:22: windows_desktop: spec.x: unknown field (known: addr, domain, non_ad, screen_size, record_session, gateway)
 r.yaml:19:1: a resource must be a map with kind, version, metadata and spec
-r.yaml:21:1: kind is missing: write windows_desktop
-r.yaml:23:7: window_desktop: unknown kind (known: windows_desktop)"
+r.yaml:21:1: kind is missing: write one of role, user, windows_desktop, session_recording_config, lock
+r.yaml:23:7: window_desktop: unknown kind, did you mean windows_desktop?"
     );
 }
 
