@@ -1,6 +1,7 @@
 //! Peers that are broken, hostile or merely not there. Each gets a log line with a reason of its own, and the gateway
 //! serves on with nothing left behind.
 
+use std::cell::Cell;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -34,6 +35,8 @@ fn request(desktop: &str, negotiation: Option<(u8, u32)>) -> Vec<u8> {
 
 struct Bench {
     gateway: Gateway,
+    /// Endings in the log that were looked at already.
+    endings: Cell<usize>,
 }
 
 impl Bench {
@@ -76,18 +79,40 @@ impl Bench {
         let _ = stream.read_to_end(&mut rest);
     }
 
+    /// The peer that was just there has one line about its end, with this reason. A second line of the same peer would
+    /// be taken for the next peer's.
     fn expect(&self, reason: &str) {
+        let index = self.endings.get();
+        let mut found = None;
         wait_for(
             Duration::from_secs(20),
-            &format!("a log line with the reason {reason}"),
+            &format!("an ending with reason {reason}"),
             || {
-                Ok(self.gateway.process.log().lines().any(|line| {
-                    line.split(|character: char| !(character.is_ascii_alphanumeric() || character == '_'))
-                        .any(|word| word == reason)
-                }))
+                found = self.reasons().into_iter().nth(index);
+                Ok(found.is_some())
             },
         )
         .unwrap_or_else(|error| panic!("{error}; the log:\n{}", self.gateway.process.log()));
+        assert_eq!(
+            found.as_deref(),
+            Some(reason),
+            "the log:\n{}",
+            self.gateway.process.log()
+        );
+        self.endings.set(index + 1);
+    }
+
+    /// The reason of every session or connection that has ended, in order.
+    fn reasons(&self) -> Vec<String> {
+        let log = self.gateway.process.log();
+        log.lines()
+            .filter(|line| line.contains("session ended") || line.contains("session refused"))
+            .map(|line| {
+                let reason = line.split("reason=").nth(1).unwrap_or_default();
+                let word = |character: &char| character.is_ascii_alphanumeric() || *character == '_';
+                reason.trim_start_matches('"').chars().take_while(word).collect()
+            })
+            .collect()
     }
 
     /// Open file descriptors and threads.
@@ -143,12 +168,14 @@ fn each_has_its_own_reason_and_leaves_nothing_behind() -> anyhow::Result<()> {
             + &desktop("web", web_port, pin)
             + &desktop("deaf", deaf_port, pin),
     )?;
+    // All peers come from one address: a task that stays behind keeps its place, and the next but one is refused.
     let settings = Settings {
-        gateway: ", handshake_timeout: 3s, connect_timeout: 3s".to_owned(),
+        gateway: ", handshake_timeout: 3s, connect_timeout: 3s, connections_per_address_max: 2".to_owned(),
         ..Settings::of(xrdp.port, "sync")
     };
     let bench = Bench {
         gateway: Gateway::start(&home, &settings)?,
+        endings: Cell::new(0),
     };
 
     // One session that goes well first, so that lazily made threads and files are there.
@@ -157,6 +184,7 @@ fn each_has_its_own_reason_and_leaves_nothing_behind() -> anyhow::Result<()> {
     client.process.end();
     bench.gateway.wait_recording(0, &["complete"])?;
     std::thread::sleep(Duration::from_secs(1));
+    bench.endings.set(bench.reasons().len());
     let before = bench.held();
 
     drop(bench.connect());
@@ -233,6 +261,11 @@ fn each_has_its_own_reason_and_leaves_nothing_behind() -> anyhow::Result<()> {
     client.display.wait_painted(8)?;
     client.process.end();
     bench.gateway.wait_recording(1, &["complete"])?;
+    assert_eq!(
+        bench.reasons().len(),
+        bench.endings.get() + 1,
+        "one ending a peer, and one for the client that came last"
+    );
     let log = bench.gateway.process.log();
     assert!(!log.contains(peers::desktop::PASSWORD), "the log holds a password");
     Ok(())

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use anyhow::Context as _;
 use peers::Peers;
 use peers::client::Client;
 use peers::desktop::{USER, Xrdp};
@@ -40,7 +41,13 @@ fn killed_session(test: &str, storage_mode: &'static str, may_lose: Duration) ->
     let started = recording["started"].as_str().unwrap_or_default();
     let started = String::from_utf8(peers::process::run("date", &["-u", "-d", started, "+%s%3N"])?)?;
     let lived = killed.duration_since(SystemTime::UNIX_EPOCH)?.as_millis() - started.trim().parse::<u128>()?;
-    let kept = u128::from(recording["duration_ms"].as_u64().unwrap_or_default());
+    // The picture counts, not what else was noted.
+    let screen = gateway.json(&["recordings", "events", id, "--channel", "screen", "--channel", "key"])?;
+    let last = screen
+        .as_array()
+        .and_then(|events| events.last())
+        .context("a picture")?;
+    let kept = u128::from(last["time_ns"].as_u64().unwrap_or_default()) / 1_000_000;
     let lost = lived.saturating_sub(kept);
     assert!(
         lost <= may_lose.as_millis(),
@@ -50,10 +57,15 @@ fn killed_session(test: &str, storage_mode: &'static str, may_lose: Duration) ->
         kept <= lived + 500,
         "the recording claims {kept} ms of a session of {lived} ms"
     );
-    // What was kept can be looked at up to its end.
+    // What was kept can be looked at up to its end: the clock goes on.
     #[expect(clippy::cast_precision_loss, reason = "milliseconds of a minute")]
     let end = kept as f64 / 1000.0;
-    assert!(gateway.frame(id, end)?.colours() >= 8);
+    let (last, before) = (gateway.frame(id, end)?, gateway.frame(id, end - 3.0)?);
+    assert!(last.colours() >= 8);
+    assert!(
+        last.differing(&before, 0) > 50,
+        "three seconds apart, the clock stands still"
+    );
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! The exported video is the session: size, length and pictures.
 
 use std::process::Command;
+use std::time::Instant;
 
 use peers::Peers;
 use peers::client::Client;
@@ -35,9 +36,14 @@ fn mp4_and_frames_show_the_session() -> anyhow::Result<()> {
     let xrdp = Xrdp::start(dir.path())?;
     let settings = Settings::of(xrdp.port, "sync");
     let gateway = Gateway::start(&dir.path().join("gateway"), &settings)?;
+    let begun = Instant::now();
     let mut client = Client::start(dir.path(), "client", gateway.port, USER, &[])?;
+    client.display.wait_painted(8)?;
+    let painted = begun.elapsed().as_secs_f64();
     let moments = crate::sessions::work(&client)?;
+    let worked = begun.elapsed().as_secs_f64();
     client.process.end();
+    let left = begun.elapsed().as_secs_f64();
     let recording = gateway.wait_recording(0, &["complete"])?;
     let id = recording["id"].as_str().unwrap_or_default();
 
@@ -72,6 +78,13 @@ fn mp4_and_frames_show_the_session() -> anyhow::Result<()> {
         "the video lasts {seconds} s, the session {session} s"
     );
 
+    // By a clock of our own: the session began before its first picture and ended after the work.
+    let session = (worked - painted)..=left + 1.0;
+    assert!(
+        session.contains(&seconds),
+        "the video lasts {seconds} s, the session {session:?} s"
+    );
+
     // The video's time starts where the session's does.
     for moment in &moments {
         let at = moment.offset(&recording)?;
@@ -97,6 +110,14 @@ fn mp4_and_frames_show_the_session() -> anyhow::Result<()> {
         .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "png"))
         .count();
     assert!(pictures >= 10, "{pictures} pictures of a busy session");
+
+    let wrong = gateway.run(&["recordings", "export", id, "--format", "avi", "-o", &path])?;
+    assert_eq!(wrong.status.code(), Some(2), "an unknown format is a usage error");
+    let said = String::from_utf8_lossy(&wrong.stderr);
+    assert!(
+        said.contains("avi") && said.contains("mp4") && said.contains("frames"),
+        "{said}"
+    );
     Ok(())
 }
 
@@ -109,7 +130,7 @@ fn frame_with_pointer(gateway: &Gateway, id: &str, seconds: f64) -> anyhow::Resu
 }
 
 #[test]
-fn a_wrong_id_and_a_wrong_format_are_explained() -> anyhow::Result<()> {
+fn a_wrong_id_and_missing_arguments_are_explained() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let settings = Settings::of(1, "sync");
     let gateway = Gateway::start(&dir.path().join("gateway"), &settings)?;

@@ -9,6 +9,8 @@ use peers::gateway::{Gateway, Settings};
 use peers::picture::Picture;
 use peers::process::wait_for;
 
+use crate::sessions::Moment;
+
 fn settled(dir: &std::path::Path, label: &str, port: u16) -> anyhow::Result<Picture> {
     let mut client = Client::start(dir, label, port, USER, &[])?;
     client.display.wait_painted(8)?;
@@ -53,7 +55,7 @@ fn a_resize_is_followed() -> anyhow::Result<()> {
     let gateway = Gateway::start(&dir.path().join("gateway"), &settings)?;
     let mut client = Client::start(dir.path(), "client", gateway.port, USER, &["/dynamic-resolution"])?;
     client.display.wait_painted(8)?;
-    client.display.wait_settled()?;
+    let before = Moment::now(&client, "before the resize")?;
     client.display.xdotool(&[
         "search",
         "--onlyvisible",
@@ -63,14 +65,13 @@ fn a_resize_is_followed() -> anyhow::Result<()> {
         "800",
         "600",
     ])?;
-    client.display.wait_settled()?;
+    let after = Moment::now(&client, "after the resize")?;
     client.process.end();
     let recording = gateway.wait_recording(0, &["complete"])?;
     let id = recording["id"].as_str().unwrap_or_default();
-    let seconds = Duration::from_millis(recording["duration_ms"].as_u64().unwrap_or_default()).as_secs_f64();
     let mut sizes = Vec::new();
-    for at in [seconds * 0.3, seconds - 0.5] {
-        let frame = gateway.frame(id, at)?;
+    for moment in [before, after] {
+        let frame = gateway.frame(id, moment.offset(&recording)?)?;
         sizes.push((frame.width, frame.height));
     }
     assert_eq!(

@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use peers::Peers;
 use peers::client::Client;
 use peers::desktop::{USER, Xrdp};
+use peers::display::Display;
 use peers::gateway::{Gateway, Settings};
 use peers::process::{cpu_seconds, resident_bytes, run};
 
@@ -34,6 +35,10 @@ sleep 18
 const BUSY: &str = r#"#!/bin/sh
 while :; do ls -la --color=always /usr/bin | head -n 40; date +%N; sleep 0.04; done
 "#;
+
+/// The screen of the comparison, and the one that the memory bar is about.
+const SCREEN: (u16, u16) = (1024, 768);
+const SCREEN_1080P: (u16, u16) = (1920, 1080);
 
 struct Cost {
     gateway_cpu: f64,
@@ -60,18 +65,29 @@ fn main() -> anyhow::Result<()> {
 
 /// The same work directly, through the relay alone, and recorded.
 fn office() -> anyhow::Result<()> {
-    let direct = session("direct", OFFICE, 64, None, |_, _| Ok(()))?;
-    let relay = session("relay", OFFICE, 64, Some("session_recording: off\n"), |_, _| Ok(()))?;
+    let direct = session("direct", SCREEN, OFFICE, 64, None, |_, _| Ok(()))?;
+    let relay = session("relay", SCREEN, OFFICE, 64, Some("session_recording: off\n"), |_, _| {
+        Ok(())
+    })?;
     let mut bytes = 0;
     let mut minutes = 0.0;
-    let recorded = session("recorded", OFFICE, 64, Some(""), |gateway, row| {
+    let recorded = session("recorded", SCREEN, OFFICE, 64, Some(""), |gateway, row| {
         bytes = row["bytes"].as_u64().unwrap_or_default();
         minutes = row["duration_ms"].as_f64().unwrap_or_default() / 60_000.0;
         export_speed(gateway, row, "office work")
     })?;
+    let large = session("recorded-1080p", SCREEN_1080P, OFFICE, 64, Some(""), |gateway, row| {
+        export_speed(gateway, row, "office work at 1920x1080")
+    })?;
     println!("| run | gateway CPU s | ratio to xrdp's direct CPU | xrdp CPU s | client CPU s | gateway memory MB |");
     println!("|---|---|---|---|---|---|");
-    for (name, cost) in [("direct", &direct), ("relay alone", &relay), ("recorded", &recorded)] {
+    let runs = [
+        ("direct", &direct),
+        ("relay alone", &relay),
+        ("recorded", &recorded),
+        ("recorded, 1920x1080", &large),
+    ];
+    for (name, cost) in runs {
         println!(
             "| {name} | {:.2} | {:.2} | {:.2} | {:.2} | {:.0} |",
             cost.gateway_cpu,
@@ -89,7 +105,7 @@ fn office() -> anyhow::Result<()> {
 }
 
 fn export(name: &str, script: &str, seconds: u64) -> anyhow::Result<()> {
-    session("export", script, seconds, Some(""), |gateway, row| {
+    session("export", SCREEN, script, seconds, Some(""), |gateway, row| {
         export_speed(gateway, row, name)
     })
     .map(|_| ())
@@ -117,6 +133,7 @@ fn export_speed(gateway: &Gateway, row: &serde_json::Value, name: &str) -> anyho
 /// Runs the work on a fresh desktop and gives what it cost. `more` is `None` for a session without the gateway.
 fn session(
     label: &str,
+    (width, height): (u16, u16),
     script: &str,
     seconds: u64,
     more: Option<&str>,
@@ -140,7 +157,9 @@ fn session(
         .as_ref()
         .map_or(0.0, |gateway| cpu_seconds(gateway.process.pid()));
     let xrdp_before = cpu_seconds(xrdp.server().pid());
-    let mut client = Client::start(dir.path(), label, port, USER, &[])?;
+    let display = Display::start(dir.path(), label, width, height)?;
+    let size = format!("/size:{width}x{height}");
+    let mut client = Client::start_on(display, dir.path(), label, port, USER, &[&size])?;
     client.display.wait_painted(8)?;
     let mut resident = 0;
     for step in 0..seconds * 2 {

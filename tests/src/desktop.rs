@@ -108,6 +108,8 @@ impl Drop for Xrdp {
             });
         }
         self.sesman.end();
+        // Its password is published: nobody shall log on with it after the test.
+        let _ = run("usermod", &["-L", USER]);
     }
 }
 
@@ -115,7 +117,8 @@ impl Drop for Xrdp {
 fn remove_stale_sockets() -> anyhow::Result<()> {
     anyhow::ensure!(
         !crate::process::listens(SESMAN_PORT),
-        "another xrdp-sesman runs on port {SESMAN_PORT}"
+        "another xrdp-sesman runs on port {SESMAN_PORT}, which xrdp is compiled to use: end it first \
+         (`systemctl stop xrdp xrdp-sesman` if it is the machine's own)"
     );
     for entry in fs::read_dir("/run/xrdp/sockdir").context("read xrdp's socket folder")? {
         let path = entry?.path();

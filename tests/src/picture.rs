@@ -112,6 +112,13 @@ impl Picture {
         seen.len()
     }
 
+    /// Pixels of one colour, each channel at most `tolerance` of 255 away from it.
+    #[must_use]
+    pub fn count(&self, rgb: [u8; 3], tolerance: u8) -> usize {
+        let near = |pixel: &&[u8]| pixel.iter().zip(rgb).all(|(a, b)| a.abs_diff(b) <= tolerance);
+        self.rgb.chunks_exact(3).filter(near).count()
+    }
+
     /// Pixels of which some colour channel differs by more than `tolerance` of 255; all of them if the sizes differ.
     #[must_use]
     pub fn differing(&self, other: &Self, tolerance: u8) -> usize {

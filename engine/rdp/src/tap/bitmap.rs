@@ -1,7 +1,7 @@
 //! Bitmap updates, [MS-RDPBCGR] 2.2.9.1.1.3.1.2: each rectangle decoded and reported by itself.
 
 use super::color::{Depth, Palette};
-use super::event::{Rect, UndecodedKind};
+use super::event::{Decoded, Rect, UndecodedKind};
 use super::framebuffer::Framebuffer;
 use super::planar::PlanarDecoder;
 use super::reader::Reader;
@@ -19,6 +19,7 @@ const PIXELS_MAX: usize = 16 << 20;
 pub(super) struct Bitmaps {
     planar: PlanarDecoder,
     pixels: Vec<u32>,
+    pub(super) decoded: Decoded,
 }
 
 /// One `TS_BITMAP_DATA`.
@@ -111,6 +112,7 @@ impl Bitmaps {
         let Some(rect) = rect else { return Ok(()) };
         if bitmap.flags & COMPRESSED == 0 {
             let stride = (width * depth.bytes()).next_multiple_of(4);
+            self.decoded.raw += 1;
             return paint_raw(screen, palette, rect, depth, (height, stride), bitmap.data);
         }
         let data = if bitmap.flags & NO_HEADER == 0 {
@@ -119,6 +121,7 @@ impl Bitmaps {
             bitmap.data
         };
         if depth == Depth::Xrgb8888 {
+            self.decoded.planar += 1;
             return self.planar.paint(screen, rect, (width, height), data);
         }
         // No order makes more pixels from a byte.
@@ -128,6 +131,7 @@ impl Bitmaps {
         self.pixels.clear();
         self.pixels.resize(width * height, 0);
         rle::decode(data, &mut self.pixels, width, depth)?;
+        self.decoded.rle += 1;
         let pixels = &self.pixels;
         screen.paint(rect, |row, out| {
             let start = (height - 1 - row) * width;

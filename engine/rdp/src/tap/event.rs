@@ -319,3 +319,16 @@ impl UndecodedKind {
         }
     }
 }
+
+/// How many bitmaps, tiles and surface commands were decoded, by their encoding.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Decoded {
+    /// Uncompressed bitmaps and surface bits.
+    pub raw: u64,
+    /// Interleaved RLE bitmaps.
+    pub rle: u64,
+    /// RDP 6.0 planar bitmaps.
+    pub planar: u64,
+    /// RemoteFX surface commands.
+    pub remote_fx: u64,
+}

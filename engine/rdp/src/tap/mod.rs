@@ -28,8 +28,8 @@ mod unwrap;
 mod tests;
 
 pub use event::{
-    ClipboardContent, ClipboardEvent, ClipboardFormat, InputEvent, KeyCode, Logon, MouseButton, Picture, PointerEvent,
-    PointerShape, Rect, TapEvent, Undecoded, UndecodedKind,
+    ClipboardContent, ClipboardEvent, ClipboardFormat, Decoded, InputEvent, KeyCode, Logon, MouseButton, Picture,
+    PointerEvent, PointerShape, Rect, TapEvent, Undecoded, UndecodedKind,
 };
 
 use self::guard::guarded;
@@ -120,6 +120,11 @@ impl Tap {
     /// are reported.
     pub fn restart(&mut self, out: &mut Vec<TapEvent>) {
         self.session.restart(&mut Sink::new(out, 0, false));
+    }
+
+    /// What was decoded so far, by encoding.
+    pub fn decoded(&self) -> Decoded {
+        self.session.decoded()
     }
 
     /// The picture as decoded so far; `None` before the first Demand Active.

@@ -2,7 +2,7 @@
 
 use super::bitmap::Bitmaps;
 use super::color::Palette;
-use super::event::{TapEvent, UndecodedKind};
+use super::event::{Decoded, TapEvent, UndecodedKind};
 use super::framebuffer::Framebuffer;
 use super::pointer::{Pointers, Update};
 use super::sink::Sink;
@@ -28,6 +28,15 @@ pub(super) struct Screen {
 }
 
 impl Screen {
+    pub(super) fn decoded(&self) -> Decoded {
+        let (bitmaps, surfaces) = (self.bitmaps.decoded, self.surfaces.decoded);
+        Decoded {
+            raw: bitmaps.raw + surfaces.raw,
+            remote_fx: surfaces.remote_fx,
+            ..bitmaps
+        }
+    }
+
     /// Begins a new, black picture.
     pub(super) fn resize(&mut self, width: u16, height: u16, sink: &mut Sink<'_>) -> Result<(), String> {
         self.picture = Framebuffer::new(width, height);

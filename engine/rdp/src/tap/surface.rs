@@ -2,7 +2,7 @@
 
 use super::bitmap::paint_raw;
 use super::color::{Depth, Palette};
-use super::event::UndecodedKind;
+use super::event::{Decoded, UndecodedKind};
 use super::framebuffer::Framebuffer;
 use super::reader::Reader;
 use super::rfx::RemoteFx;
@@ -119,6 +119,7 @@ impl<'a> Bits<'a> {
 pub(super) struct Surfaces {
     pub(super) codecs: Codecs,
     remote_fx: RemoteFx,
+    pub(super) decoded: Decoded,
 }
 
 impl Surfaces {
@@ -160,7 +161,10 @@ impl Surfaces {
     fn bits(&mut self, screen: &mut Framebuffer, palette: &Palette, bits: &Bits<'_>, unit: &[u8], sink: &mut Sink<'_>) {
         let rect = screen.clip(bits.left.into(), bits.top.into(), bits.width, bits.height);
         let result = match self.codecs.of(bits.codec_id, bits.data) {
-            Some(Codec::RemoteFx) => self.remote_fx.paint(screen, (bits.left, bits.top), bits.data, sink),
+            Some(Codec::RemoteFx) => {
+                self.decoded.remote_fx += 1;
+                self.remote_fx.paint(screen, (bits.left, bits.top), bits.data, sink)
+            }
             Some(Codec::Other(name)) => Err(format!("no decoder for {name}")),
             None if bits.codec_id == 0 => match (rect, Depth::from_bits(bits.bits.into())) {
                 (_, None) => Err(format!("surface bits of {} bpp", bits.bits)),
@@ -168,6 +172,7 @@ impl Surfaces {
                 // Wholly beyond the picture.
                 (None, _) => Ok(()),
                 (Some(rect), Some(depth)) => {
+                    self.decoded.raw += 1;
                     let stride = bits.width * depth.bytes();
                     paint_raw(screen, palette, rect, depth, (bits.height, stride), bits.data)
                         .map(|()| sink.damage(rect))

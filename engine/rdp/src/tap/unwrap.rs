@@ -3,7 +3,7 @@
 use super::TapConfig;
 use super::bulk::{Bulk, Plain};
 use super::clipboard::Clipboard;
-use super::event::{Picture, TapEvent, UndecodedKind};
+use super::event::{Decoded, Picture, TapEvent, UndecodedKind};
 use super::fragments::{Fragments, Step};
 use super::framebuffer::Framebuffer;
 use super::input::Input;
@@ -62,6 +62,10 @@ impl Session {
 
     pub(super) fn picture(&self) -> Option<Picture<'_>> {
         self.screen.picture.as_ref().map(Framebuffer::picture)
+    }
+
+    pub(super) fn decoded(&self) -> Decoded {
+        self.screen.decoded()
     }
 
     pub(super) fn restart(&mut self, sink: &mut Sink<'_>) {

@@ -4,9 +4,11 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use deskreel_rdp::tap::Decoded;
 use deskreel_recording::Event;
 use deskreel_recording::event::{EndReason, Gap, GapReason, SessionEnd};
 use time::OffsetDateTime;
+use tracing::debug;
 
 use super::Work;
 use crate::catalog::{Closed, GapRow, State};
@@ -117,6 +119,13 @@ impl Work {
     /// Closes the recording.
     pub(super) fn close(&mut self, ending: Ending, started: OffsetDateTime) -> anyhow::Result<()> {
         let Ending { at_ns, mut end, failed } = ending;
+        let Decoded {
+            raw,
+            rle,
+            planar,
+            remote_fx,
+        } = self.tap.decoded();
+        debug!(session = %self.shared.id, raw, rle, planar, remote_fx, "decoded");
         match &failed {
             None => {
                 self.flush_frame()?;
