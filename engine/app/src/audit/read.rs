@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::log::{self, CURRENT};
+use super::files::{self, CURRENT};
 use super::{FOLDER, LINE_MAX_BYTES};
 
 /// Longer than any line of the log.
@@ -55,7 +55,8 @@ impl Stored {
         self.fields.get(name).and_then(Value::as_str).unwrap_or_default()
     }
 
-    pub(super) fn seq(&self) -> Option<u64> {
+    /// Its number in the log.
+    pub(crate) fn seq(&self) -> Option<u64> {
         self.fields.get("seq").and_then(Value::as_u64)
     }
 
@@ -146,13 +147,18 @@ impl Follow {
     /// A log that can't be opened.
     pub(crate) fn new(data_dir: &Path, filter: Filter) -> anyhow::Result<Self> {
         let folder = data_dir.join(FOLDER);
-        let last_seq = log::end(&folder)?;
+        let last_seq = files::end(&folder)?;
         Ok(Self {
             folder,
             filter,
             last_seq,
             read: (0, 0),
         })
+    }
+
+    /// Number of the last line that was seen.
+    pub(crate) fn seq(&self) -> u64 {
+        self.last_seq
     }
 
     /// The events that were written since the last call.
@@ -217,9 +223,9 @@ pub(super) fn snapshot(folder: &Path) -> anyhow::Result<Vec<LogFile>> {
         );
     }
     // Held while the files are opened: no line is half written, and none moves to another file.
-    let _lock = log::share(folder)?;
+    let _lock = files::share(folder)?;
     let mut files = Vec::new();
-    let older = log::older(folder)?.into_iter().map(|(last, path)| (Some(last), path));
+    let older = files::older(folder)?.into_iter().map(|(last, path)| (Some(last), path));
     for (last_seq, path) in older.chain([(None, folder.join(CURRENT))]) {
         match File::open(&path).and_then(|file| file.metadata().map(|metadata| (file, metadata))) {
             Ok((file, metadata)) => files.push(LogFile {

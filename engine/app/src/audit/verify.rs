@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::event::RemovedFile;
-use super::log::{GENESIS, Tail, read_head, sha256};
+use super::files::{GENESIS, HEAD, Tail, read_head, sha256};
 use super::read::{Stored, snapshot};
 use super::{FOLDER, LogFile};
 
@@ -219,7 +219,7 @@ impl Check {
             self.find(problem);
         }
         let last = self.last.clone().unwrap_or_else(Tail::genesis);
-        self.file = super::log::HEAD.to_owned();
+        self.file = HEAD.to_owned();
         match noted {
             Some(head) if head.seq > last.seq => self.find(format!(
                 "lines {} to {} of the log are missing at its end",

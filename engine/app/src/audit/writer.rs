@@ -16,8 +16,8 @@ use super::{AuditError, Line, Message, Scope, timestamp};
 
 /// Events that are written at once.
 const BATCH_MAX: usize = 256;
-/// Their bytes, above which no further one is added.
-const BATCH_MAX_BYTES: usize = 256 << 10;
+/// Their bytes, above which no further one is added. With what chains them they fit into the smallest file.
+const BATCH_MAX_BYTES: usize = 32 << 10;
 /// Between two attempts to write what could not be written.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -70,6 +70,10 @@ impl Writer {
             let mut next = first;
             while let Some(message) = next {
                 bytes += message.line.body.len();
+                if bytes > BATCH_MAX_BYTES && !batch.is_empty() {
+                    self.write(std::mem::take(&mut batch));
+                    bytes = message.line.body.len();
+                }
                 batch.push(message);
                 let room = batch.len() < BATCH_MAX && bytes < BATCH_MAX_BYTES;
                 next = if room { messages.try_recv().ok() } else { None };

@@ -1,5 +1,6 @@
 //! The command line: one file a command, one place that prints errors and picks the exit code.
 
+mod audit;
 mod config;
 mod demo;
 mod keys;
@@ -121,6 +122,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Read and check the audit log
+    Audit(audit::Args),
     /// Check or show the configuration
     Config(config::Args),
     /// Record a session of a built-in desktop, verify it and export it to a video
@@ -156,6 +159,7 @@ pub(crate) fn main() -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<Outcome> {
     match cli.command {
+        Command::Audit(args) => audit::run(&cli.global, args),
         Command::Config(args) => config::run(&cli.global, &args),
         Command::Demo(args) => demo::run(&args),
         Command::Plugins(args) => plugins::run(&cli.global, args),

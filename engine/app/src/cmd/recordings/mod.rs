@@ -4,7 +4,7 @@ mod events;
 mod export;
 mod frame;
 mod ls;
-mod moment;
+pub(in crate::cmd) mod moment;
 mod output_file;
 mod show;
 mod target;

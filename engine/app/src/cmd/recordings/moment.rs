@@ -18,7 +18,7 @@ pub(super) fn parse(text: &str) -> Result<Duration, String> {
 ///
 /// # Errors
 /// A message that says what is expected.
-pub(super) fn since(text: &str) -> Result<OffsetDateTime, String> {
+pub(in crate::cmd) fn since(text: &str) -> Result<OffsetDateTime, String> {
     if let Ok(time) = OffsetDateTime::parse(text, &Rfc3339) {
         return Ok(time);
     }
