@@ -6,3 +6,14 @@ pub enum Direction {
     /// From the desktop ("s2c").
     ToClient,
 }
+
+impl Direction {
+    /// The other one.
+    #[must_use]
+    pub fn opposite(self) -> Self {
+        match self {
+            Self::ToDesktop => Self::ToClient,
+            Self::ToClient => Self::ToDesktop,
+        }
+    }
+}

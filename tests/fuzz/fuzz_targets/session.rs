@@ -1,11 +1,26 @@
 //! A whole session of records: direction, length (u32, little endian), PDU. The quick way must agree with the long one.
+//! Bits of the first direction byte take rights away; with all rights, channel data passes as it came.
 #![no_main]
 
 use deskreel_rdp::Direction;
-use deskreel_rdp::phase::{FilterOptions, Phases};
+use deskreel_rdp::phase::{ChannelRights, FilterOptions, Phases};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    let mut phases = Phases::new(FilterOptions::default());
+    let lacks = bytes.first().copied().unwrap_or_default() >> 1;
+    let rights = ChannelRights {
+        clipboard_to_desktop: lacks & 1 == 0,
+        clipboard_to_client: lacks & 2 == 0,
+        clipboard_files: lacks & 4 == 0,
+        drives: lacks & 8 == 0,
+        printers: lacks & 16 == 0,
+        audio_output: lacks & 32 == 0,
+        other: lacks & 64 == 0,
+        ..ChannelRights::default()
+    };
+    let mut phases = Phases::new(FilterOptions {
+        rights: Some(rights),
+        ..FilterOptions::default()
+    });
     let mut bytes = bytes;
     while let [way, a, b, c, d, rest @ ..] = bytes {
         let length = (u32::from_le_bytes([*a, *b, *c, *d]) as usize).min(rest.len());

@@ -4,6 +4,7 @@
 //! leg: what the gateway has to say itself reaches the pump as [`Mail`] and goes out between two PDUs. The session ends
 //! when the first pump ends, the recorder fails or the gateway stops; [`run`] then tells the client why.
 
+mod notes;
 mod pump;
 mod state;
 mod task;

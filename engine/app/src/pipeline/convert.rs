@@ -69,7 +69,7 @@ pub(super) fn input(event: InputEvent) -> Option<Input> {
         },
         InputEvent::Key { down, code } => Input::Key {
             down,
-            content: code.map(key),
+            content: Some(key(code)),
         },
         InputEvent::MoveBy { .. } | InputEvent::Locks { .. } => return None,
     })

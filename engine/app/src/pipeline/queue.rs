@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use deskreel_rdp::Direction;
-use deskreel_recording::event::{SessionEnd, SessionEvent};
+use deskreel_recording::Event;
+use deskreel_recording::event::SessionEnd;
 use tokio::sync::Notify;
 
 /// What an entry costs besides its bytes, so that the bound holds for many tiny PDUs as well.
@@ -24,8 +25,8 @@ pub(super) struct Entry {
 pub(super) enum What {
     /// One or several whole PDUs.
     Pdus(Direction, Bytes),
-    /// A fact from the gateway.
-    Note(SessionEvent),
+    /// A fact from the gateway; never a screen.
+    Note(Box<Event>),
     /// The session is over; nothing follows.
     End(SessionEnd),
     /// The recorder has a defect.

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use deskreel_config::OnFailure;
 use deskreel_rdp::Direction;
 use deskreel_rdp::tap::TapConfig;
-use deskreel_recording::event::{EndReason, SessionEnd, SessionEvent};
+use deskreel_recording::Event;
+use deskreel_recording::event::{EndReason, SessionEnd};
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
@@ -304,12 +305,12 @@ impl SessionRecorder {
         }
     }
 
-    /// A fact for the recording's `session` channel: a channel that was opened or denied, an alert.
-    pub(crate) fn note(&self, note: SessionEvent) {
+    /// A fact for the recording: a channel that was opened or denied, a clipboard that was blocked, an alert.
+    pub(crate) fn note(&self, note: Event) {
         if let Some(shared) = self.shared() {
             shared.queue.push_always(Entry {
                 at: Instant::now(),
-                what: What::Note(note),
+                what: What::Note(Box::new(note)),
             });
         }
     }

@@ -18,8 +18,12 @@ const CHANNEL_COMPRESSION: u32 = 0x0040_0000 | 0x0080_0000;
 /// SC_CORE clientRequestedProtocols.
 const CLIENT_REQUESTED_PROTOCOLS_AT: usize = 4;
 
-/// Patches the client's blocks; `selected_protocol` is what the desktop selected on its leg.
-pub(crate) fn connect_initial(pdu: &mut [u8], blocks: &[Block], selected_protocol: u32) {
+/// The name of a denied channel, its number in place of the dot: nobody on the desktop opens it.
+const DENIED_NAME: [u8; 8] = *b"denied.\0";
+
+/// Patches the client's blocks; `selected_protocol` is what the desktop selected on its leg, `denied` tells of each static
+/// channel whether the session may not use it.
+pub(crate) fn connect_initial(pdu: &mut [u8], blocks: &[Block], selected_protocol: u32, denied: &[bool]) {
     for Block { kind, body } in blocks {
         match *kind {
             block::CS_CORE => {
@@ -32,6 +36,12 @@ pub(crate) fn connect_initial(pdu: &mut [u8], blocks: &[Block], selected_protoco
                 for channel in 0..count.min(fitting) {
                     let options = CHANNELS_AT + channel * CHANNEL_LENGTH + CHANNEL_OPTIONS_AT;
                     clear_u32(pdu, body, options, CHANNEL_COMPRESSION);
+                    if denied.get(channel) == Some(&true) {
+                        let mut name = DENIED_NAME;
+                        // at most 31 channels: a digit or a letter
+                        name[6] = b"0123456789abcdefghijklmnopqrstuv"[channel % 32];
+                        put(pdu, body, CHANNELS_AT + channel * CHANNEL_LENGTH, name);
+                    }
                 }
             }
             // no UDP side channel; the block itself stays, Windows wants it

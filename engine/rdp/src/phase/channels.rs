@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{ChannelOutcome, Direction, FilterError, Pass, Phase, PhaseEvent, Phases, Verdict, malformed};
+use super::gate::{Gate, Judgement};
+use super::{
+    ChannelOutcome, ChannelRights, Direction, FilterError, Pass, Phase, PhaseEvent, Phases, Right, Verdict, activity,
+    clipboard, devices, malformed,
+};
 use crate::tap::StaticChannel;
 use crate::wire::channel::{Chunk, single_chunk};
 use crate::wire::dvc::{self, DvcPdu, command};
@@ -17,19 +21,25 @@ const UNTAPPED: [&str; 1] = ["rdpsnd"];
 /// A chunk's header in an MCS payload.
 const CHUNK_HEADER: usize = 8;
 
-/// Dynamic channels that may pass: none of them can hold the desktop's picture, the pointer or keyboard and mouse. The
-/// graphics pipeline belongs to profile G.
-const ALLOWED: [&str; 7] = [
-    "ECHO",
-    "Microsoft::Windows::RDS::DisplayControl",
-    "Microsoft::Windows::RDS::Input",
-    "Microsoft::Windows::RDS::Location",
-    "Microsoft::Windows::RDS::Telemetry",
-    "URBDRC",
-    "WebAuthN_Channel",
+/// Touch and pen.
+const TOUCH: &str = "Microsoft::Windows::RDS::Input";
+/// Dynamic channels that may pass, and the right that each needs: none of them can hold the desktop's picture, the pointer
+/// or keyboard and mouse. The graphics pipeline belongs to profile G.
+const ALLOWED: [(&str, Option<Right>); 7] = [
+    ("ECHO", None),
+    ("Microsoft::Windows::RDS::DisplayControl", None),
+    (TOUCH, None),
+    ("Microsoft::Windows::RDS::Location", Some(Right::Other)),
+    ("Microsoft::Windows::RDS::Telemetry", Some(Right::Other)),
+    ("URBDRC", Some(Right::Usb)),
+    ("WebAuthN_Channel", Some(Right::Other)),
 ];
-/// Beginnings of names that may pass: sound, and one channel a camera.
-const ALLOWED_PREFIXES: [&str; 2] = ["AUDIO_", "RDCamera_Device_"];
+/// Beginnings of names that may pass, and their rights: sound, and one channel a camera.
+const ALLOWED_PREFIXES: [(&str, Right); 3] = [
+    ("AUDIO_INPUT", Right::AudioInput),
+    ("AUDIO_PLAYBACK", Right::AudioOutput),
+    ("RDCamera_Device_", Right::Cameras),
+];
 /// Beginnings of names that would carry screen, pointer, input or credentials past the tap.
 const FORBIDDEN_PREFIXES: [&str; 8] = [
     "Microsoft::Windows::RDS::AuthRedirection",
@@ -43,19 +53,27 @@ const FORBIDDEN_PREFIXES: [&str; 8] = [
 ];
 
 /// Whether a dynamic channel may be opened; else why not.
-fn policy(name: &str) -> Result<(), ChannelOutcome> {
-    if ALLOWED.contains(&name) || ALLOWED_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
-        Ok(())
-    } else if FORBIDDEN_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
-        Err(ChannelOutcome::Forbidden)
-    } else {
-        Err(ChannelOutcome::Unknown)
+fn policy(name: &str, rights: &ChannelRights) -> Result<(), ChannelOutcome> {
+    let by_prefix = || ALLOWED_PREFIXES.iter().find(|(prefix, _)| name.starts_with(prefix));
+    let known = ALLOWED.iter().find(|(allowed, _)| *allowed == name);
+    let right = match (known, by_prefix()) {
+        (Some((_, right)), _) => *right,
+        (None, Some((_, right))) => Some(*right),
+        (None, None) if FORBIDDEN_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) => {
+            return Err(ChannelOutcome::Forbidden);
+        }
+        (None, None) => return Err(ChannelOutcome::Unknown),
+    };
+    match right.filter(|right| !rights.has(*right)) {
+        Some(right) => Err(ChannelOutcome::Denied(right)),
+        None => Ok(()),
     }
 }
 
 /// The state of all static channels, by their MCS ids.
 #[derive(Debug, Default)]
 pub(super) struct Channels {
+    rights: ChannelRights,
     fixed: Vec<Fixed>,
     dynamic: BTreeMap<u32, Dynamic>,
     refusals: usize,
@@ -73,8 +91,56 @@ struct Dynamic {
 struct Fixed {
     id: u16,
     name: String,
+    treatment: Treatment,
     /// Inside a message of several chunks, towards the desktop and towards the client.
     inside: [bool; 2],
+}
+
+/// What is done with a static channel's messages.
+#[derive(Debug)]
+enum Treatment {
+    /// They pass.
+    Plain,
+    /// They hold dynamic channels.
+    Dynamic,
+    /// They end here.
+    Denied,
+    /// Some pass: gates towards the desktop and towards the client, and who judges.
+    Filtered([Gate; 2], Filter),
+}
+
+/// Who judges the messages of a channel that is used in part.
+#[derive(Debug)]
+enum Filter {
+    Clipboard(clipboard::Filter),
+    Devices(devices::Filter),
+}
+
+impl Filter {
+    fn judge(&mut self, direction: Direction, message: &[u8], whole: bool, events: &mut Vec<PhaseEvent>) -> Judgement {
+        match self {
+            Self::Clipboard(filter) => filter.judge(direction, message, whole, events),
+            Self::Devices(filter) => filter.judge(direction, message, whole, events),
+        }
+    }
+}
+
+impl Treatment {
+    fn of(name: &str, rights: &ChannelRights) -> Self {
+        let filtered = |filter| Self::Filtered(<[Gate; 2]>::default(), filter);
+        if name.eq_ignore_ascii_case(dvc::STATIC_CHANNEL) {
+            Self::Dynamic
+        } else if name.eq_ignore_ascii_case("cliprdr") && !clipboard::Filter::is_needless(rights) {
+            // a denied one too: the desktop may have opened it before the decision, and counts on answers
+            filtered(Filter::Clipboard(clipboard::Filter::new(*rights)))
+        } else if rights.denies_static(name).is_some() {
+            Self::Denied
+        } else if name.eq_ignore_ascii_case("rdpdr") && !rights.all_devices() {
+            filtered(Filter::Devices(devices::Filter::new(*rights)))
+        } else {
+            Self::Plain
+        }
+    }
 }
 
 fn index(direction: Direction) -> usize {
@@ -89,9 +155,26 @@ impl Channels {
         let fixed = |channel: &StaticChannel| Fixed {
             id: channel.id,
             name: channel.name.clone(),
+            treatment: Treatment::of(&channel.name, &self.rights),
             inside: [false; 2],
         };
         self.fixed = channels.iter().filter(|channel| channel.id != 0).map(fixed).collect();
+    }
+
+    /// Takes the rights of the session; no channel holds data yet.
+    pub(super) fn decide(&mut self, rights: ChannelRights) {
+        self.rights = rights;
+        for channel in &mut self.fixed {
+            channel.treatment = Treatment::of(&channel.name, &rights);
+        }
+    }
+
+    /// What the rights make of the static channels, in the client's order.
+    pub(super) fn report(&self) -> impl Iterator<Item = PhaseEvent> {
+        self.fixed.iter().map(|channel| PhaseEvent::StaticChannel {
+            name: channel.name.clone(),
+            denied: self.rights.denies_static(&channel.name),
+        })
     }
 
     fn find(&mut self, id: u16) -> Option<&mut Fixed> {
@@ -99,9 +182,27 @@ impl Channels {
     }
 
     pub(super) fn is_inside_message(&self, direction: Direction, id: u16) -> bool {
-        self.fixed
-            .iter()
-            .any(|channel| channel.id == id && channel.inside[index(direction)])
+        self.fixed.iter().any(|channel| {
+            channel.id == id
+                && match &channel.treatment {
+                    Treatment::Filtered([to_desktop, _], _) if direction == Direction::ToDesktop => {
+                        to_desktop.is_inside()
+                    }
+                    Treatment::Filtered([_, to_client], _) => to_client.is_inside(),
+                    Treatment::Denied => false,
+                    Treatment::Plain | Treatment::Dynamic => channel.inside[index(direction)],
+                }
+        })
+    }
+
+    /// Whether a client's data PDU comes of a finger or a pen.
+    fn is_touch(&self, pdu: &[u8]) -> bool {
+        let (DvcPdu::Data { id, data } | DvcPdu::DataFirst { id, data, .. }) =
+            DvcPdu::parse(pdu, false).unwrap_or(DvcPdu::Other { command: 0 })
+        else {
+            return false;
+        };
+        activity::in_touch(data) && self.dynamic.get(&id).is_some_and(|channel| channel.name == TOUCH)
     }
 
     /// The quick way: takes note of a plain chunk, or says that it has to be looked at.
@@ -109,7 +210,7 @@ impl Channels {
         let chunk = Chunk::parse(pdu.get(data.payload.clone())?).ok()?;
         let channel = self
             .find(data.channel)
-            .filter(|channel| channel.name != dvc::STATIC_CHANNEL)?;
+            .filter(|channel| matches!(channel.treatment, Treatment::Plain))?;
         (!chunk.is_compressed()).then(|| channel.pass(data.direction, &chunk))
     }
 }
@@ -117,9 +218,11 @@ impl Channels {
 impl Fixed {
     fn pass(&mut self, direction: Direction, chunk: &Chunk<'_>) -> Pass {
         self.inside[index(direction)] = !chunk.is_last();
-        Pass {
-            tap: !UNTAPPED.contains(&self.name.as_str()),
-        }
+        Pass { tap: self.is_tapped() }
+    }
+
+    fn is_tapped(&self) -> bool {
+        !UNTAPPED.contains(&self.name.as_str())
     }
 }
 
@@ -127,7 +230,7 @@ impl Phases {
     pub(super) fn static_channel(
         &mut self,
         data: &mcs::Data,
-        pdu: &mut [u8],
+        pdu: &mut Vec<u8>,
         verdict: &mut Verdict,
     ) -> Result<(), FilterError> {
         let direction = data.direction;
@@ -144,11 +247,53 @@ impl Phases {
                 channel: channel.name.clone(),
             });
         }
-        let inside = channel.inside[index(direction)];
-        verdict.tap = channel.pass(direction, &chunk).tap && self.phase == Phase::Active;
-        if channel.name == dvc::STATIC_CHANNEL {
-            self.dynamic_chunk(data, pdu, inside, verdict)?;
+        let active = self.phase == Phase::Active;
+        match &channel.treatment {
+            Treatment::Plain => verdict.tap = channel.pass(direction, &chunk).tap && active,
+            Treatment::Dynamic => {
+                let inside = channel.inside[index(direction)];
+                verdict.tap = channel.pass(direction, &chunk).tap && active;
+                self.dynamic_chunk(data, pdu, inside, verdict)?;
+            }
+            Treatment::Denied => verdict.forward = false,
+            Treatment::Filtered(..) => self.filtered_chunk(data, pdu, verdict)?,
         }
+        Ok(())
+    }
+
+    /// A chunk of a channel that the session may use in part.
+    fn filtered_chunk(
+        &mut self,
+        data: &mcs::Data,
+        pdu: &mut Vec<u8>,
+        verdict: &mut Verdict,
+    ) -> Result<(), FilterError> {
+        let direction = data.direction;
+        let back = direction.opposite();
+        let sender = self.sender(back).initiator;
+        let active = self.phase == Phase::Active;
+        let Some(channel) = self.channels.find(data.channel) else {
+            return Ok(());
+        };
+        let tapped = channel.is_tapped();
+        let Treatment::Filtered(gates, filter) = &mut channel.treatment else {
+            return Ok(());
+        };
+        let gate = &mut gates[index(direction)];
+        let passage = gate
+            .chunk(data, pdu, |message, whole| {
+                filter.judge(direction, message, whole, &mut verdict.events)
+            })
+            .map_err(|error| FilterError::TooMany {
+                direction,
+                what: "bytes of a channel message that has to be judged whole",
+                limit: error.limit,
+            })?;
+        verdict.forward = passage.forward;
+        verdict.tap = passage.forward && tapped && active;
+        verdict.reply = passage
+            .answer
+            .map(|answer| mcs::send_data(back, sender, data.channel, &single_chunk(&answer)));
         Ok(())
     }
 
@@ -182,6 +327,9 @@ impl Phases {
         };
         let command = dvc::command_of(first);
         if matches!(command, command::DATA_FIRST | command::DATA) {
+            if direction == Direction::ToDesktop && self.channels.is_touch(chunk.data) {
+                self.inputs += 1;
+            }
             return Ok(());
         }
         if !chunk.is_last() || chunk.message_length as usize != chunk.data.len() {
@@ -230,7 +378,7 @@ impl Phases {
             what,
             limit,
         };
-        match policy(&name) {
+        match policy(&name, &self.channels.rights) {
             Ok(()) => {
                 if self.channels.dynamic.len() >= DYNAMIC_CHANNELS_MAX {
                     return Err(too_many("open dynamic channels", DYNAMIC_CHANNELS_MAX));

@@ -36,7 +36,12 @@ impl Phases {
         let blocks = connect::connect_initial(pdu).map_err(malformed(Direction::ToDesktop))?;
         self.read_client_blocks(pdu, &blocks)
             .map_err(malformed(Direction::ToDesktop))?;
-        patch::connect_initial(pdu, &blocks, self.options.selected_protocol);
+        let rights = self.options.rights.unwrap_or_default();
+        let channels = self.facts.static_channels.iter();
+        let denied: Vec<bool> = channels
+            .map(|channel| rights.denies_static(&channel.name).is_some())
+            .collect();
+        patch::connect_initial(pdu, &blocks, self.options.selected_protocol, &denied);
         self.phase = Phase::ConnectResponse;
         verdict.events.push(PhaseEvent::ClientDescribed);
         Ok(())

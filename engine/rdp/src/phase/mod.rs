@@ -5,22 +5,31 @@
 //!
 //! - the GCC blocks of Connect Initial and Connect Response, the flags and the user name's selector of Client Info, the
 //!   capability sets of every Demand Active and Confirm Active (profile L), the version of the drdynvc capabilities;
-//! - dynamic channels that would carry the picture past the tap are refused in the client's name.
+//! - dynamic channels that would carry the picture past the tap are refused in the client's name;
+//! - channels, devices and clipboard directions that the session has no right to ([`ChannelRights`]) are taken out, and
+//!   whoever asks for them is answered, so that nobody waits.
 //!
 //! It fails closed: what it can't walk where it would have to patch is a [`FilterError`], and the session ends.
 
+mod activity;
 mod channels;
+mod clipboard;
+mod devices;
 mod error;
 mod facts;
+mod gate;
 mod handshake;
+mod rights;
 mod share;
 mod verdict;
 
 pub use error::FilterError;
 pub use facts::{BitmapCodec, BulkType, Facts, Monitor, Selector};
+pub use rights::{ChannelRights, Right};
 pub use verdict::{ChannelOutcome, Pass, PhaseEvent, Verdict};
 
 pub use crate::Direction;
+pub use crate::tap::ClipboardFormat;
 use crate::wire::mcs::{self, DomainPdu};
 use crate::wire::share as wire_share;
 use crate::wire::x224::protocol;
@@ -49,6 +58,8 @@ pub struct FilterOptions {
     pub bulk_compression: BulkCompression,
     /// Name of the desktop that the session is bound to. A user name `user:desktop[:login]` must name the same one.
     pub desktop: String,
+    /// What the channels may do, if that is decided already; else see [`Phases::decide`].
+    pub rights: Option<ChannelRights>,
     /// Upper bound for the MaxRequestSize of the Multifragment set: what the tap reassembles, 16 MiB.
     pub max_request_size: u32,
 }
@@ -60,6 +71,7 @@ impl Default for FilterOptions {
             selected_protocol: protocol::SSL,
             bulk_compression: BulkCompression::Keep,
             desktop: String::new(),
+            rights: None,
             max_request_size: 16 << 20,
         }
     }
@@ -103,20 +115,42 @@ pub struct Phases {
     desktop_initiator: u16,
     /// The client has confirmed the current activation.
     confirmed: bool,
+    /// The static channels have been reported.
+    reported: bool,
+    /// PDUs in which the user did something.
+    inputs: u64,
 }
 
 impl Phases {
     /// A session that is about to send its Connect Initial.
     #[must_use]
     pub fn new(options: FilterOptions) -> Self {
+        let mut channels = Channels::default();
+        channels.decide(options.rights.unwrap_or_default());
         Self {
             options,
             facts: Facts::default(),
             phase: Phase::ConnectInitial,
-            channels: Channels::default(),
+            channels,
             desktop_initiator: 1002,
             confirmed: false,
+            reported: false,
+            inputs: 0,
         }
+    }
+
+    /// Says what the channels may do, where that was not known at the start. Call it before Client Info goes on: until
+    /// then no channel can hold data.
+    pub fn decide(&mut self, rights: ChannelRights) {
+        self.options.rights = Some(rights);
+        self.channels.decide(rights);
+    }
+
+    /// How many PDUs held a key, a click, a move of the mouse, a finger or a pen. A client that is left alone sends none,
+    /// so a number that stands still means that the user is idle.
+    #[must_use]
+    pub fn inputs(&self) -> u64 {
+        self.inputs
     }
 
     /// Takes one whole PDU, patches it in place (a selector spliced out of Client Info shortens it) and says what to do
@@ -150,12 +184,19 @@ impl Phases {
         Ok(match pdu.first() {
             Some(&first) if first & 0b11 == 0 => {
                 let encrypted = direction == Direction::ToClient && fast_path::is_encrypted(first);
+                if direction == Direction::ToDesktop && activity::in_fast_path(pdu) {
+                    self.inputs += 1;
+                }
                 (!encrypted).then_some(Pass { tap: true })
             }
             Some(3) => match mcs::domain_pdu(pdu) {
                 Ok(DomainPdu::Data(data)) if data.direction != direction => None,
                 Ok(DomainPdu::Data(data)) if data.channel == self.facts.io_channel => {
-                    share::is_plain(direction, pdu, data.payload).then_some(Pass { tap: true })
+                    let plain = share::is_plain(direction, pdu, data.payload.clone());
+                    if plain && direction == Direction::ToDesktop && activity::in_share(pdu, data.payload) {
+                        self.inputs += 1;
+                    }
+                    plain.then_some(Pass { tap: true })
                 }
                 Ok(DomainPdu::Data(data)) => self.channels.plain(&data, pdu),
                 _ => None,
@@ -231,7 +272,7 @@ impl Phases {
         }
     }
 
-    fn fast_path(&self, direction: Direction, pdu: &[u8], verdict: &mut Verdict) -> Result<(), FilterError> {
+    fn fast_path(&mut self, direction: Direction, pdu: &[u8], verdict: &mut Verdict) -> Result<(), FilterError> {
         match direction {
             // a picture before the tap has begun
             Direction::ToClient if self.phase != Phase::Active => {
@@ -241,6 +282,9 @@ impl Phases {
                 return Err(FilterError::Encrypted(direction));
             }
             _ => verdict.tap = self.phase == Phase::Active,
+        }
+        if direction == Direction::ToDesktop && self.phase == Phase::Active && activity::in_fast_path(pdu) {
+            self.inputs += 1;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{BitmapCodec, Direction, FilterError, Phase, PhaseEvent, Phases, Verdict, malformed};
+use super::{BitmapCodec, Direction, FilterError, Phase, PhaseEvent, Phases, Verdict, activity, malformed};
 use crate::patch::{self, field, field_u16, field_u32};
 use crate::wire::capability::{self, Active, set};
 use crate::wire::share::{ShareControl, control, data, share_controls, share_data};
@@ -48,6 +48,9 @@ pub(super) fn is_plain(direction: Direction, pdu: &[u8], payload: Range<usize>) 
 impl Phases {
     pub(super) fn share(&mut self, data: &mcs::Data, pdu: &mut [u8], verdict: &mut Verdict) -> Result<(), FilterError> {
         let direction = data.direction;
+        if direction == Direction::ToDesktop && activity::in_share(pdu, data.payload.clone()) {
+            self.inputs += 1;
+        }
         let controls: Result<Vec<_>, _> = share_controls(pdu, data.payload.clone()).collect();
         for item in controls.map_err(malformed(direction))? {
             match (item.kind, direction) {
@@ -115,6 +118,9 @@ impl Phases {
         verdict.events.push(PhaseEvent::Confirmed {
             activation: self.facts.activations,
         });
+        if !std::mem::replace(&mut self.reported, true) {
+            verdict.events.extend(self.channels.report());
+        }
         Ok(())
     }
 

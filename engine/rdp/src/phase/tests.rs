@@ -6,6 +6,7 @@ mod channels;
 mod hand_made;
 mod handshake;
 mod hostile;
+mod rights;
 
 use super::*;
 use crate::wire::x224::protocol;

@@ -3,7 +3,8 @@
 /// What to do with one PDU.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verdict {
-    /// Send the (patched) PDU on. `false`: it ends here.
+    /// Send the (patched) PDU on; it may have become several, back to back. `false`: it ends here, or is held back until
+    /// a later one.
     pub forward: bool,
     /// A PDU to send back on the leg that the PDU came from. It belongs to a static channel: hold it back while
     /// [`super::Phases::may_inject`] says so.
@@ -55,6 +56,29 @@ pub enum PhaseEvent {
         /// Open, or refused by whom.
         outcome: ChannelOutcome,
     },
+    /// The client has named this static channel; told once, after the first Confirm Active.
+    StaticChannel {
+        /// Its name.
+        name: String,
+        /// The session has no right to it, for want of this.
+        denied: Option<super::Right>,
+    },
+    /// The client has redirected a device that the session has no right to; the desktop does not hear of it.
+    DeviceDenied {
+        /// Its name as the client gave it, at most eight letters.
+        name: String,
+        /// [MS-RDPEFS] 2.2.1.3: 1 serial port, 2 parallel port, 4 printer, 8 drive, 0x20 smart card.
+        kind: u32,
+        /// The right that is lacking.
+        right: super::Right,
+    },
+    /// The clipboard of the sender of `direction` was kept from the other side.
+    ClipboardBlocked {
+        /// Which way it would have gone.
+        direction: crate::Direction,
+        /// The formats in question; empty for a part of a file.
+        formats: Vec<super::ClipboardFormat>,
+    },
     /// A dynamic channel was closed.
     DynamicChannelClosed {
         /// Its name.
@@ -88,4 +112,6 @@ pub enum ChannelOutcome {
     Forbidden,
     /// We refused: the name is not on the allow list.
     Unknown,
+    /// We refused: the session lacks this right.
+    Denied(super::Right),
 }

@@ -171,14 +171,15 @@ pub enum InputEvent {
         /// Row.
         y: u16,
     },
-    /// A key went down or up.
+    /// A key went down or up; only with [`InputLevel::All`](super::InputLevel::All).
     Key {
         /// Down rather than up.
         down: bool,
-        /// Which one; only with [`TapConfig::key_codes`](super::TapConfig::key_codes).
-        code: Option<KeyCode>,
+        /// Which one.
+        code: KeyCode,
     },
-    /// State of the lock keys, sent when the client gets the focus.
+    /// State of the lock keys, sent when the client gets the focus; only with
+    /// [`InputLevel::All`](super::InputLevel::All).
     Locks {
         /// Bits: 1 scroll, 2 num, 4 caps, 8 kana.
         flags: u8,
@@ -212,8 +213,9 @@ pub enum ClipboardContent {
         length: u64,
         /// SHA-256 of the bytes.
         sha256: [u8; 32],
-        /// The text itself, when it is text (formats 1, 7 and 13), whole, and not longer than
-        /// [`TapConfig::clipboard_text_max_bytes`](super::TapConfig::clipboard_text_max_bytes).
+        /// The text itself, when it is text (formats 1, 7 and 13), whole, not longer than
+        /// [`TapConfig::clipboard_text_max_bytes`](super::TapConfig::clipboard_text_max_bytes), and asked for by
+        /// [`ClipboardLevel::Text`](super::ClipboardLevel::Text).
         text: Option<String>,
     },
     /// The sender can't give the data.

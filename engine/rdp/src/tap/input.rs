@@ -1,5 +1,6 @@
 //! What the user does: fast-path input ([MS-RDPBCGR] 2.2.8.1.2) and slow-path input (2.2.8.1.1).
 
+use super::InputLevel;
 use super::event::{InputEvent, KeyCode, MouseButton, TapEvent, UndecodedKind};
 use super::reader::Reader;
 use super::sink::Sink;
@@ -16,14 +17,17 @@ const BUTTONS: [(u16, MouseButton); 3] = [
 ];
 const EXTENDED_BUTTONS: [(u16, MouseButton); 2] = [(0x0001, MouseButton::X1), (0x0002, MouseButton::X2)];
 
-/// Reports input events; keeps which keys they are to itself unless asked.
+/// Reports input events as far as it is asked to.
 pub(super) struct Input {
-    pub(super) key_codes: bool,
+    pub(super) level: InputLevel,
 }
 
 impl Input {
     /// Takes a fast-path PDU of the client after its length: `count` events, 0 when a byte says how many.
     pub(super) fn fast_path(&self, count: u8, data: &[u8], sink: &mut Sink<'_>) {
+        if self.level == InputLevel::None {
+            return;
+        }
         let mut reader = Reader::new(data);
         let count = if count == 0 { reader.u8().unwrap_or(0) } else { count };
         for _ in 0..count {
@@ -48,7 +52,7 @@ impl Input {
             }
             1 => mouse(reader.u16()?, reader.u16()?, reader.u16()?, sink),
             2 => extended_mouse(reader.u16()?, reader.u16()?, reader.u16()?, sink),
-            3 => sink.push(TapEvent::Input(InputEvent::Locks { flags: flags & 0x0F })),
+            3 => self.locks(flags & 0x0F, sink),
             4 => self.key(down, KeyCode::Unicode(reader.u16()?), sink),
             5 => relative_mouse(reader.u16()?, reader.i16()?, reader.i16()?, sink),
             // A time stamp that says how fast the client paints.
@@ -60,6 +64,9 @@ impl Input {
 
     /// Takes the body of an input share data PDU.
     pub(super) fn slow_path(&self, data: &[u8], sink: &mut Sink<'_>) {
+        if self.level == InputLevel::None {
+            return;
+        }
         let mut reader = Reader::new(data);
         let count = reader.u16().unwrap_or(0);
         // Two bytes of padding.
@@ -80,8 +87,7 @@ impl Input {
         match kind {
             0 => {
                 body.skip(2)?;
-                let flags = body.u8()? & 0x0F;
-                sink.push(TapEvent::Input(InputEvent::Locks { flags }));
+                self.locks(body.u8()? & 0x0F, sink);
             }
             // Unused.
             2 => {}
@@ -106,8 +112,15 @@ impl Input {
     }
 
     fn key(&self, down: bool, code: KeyCode, sink: &mut Sink<'_>) {
-        let code = self.key_codes.then_some(code);
-        sink.push(TapEvent::Input(InputEvent::Key { down, code }));
+        if self.level == InputLevel::All {
+            sink.push(TapEvent::Input(InputEvent::Key { down, code }));
+        }
+    }
+
+    fn locks(&self, flags: u8, sink: &mut Sink<'_>) {
+        if self.level == InputLevel::All {
+            sink.push(TapEvent::Input(InputEvent::Locks { flags }));
+        }
     }
 }
 

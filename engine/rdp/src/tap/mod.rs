@@ -57,10 +57,36 @@ pub struct TapConfig {
     pub max_request_size: usize,
     /// Most bytes that one [`Undecoded`] keeps.
     pub undecoded_max_bytes: usize,
-    /// Report which key was pressed, not just that one was.
-    pub key_codes: bool,
-    /// Longest clipboard text that is reported itself, in bytes on the wire; 0 reports length and hash only.
+    /// What of the user's input is reported.
+    pub input: InputLevel,
+    /// What of the clipboard is reported.
+    pub clipboard: ClipboardLevel,
+    /// Longest clipboard text that is reported itself, in bytes on the wire; of a longer one length and hash are reported.
     pub clipboard_text_max_bytes: usize,
+}
+
+/// What of the user's input is reported, least first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum InputLevel {
+    /// Nothing.
+    None,
+    /// Movement, buttons, wheel.
+    #[default]
+    Mouse,
+    /// Keys too, and so passwords.
+    All,
+}
+
+/// What of the clipboard is reported, least first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ClipboardLevel {
+    /// Nothing.
+    None,
+    /// Direction, formats, length, hash.
+    #[default]
+    Facts,
+    /// The text too.
+    Text,
 }
 
 impl Default for TapConfig {
@@ -70,8 +96,9 @@ impl Default for TapConfig {
             channels: Vec::new(),
             max_request_size: 16 << 20,
             undecoded_max_bytes: 1 << 20,
-            key_codes: false,
-            clipboard_text_max_bytes: 0,
+            input: InputLevel::default(),
+            clipboard: ClipboardLevel::default(),
+            clipboard_text_max_bytes: 256 << 10,
         }
     }
 }

@@ -462,28 +462,37 @@ fn input_on_both_paths() {
         x: 0,
         y: 0,
     };
-    let expected = |code, unicode| {
-        [
-            InputEvent::Move { x: 5, y: 6 },
-            button(true),
-            button(false),
-            wheel,
-            InputEvent::Button {
-                button: MouseButton::X1,
-                down: true,
-                x: 1,
-                y: 2,
-            },
-            InputEvent::Key { down: true, code },
-            InputEvent::Key { down: false, code },
-            InputEvent::Key {
-                down: true,
-                code: unicode,
-            },
-            InputEvent::Locks { flags: 2 },
-        ]
-        .map(TapEvent::Input)
-    };
+    let (code, unicode) = (
+        KeyCode::Scan {
+            code: 0x1D,
+            prefix: 0xE0,
+        },
+        KeyCode::Unicode(0xE4),
+    );
+    let mouse_events = [
+        InputEvent::Move { x: 5, y: 6 },
+        button(true),
+        button(false),
+        wheel,
+        InputEvent::Button {
+            button: MouseButton::X1,
+            down: true,
+            x: 1,
+            y: 2,
+        },
+    ]
+    .map(TapEvent::Input);
+    let key_events = [
+        InputEvent::Key { down: true, code },
+        InputEvent::Key { down: false, code },
+        InputEvent::Key {
+            down: true,
+            code: unicode,
+        },
+        InputEvent::Locks { flags: 2 },
+    ]
+    .map(TapEvent::Input);
+    let all_events = [&mouse_events[..], &key_events].concat();
     let mouse = |flags: u16, x: u8, y: u8| [&flags.to_le_bytes()[..], &[x, 0, y, 0]].concat();
     let event = |header: u8, body: &[u8]| [&[header], body].concat();
     let fast = [
@@ -520,29 +529,24 @@ fn input_on_both_paths() {
         share_data_to_desktop(28, &slow),
     ];
     for pdu in &pdus {
-        assert_eq!(feed(&mut active(8, 8), TO_DESKTOP, pdu), expected(None, None));
-        let mut tap = Tap::new(TapConfig {
-            key_codes: true,
-            ..config()
-        });
-        let (code, unicode) = (
-            KeyCode::Scan {
-                code: 0x1D,
-                prefix: 0xE0,
-            },
-            KeyCode::Unicode(0xE4),
-        );
-        assert_eq!(feed(&mut tap, TO_DESKTOP, pdu), expected(Some(code), Some(unicode)));
+        for (input, expected) in [
+            (InputLevel::None, &[][..]),
+            (InputLevel::Mouse, &mouse_events),
+            (InputLevel::All, &all_events),
+        ] {
+            let mut tap = Tap::new(TapConfig { input, ..config() });
+            assert_eq!(feed(&mut tap, TO_DESKTOP, pdu), expected);
+        }
     }
     // Keys must not leak through evidence.
     let events = feed(&mut active(8, 8), TO_DESKTOP, &fast_path_input(0, 3, &[0, 0x1E]));
-    let fault = undecoded(&events[1..]);
+    let fault = undecoded(&events);
     assert_eq!(
         (fault.kind, fault.length, fault.data.len()),
         (UndecodedKind::Input, 2, 0)
     );
     let mut tap = Tap::new(TapConfig {
-        key_codes: true,
+        input: InputLevel::All,
         ..config()
     });
     let events = feed(&mut tap, TO_DESKTOP, &fast_path_input(0, 3, &[0, 0x1E]));
@@ -686,11 +690,13 @@ fn clipboard_text_only_when_asked_for() {
         TO_DESKTOP,
         &[5, 0, 1, 0, 6, 0, 0, 0, b's', b'e', b'c', b'r', b'e', b't'],
     );
-    for limit in [0, 100] {
-        let mut tap = Tap::new(TapConfig {
-            clipboard_text_max_bytes: limit,
-            ..config()
-        });
+    let clipboard = |clipboard| TapConfig { clipboard, ..config() };
+    let mut tap = Tap::new(clipboard(ClipboardLevel::None));
+    feed(&mut tap, TO_CLIENT, &ask);
+    assert_eq!(feed(&mut tap, TO_DESKTOP, &give), []);
+    assert_eq!(feed(&mut tap, TO_DESKTOP, &chunk(TO_DESKTOP, &request[..5])), []);
+    for (level, limit) in [(ClipboardLevel::Facts, 0), (ClipboardLevel::Text, 100)] {
+        let mut tap = Tap::new(clipboard(level));
         feed(&mut tap, TO_CLIENT, &ask);
         let events = feed(&mut tap, TO_DESKTOP, &give);
         let [TapEvent::Clipboard(event)] = &events[..] else {

@@ -1,6 +1,5 @@
 //! Takes PDUs apart: TPKT, MCS, share control, share data and fast-path, down to updates and events.
 
-use super::TapConfig;
 use super::bulk::{Bulk, Plain};
 use super::clipboard::Clipboard;
 use super::event::{Decoded, Picture, TapEvent, UndecodedKind};
@@ -11,6 +10,7 @@ use super::screen::Screen;
 use super::session;
 use super::sink::Sink;
 use super::surface::Codecs;
+use super::{ClipboardLevel, InputLevel, TapConfig};
 use crate::Direction;
 use crate::wire::WireError;
 use crate::wire::capability::{self, set};
@@ -40,9 +40,7 @@ impl Session {
             .iter()
             .find(|channel| channel.name.eq_ignore_ascii_case("cliprdr"));
         Self {
-            input: Input {
-                key_codes: config.key_codes,
-            },
+            input: Input { level: config.input },
             clipboard_channel: clipboard.map(|channel| channel.id),
             bulk: Default::default(),
             fragments: Fragments::default(),
@@ -81,7 +79,7 @@ impl Session {
 
     /// Takes one whole PDU.
     pub(super) fn pdu(&mut self, direction: Direction, pdu: &[u8], sink: &mut Sink<'_>) {
-        sink.set_redact(direction == Direction::ToDesktop && !self.config.key_codes);
+        sink.set_redact(direction == Direction::ToDesktop && self.config.input != InputLevel::All);
         let result = match (pdu.first(), direction) {
             (Some(&TPKT_VERSION), _) => self.slow_path(direction, pdu, sink),
             (Some(header), Direction::ToDesktop) => self.fast_path_input(*header, pdu, sink),
@@ -168,15 +166,18 @@ impl Session {
     fn channel_chunk(&mut self, direction: Direction, channel: u16, chunk: &Chunk<'_>, sink: &mut Sink<'_>) {
         let is_clipboard = self.clipboard_channel == Some(channel);
         if is_clipboard {
-            sink.set_redact(self.config.clipboard_text_max_bytes == 0);
+            sink.set_redact(self.config.clipboard != ClipboardLevel::Text);
         }
         let [_, _, bulk_flags, _] = chunk.flags.to_le_bytes();
         let bulk = &mut self.bulk[side(direction)];
         let Some(data) = decompress(bulk, bulk_flags, chunk.data, sink) else {
             return;
         };
-        if is_clipboard {
-            let text_max_bytes = self.config.clipboard_text_max_bytes;
+        if is_clipboard && self.config.clipboard != ClipboardLevel::None {
+            let text_max_bytes = match self.config.clipboard {
+                ClipboardLevel::Text => self.config.clipboard_text_max_bytes,
+                _ => 0,
+            };
             self.clipboard.chunk(direction, chunk.flags, data, text_max_bytes, sink);
         }
     }

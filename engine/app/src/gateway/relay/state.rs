@@ -10,11 +10,11 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use deskreel_config::{BulkCompression, ClaimedIdentity, OnFailure};
 use deskreel_rdp::Direction;
-use deskreel_rdp::phase::{self, ChannelOutcome, Facts, FilterError, FilterOptions, PhaseEvent, Phases};
+use deskreel_rdp::phase::{self, Facts, FilterError, FilterOptions, PhaseEvent, Phases};
 use deskreel_rdp::tap::TapConfig;
 use deskreel_rdp::wire::FrameError;
 use deskreel_rdp::wire::x224::ConnectionRequest;
-use deskreel_recording::event::{self, ChannelFacts, SessionEnd, SessionEvent};
+use deskreel_recording::event::{self, SessionEnd};
 use tokio::sync::{SetOnce, mpsc};
 use tokio::time::timeout;
 use tracing::{debug, info};
@@ -34,7 +34,7 @@ const LOGOFF_BY_USER: u32 = 0xC;
 pub(super) struct Relay {
     phases: Mutex<Phases>,
     /// Set before the first Demand Active goes to the client.
-    recorder: SetOnce<SessionRecorder>,
+    pub(super) recorder: SetOnce<SessionRecorder>,
     sessions: Sessions,
     id: Uuid,
     peer: SocketAddr,
@@ -214,7 +214,10 @@ impl Relay {
                     ),
                 ));
             }
-            PhaseEvent::DynamicChannel { name, outcome, .. } => self.note_channel(&name, outcome),
+            PhaseEvent::DynamicChannel { name, outcome, .. } => self.note_dynamic_channel(&name, outcome),
+            PhaseEvent::StaticChannel { name, denied } => self.note_static_channel(&name, denied),
+            PhaseEvent::DeviceDenied { name, kind, right } => self.note_device(&name, kind, right),
+            PhaseEvent::ClipboardBlocked { direction, formats } => self.note_blocked(direction, formats),
             PhaseEvent::DesktopError { code } => {
                 self.desktop_error.store(code, Ordering::Relaxed);
                 info!(code, "desktop sent Set Error Info");
@@ -226,30 +229,6 @@ impl Relay {
             event => debug!(?event, "phase"),
         }
         Ok(())
-    }
-
-    fn note_channel(&self, name: &str, outcome: ChannelOutcome) {
-        let facts = |reason: Option<&str>| ChannelFacts {
-            name: name.to_owned(),
-            dynamic: true,
-            reason: reason.map(str::to_owned),
-        };
-        let event = match outcome {
-            ChannelOutcome::Open => SessionEvent::ChannelOpened(facts(None)),
-            ChannelOutcome::RefusedByClient(_) => SessionEvent::ChannelDenied(facts(Some("refused by the client"))),
-            ChannelOutcome::Forbidden => {
-                SessionEvent::ChannelDenied(facts(Some("it would carry screen or input past the recording")))
-            }
-            ChannelOutcome::Unknown => SessionEvent::ChannelDenied(facts(Some("not on the list of known channels"))),
-        };
-        if matches!(outcome, ChannelOutcome::Forbidden | ChannelOutcome::Unknown) {
-            info!(channel = name, ?outcome, "dynamic channel refused");
-        } else {
-            debug!(channel = name, ?outcome, "dynamic channel");
-        }
-        if let Some(recorder) = self.recorder.get() {
-            recorder.note(event);
-        }
     }
 
     /// The end of the stream that `direction` reads from, with `left` bytes of a PDU still in hand.

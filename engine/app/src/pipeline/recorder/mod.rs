@@ -225,7 +225,7 @@ impl Work {
             }
             What::Note(note) => {
                 self.flush_frame()?;
-                self.push(at, &Event::Session(note))?;
+                self.push(at, &note)?;
                 Ok(None)
             }
             What::End(end) => Ok(Some((at, end))),

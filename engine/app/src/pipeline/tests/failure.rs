@@ -239,7 +239,7 @@ async fn a_defect_of_the_recorder_is_never_silent() {
             name: "test".to_owned(),
             detail: String::new(),
         };
-        recorder.note(alert);
+        recorder.note(Event::Session(alert));
         shared.queue.push_always(Entry {
             at: Instant::now(),
             what: What::Panic,

@@ -80,6 +80,10 @@ fn facts_of_shadow() {
 fn events_come_in_order() {
     use PhaseEvent::*;
     let mut phases = Phases::new(options());
+    let static_channel = |name: &str| StaticChannel {
+        name: name.to_owned(),
+        denied: None,
+    };
     let display = || "Microsoft::Windows::RDS::DisplayControl".to_owned();
     let wanted = [
         ClientDescribed,
@@ -87,6 +91,10 @@ fn events_come_in_order() {
         ClientInfo,
         Activating { activation: 1 },
         Confirmed { activation: 1 },
+        static_channel("rdpdr"),
+        static_channel("rdpsnd"),
+        static_channel("cliprdr"),
+        static_channel("drdynvc"),
         Active,
         DynamicChannel {
             name: display(),

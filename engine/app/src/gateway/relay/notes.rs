@@ -1,0 +1,113 @@
+//! What the filter says of channels, devices and the clipboard, into recording and log.
+
+use deskreel_rdp::Direction;
+use deskreel_rdp::phase::{ChannelOutcome, ClipboardFormat, Right};
+use deskreel_recording::event::{self, ChannelFacts, Clipboard, ClipboardKind, SessionEvent, Transfer};
+use tracing::{debug, info};
+
+use super::state::Relay;
+
+/// The role option that a right comes from.
+pub(super) fn option(right: Right) -> &'static str {
+    match right {
+        Right::Clipboard => "desktop_clipboard",
+        Right::Drives => "desktop_directory_sharing",
+        Right::Printers => "desktop_printer",
+        Right::SmartCards => "desktop_smart_card",
+        Right::Ports => "desktop_serial_port",
+        Right::Usb => "desktop_usb",
+        Right::AudioOutput => "desktop_audio_output",
+        Right::AudioInput => "desktop_audio_input",
+        Right::Cameras => "desktop_camera",
+        Right::Other => "desktop_other_channels",
+    }
+}
+
+/// A kind of redirected device in words ([MS-RDPEFS] 2.2.1.3).
+fn device_kind(kind: u32) -> &'static str {
+    match kind {
+        0x01 => "serial port",
+        0x02 => "parallel port",
+        0x04 => "printer",
+        0x08 => "drive",
+        0x20 => "smart card reader",
+        _ => "device",
+    }
+}
+
+impl Relay {
+    pub(super) fn note_dynamic_channel(&self, name: &str, outcome: ChannelOutcome) {
+        let denied = match outcome {
+            ChannelOutcome::Open => None,
+            ChannelOutcome::RefusedByClient(_) => Some("refused by the client".to_owned()),
+            ChannelOutcome::Forbidden => Some("it would carry screen or input past the recording".to_owned()),
+            ChannelOutcome::Unknown => Some("not on the list of known channels".to_owned()),
+            ChannelOutcome::Denied(right) => Some(self.why_not(right)),
+        };
+        match outcome {
+            ChannelOutcome::Open | ChannelOutcome::RefusedByClient(_) => {
+                debug!(channel = name, ?outcome, "dynamic channel");
+            }
+            _ => info!(channel = name, ?outcome, "dynamic channel refused"),
+        }
+        self.note_channel(name, true, denied);
+    }
+
+    pub(super) fn note_static_channel(&self, name: &str, denied: Option<Right>) {
+        if let Some(right) = denied {
+            info!(channel = name, option = option(right), "static channel refused");
+        }
+        self.note_channel(name, false, denied.map(|right| self.why_not(right)));
+    }
+
+    pub(super) fn note_device(&self, name: &str, kind: u32, right: Right) {
+        let kind = device_kind(kind);
+        info!(kind, name, option = option(right), "device refused");
+        let why = format!("{kind} {name}: {}", self.why_not(right));
+        self.note_channel("rdpdr", false, Some(why));
+    }
+
+    pub(super) fn note_blocked(&self, direction: Direction, formats: Vec<ClipboardFormat>) {
+        debug!(?direction, formats = formats.len(), "clipboard blocked");
+        let direction = match direction {
+            Direction::ToDesktop => Transfer::ToDesktop,
+            Direction::ToClient => Transfer::ToClient,
+        };
+        let formats = formats.into_iter().map(|format| event::ClipboardFormat {
+            id: format.id,
+            name: format.name,
+        });
+        self.note(event::Event::Clipboard(Clipboard {
+            kind: ClipboardKind::Denied,
+            direction,
+            formats: formats.collect(),
+            length: None,
+            sha256: None,
+            text: None,
+        }));
+    }
+
+    fn note_channel(&self, name: &str, dynamic: bool, denied: Option<String>) {
+        let facts = |reason| ChannelFacts {
+            name: name.to_owned(),
+            dynamic,
+            reason,
+        };
+        let event = match denied {
+            None => SessionEvent::ChannelOpened(facts(None)),
+            reason => SessionEvent::ChannelDenied(facts(reason)),
+        };
+        self.note(event::Event::Session(event));
+    }
+
+    fn note(&self, event: event::Event) {
+        if let Some(recorder) = self.recorder.get() {
+            recorder.note(event);
+        }
+    }
+
+    /// Why the session lacks a right.
+    fn why_not(&self, right: Right) -> String {
+        option(right).to_owned()
+    }
+}
