@@ -3,6 +3,8 @@
 mod audit;
 mod catalog;
 mod cmd;
+#[allow(dead_code, unused_imports, reason = "the handshake and `users` will use it")]
+mod credentials;
 mod demo;
 mod gateway;
 mod host;

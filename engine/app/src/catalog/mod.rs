@@ -4,6 +4,7 @@
 //! The catalog knows, the storages prove: everything in it but the "not recorded" sessions can be rebuilt from the
 //! recordings themselves.
 
+mod credentials;
 mod query;
 mod rows;
 mod schema;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
+pub(crate) use credentials::{PasswordRow, TicketRow};
 pub(crate) use rows::{GapRow, IdentityKind, NewSession, Object, PlacementRow, SegmentRow, SessionRow, State};
 pub(crate) use write::Closed;
 

@@ -58,6 +58,23 @@ const MIGRATIONS: &[&str] = &[
         reason  TEXT NOT NULL
     ) STRICT;
     CREATE INDEX gaps_by_session ON gaps (session);",
+    // 2
+    "CREATE TABLE passwords (
+        user       TEXT PRIMARY KEY NOT NULL,
+        argon2     TEXT NOT NULL,
+        sealed     BLOB NOT NULL,
+        changed_ms INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE tickets (
+        id         TEXT PRIMARY KEY NOT NULL,
+        user       TEXT NOT NULL,
+        desktop    TEXT NOT NULL,
+        login      TEXT,
+        sealed     BLOB NOT NULL,
+        created_ms INTEGER NOT NULL,
+        expires_ms INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX tickets_by_user ON tickets (user);",
 ];
 
 /// The version that this program reads and writes.

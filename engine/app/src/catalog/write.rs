@@ -258,6 +258,6 @@ fn place(connection: &rusqlite::Connection, id: &str, object: Object, targets: &
 }
 
 /// Milliseconds since 1970.
-fn to_ms(time: OffsetDateTime) -> i64 {
+pub(super) fn to_ms(time: OffsetDateTime) -> i64 {
     i64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
 }

@@ -7,6 +7,7 @@ mod keys;
 mod plugins;
 mod recordings;
 mod serve;
+mod tickets;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -136,6 +137,8 @@ enum Command {
     Serve(serve::Args),
     /// This node's signing key
     Keys(keys::Args),
+    /// Make, list and withdraw one-time tickets
+    Tickets(tickets::Args),
     /// Print shell completions
     Completions {
         /// The shell
@@ -166,6 +169,7 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Recordings(args) => recordings::run(&cli.global, args),
         Command::Serve(args) => serve::run(&cli.global, &args),
         Command::Keys(args) => keys::run(&cli.global, &args),
+        Command::Tickets(args) => tickets::run(&cli.global, args),
         Command::Completions { shell } => {
             let mut command = <Cli as clap::CommandFactory>::command();
             clap_complete::generate(shell, &mut command, "deskreel", &mut std::io::stdout());

@@ -5,6 +5,8 @@
 //! client gets its confirm and TLS ([`tls`]) -> [`relay`] pumps PDUs both ways through the filter, with a copy to the
 //! recorder -> [`end`] says why it ended, in the log, the catalog and, where the protocol allows it, to the client.
 
+#[allow(dead_code, reason = "the handshake will use it")]
+mod credssp;
 mod desktop;
 pub(crate) mod end;
 mod handshake;
