@@ -1,17 +1,20 @@
 //! Storage plugin `local`: objects as files in a folder.
 //!
-//! A key is the file's path below the folder. `write` makes files appear whole and durably, `list` walks the folder in key
+//! A key is the file's path below the folder. `root` is that folder, `write` makes files appear whole and durably, `list` walks the folder in key
 //! order. Names with `~` are this plugin's own: no key has that character.
 
 mod list;
+mod root;
 mod write;
 
 use std::fs::{self, File};
 use std::io::ErrorKind as Io;
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::time::{Duration, UNIX_EPOCH};
 
 use deskreel_sdk::prelude::*;
+
+use root::Root;
 
 deskreel_sdk::settings! {
     /// Settings of the storage plugin `local`.
@@ -27,18 +30,15 @@ const PAGE_KEYS: usize = 1000;
 /// Objects as files in a folder.
 #[derive(Debug)]
 pub struct Local {
-    root: PathBuf,
+    root: Root,
 }
 
 deskreel_sdk::export_storage!(Blocking<Local>);
 
 impl Local {
-    fn path(&self, key: &Key) -> PathBuf {
-        self.root.join(key.as_str())
-    }
-
     fn open_object(&self, key: &Key) -> Result<(File, fs::Metadata)> {
-        let file = File::open(self.path(key)).map_err(|error| missing_or(error, key))?;
+        self.root.ensure_same()?;
+        let file = File::open(self.root.file(key)).map_err(|error| missing_or(error, key))?;
         let facts = file.metadata().context(key)?;
         if facts.is_file() {
             Ok((file, facts))
@@ -74,12 +74,7 @@ impl BlockingStorage for Local {
     type Settings = Settings;
 
     fn open(settings: Settings, _: Context) -> Result<Self> {
-        let root = settings.path.0;
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o750)
-            .create(&root)
-            .with_context(|| format!("path: make the folder {}", root.display()))?;
+        let root = Root::open(settings.path.0)?;
         write::remove_leftovers(&root);
         Ok(Self { root })
     }
@@ -110,7 +105,8 @@ impl BlockingStorage for Local {
     }
 
     fn stat(&self, key: &Key) -> Result<ObjectInfo> {
-        let facts = fs::symlink_metadata(self.path(key)).map_err(|error| missing_or(error, key))?;
+        self.root.ensure_same()?;
+        let facts = fs::symlink_metadata(self.root.file(key)).map_err(|error| missing_or(error, key))?;
         if facts.is_file() {
             Ok(info(key.clone(), &facts))
         } else {
@@ -119,20 +115,23 @@ impl BlockingStorage for Local {
     }
 
     fn list(&self, prefix: &Prefix, after: Option<&Key>) -> Result<Page> {
-        list::page(&self.root, prefix, after, PAGE_KEYS)
+        self.root.ensure_same()?;
+        list::page(self.root.path(), prefix, after, PAGE_KEYS)
     }
 
     fn delete(&self, key: &Key) -> Result<()> {
-        match fs::remove_file(self.path(key)) {
+        self.root.ensure_same()?;
+        let path = self.root.file(key);
+        match fs::remove_file(&path) {
             Ok(()) => {}
-            Err(error) if missing_or_folder(&error, &self.path(key)) => return Ok(()),
+            Err(error) if missing_or_folder(&error, &path) => return Ok(()),
             Err(error) => return Err(Error::from(error).with_context(key)),
         }
-        write::forget_empty_folders(&self.root, key)
+        self.root.forget_empty_folders(key)
     }
 
     fn check(&self) -> Result<()> {
-        write::probe(&self.root).with_context(|| self.root.display().to_string())
+        write::probe(&self.root).with_context(|| self.root.path().display().to_string())
     }
 
     fn profile(_: &Settings) -> Profile {

@@ -95,6 +95,83 @@ fn a_folder_that_is_gone_is_not_made_again_by_a_put() {
     assert!(!folder.path().exists());
 }
 
+/// Another folder under the same path is what an unmounted file system leaves.
+#[test]
+fn another_folder_under_the_path_is_not_used() {
+    let folder = Folder::new().unwrap();
+    let mounted = folder.path().join("objects");
+    let aside = folder.path().join("aside");
+    let storage = Local::open(
+        Settings {
+            path: SettingPath(mounted.clone()),
+        },
+        Context::new("disk"),
+    )
+    .unwrap();
+    put(&storage, "a/b").unwrap();
+    fs::rename(&mounted, &aside).unwrap();
+    fs::create_dir(&mounted).unwrap();
+    let key = Key::new("a/b").unwrap();
+    let all = Prefix::all();
+    let errors = [
+        put(&storage, "a/c").unwrap_err(),
+        put(&storage, "a/b").unwrap_err(),
+        storage.check().unwrap_err(),
+        storage.get(&key, 0..1).unwrap_err(),
+        storage.stat(&key).unwrap_err(),
+        storage.list(&all, None).unwrap_err(),
+        storage.delete(&key).unwrap_err(),
+    ];
+    for error in errors {
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        assert!(error.to_string().contains("mounted?"), "{error}");
+    }
+    assert_eq!(fs::read_dir(&mounted).unwrap().count(), 0);
+    // The file system comes back.
+    fs::remove_dir(&mounted).unwrap();
+    fs::rename(&aside, &mounted).unwrap();
+    put(&storage, "a/c").unwrap();
+    storage.check().unwrap();
+    assert_eq!(storage.list(&all, None).unwrap().objects.len(), 2);
+}
+
+/// What whoever made the folders did about them is not known: it may have been killed.
+#[test]
+fn folders_that_others_made_are_made_durable_once() {
+    let folder = Folder::new().unwrap();
+    fs::create_dir_all(folder.path().join("a/b")).unwrap();
+    let storage = open(&folder);
+    let synced_by = |key: &str| {
+        root::SYNCED.take();
+        put(&storage, key).unwrap();
+        let below = |synced: PathBuf| synced.strip_prefix(folder.path()).unwrap().display().to_string();
+        root::SYNCED.take().into_iter().map(below).collect::<Vec<_>>()
+    };
+    assert_eq!(synced_by("a/b/c"), ["a/b", "a", ""]);
+    assert_eq!(synced_by("a/b/d"), ["a/b"]);
+    assert_eq!(synced_by("a/b/d"), ["a/b"], "one that is there already");
+    assert_eq!(synced_by("a/e/f"), ["a/e", "a"]);
+    for key in ["a/b/c", "a/b/d"] {
+        storage.delete(&Key::new(key).unwrap()).unwrap();
+    }
+    assert_eq!(synced_by("a/b/c"), ["a/b", "a"], "a folder that was deleted in between");
+}
+
+#[test]
+fn the_folder_itself_is_made_durable() {
+    let folder = Folder::new().unwrap();
+    root::SYNCED.take();
+    let path = folder.path().join("x/y");
+    Local::open(
+        Settings {
+            path: SettingPath(path),
+        },
+        Context::new("disk"),
+    )
+    .unwrap();
+    assert_eq!(root::SYNCED.take(), [folder.path().join("x"), folder.path().to_owned()]);
+}
+
 #[test]
 fn the_last_deletion_takes_the_folders_along() {
     let folder = Folder::new().unwrap();

@@ -1,16 +1,19 @@
 //! Files that appear whole, once, and durably.
 //!
-//! The order is: write a temporary file, fsync it, give it its name unless that is taken, fsync the folder. Temporary files lie
+//! The order is: write a temporary file, fsync it, give it its name unless that is taken, fsync the folder and, where that was
+//! not done before, the folders above it. Temporary files lie
 //! in one folder of their own, so that leftovers of a crash are found without a walk over everything.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind as Io, Seek as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use deskreel_sdk::prelude::*;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+use crate::root::Root;
 
 /// The folder of temporary files. Not a key, by its first character.
 pub(crate) const TEMPORARY: &str = "~tmp";
@@ -78,30 +81,27 @@ fn fill(from: &mut impl io::Read, buffer: &mut [u8]) -> io::Result<usize> {
 }
 
 /// Stores an object; see [`Storage::put`].
-pub(crate) fn put(root: &Path, key: &Key, source: &Source<'_>) -> Result<()> {
-    let path = root.join(key.as_str());
-    let folder = path.parent().unwrap_or(root);
+pub(crate) fn put(root: &Root, key: &Key, source: &Source<'_>) -> Result<()> {
+    root.ensure_same()?;
+    let path = root.file(key);
+    let folder = path.parent().unwrap_or(root.path());
     if path.symlink_metadata().is_ok() {
-        return settle(&path, folder, source);
-    }
-    if !root.is_dir() {
-        // Not made here again: where a file system that isn't mounted belongs, files would land on the disk below it.
-        return Err(Error::new(
-            ErrorKind::Unavailable,
-            format!("the folder {} is gone", root.display()),
-        ));
+        return settle(root, &path, folder, source);
     }
     let mut temporary = Temporary::new(root)?;
     source.write_to(&mut temporary.file)?;
     temporary.file.sync_all()?;
     for _ in 0..ATTEMPTS {
-        make_folders(root, folder)?;
+        // Again: between the first look and the temporary file it may have changed. From here on the open file keeps its file
+        // system mounted.
+        root.ensure_same()?;
+        root.make_folders(folder)?;
         match rename_new(&temporary.path, &path) {
             Ok(()) => {
                 temporary.renamed = true;
-                return sync_folder(folder);
+                return root.settle_folder(folder);
             }
-            Err(error) if error.kind() == Io::AlreadyExists => return settle(&path, folder, source),
+            Err(error) if error.kind() == Io::AlreadyExists => return settle(root, &path, folder, source),
             Err(error) if error.kind() == Io::NotFound => {}
             Err(error) => return Err(error.into()),
         }
@@ -113,7 +113,7 @@ pub(crate) fn put(root: &Path, key: &Key, source: &Source<'_>) -> Result<()> {
 }
 
 /// The name is taken: the same bytes are a success, and as durable as if written now.
-fn settle(path: &Path, folder: &Path, source: &Source<'_>) -> Result<()> {
+fn settle(root: &Root, path: &Path, folder: &Path, source: &Source<'_>) -> Result<()> {
     let mut there = match File::open(path) {
         // Deleted in between: the engine tries again.
         Err(error) if error.kind() == Io::NotFound => {
@@ -131,7 +131,7 @@ fn settle(path: &Path, folder: &Path, source: &Source<'_>) -> Result<()> {
         ));
     }
     there.sync_all()?;
-    sync_folder(folder)
+    root.settle_folder(folder)
 }
 
 /// Renames unless the new name exists.
@@ -146,32 +146,6 @@ fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-fn make_folders(root: &Path, folder: &Path) -> Result<()> {
-    if folder == root || folder.is_dir() {
-        return Ok(());
-    }
-    let parent = folder.parent().unwrap_or(root);
-    make_folders(root, parent)?;
-    match fs::DirBuilder::new().mode(0o750).create(folder) {
-        Ok(()) => sync_folder(parent),
-        Err(error) if error.kind() == Io::AlreadyExists && folder.is_dir() => Ok(()),
-        Err(error) if matches!(error.kind(), Io::AlreadyExists | Io::NotADirectory) => {
-            Err(Error::invalid_input("a part of the key is an object itself"))
-        }
-        // The parent went away: the caller tries again.
-        Err(error) if error.kind() == Io::NotFound => Ok(()),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn sync_folder(folder: &Path) -> Result<()> {
-    match File::open(folder).and_then(|folder| folder.sync_all()) {
-        // A deletion took the folder along, so there is nothing left to make durable.
-        Err(error) if error.kind() == Io::NotFound => Ok(()),
-        outcome => outcome.with_context(|| format!("fsync {}", folder.display())),
-    }
-}
-
 struct Temporary {
     path: PathBuf,
     file: File,
@@ -179,9 +153,9 @@ struct Temporary {
 }
 
 impl Temporary {
-    fn new(root: &Path) -> Result<Self> {
+    fn new(root: &Root) -> Result<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let folder = root.join(TEMPORARY);
+        let folder = root.path().join(TEMPORARY);
         let nanos = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_nanos());
         let name = format!(
             "{}-{nanos:x}-{}",
@@ -192,7 +166,7 @@ impl Temporary {
         let create = || OpenOptions::new().write(true).create_new(true).mode(0o640).open(&path);
         let file = match create() {
             Err(error) if error.kind() == Io::NotFound => {
-                make_folders(root, &folder)?;
+                root.make_folders(&folder)?;
                 create()
             }
             file => file,
@@ -215,8 +189,8 @@ impl Drop for Temporary {
 }
 
 /// Removes temporary files that a crash left. Failing to is no reason not to work.
-pub(crate) fn remove_leftovers(root: &Path) {
-    let Ok(entries) = fs::read_dir(root.join(TEMPORARY)) else {
+pub(crate) fn remove_leftovers(root: &Root) {
+    let Ok(entries) = fs::read_dir(root.path().join(TEMPORARY)) else {
         return;
     };
     for entry in entries.flatten() {
@@ -235,19 +209,9 @@ fn tracing_removed(path: &Path) {
     deskreel_sdk::tracing::info!(path = %path.display(), "removed a temporary file that a crash had left");
 }
 
-/// After a deletion: makes it durable and removes the folders that it emptied.
-pub(crate) fn forget_empty_folders(root: &Path, key: &Key) -> Result<()> {
-    let path = root.join(key.as_str());
-    for folder in path.ancestors().skip(1).take_while(|folder| *folder != root) {
-        if fs::remove_dir(folder).is_err() {
-            return sync_folder(folder);
-        }
-    }
-    sync_folder(root)
-}
-
 /// Whether a file can be written, made durable and removed.
-pub(crate) fn probe(root: &Path) -> Result<()> {
+pub(crate) fn probe(root: &Root) -> Result<()> {
+    root.ensure_same()?;
     let mut temporary = Temporary::new(root)?;
     temporary.file.write_all(b"deskreel")?;
     temporary.file.sync_all()?;
