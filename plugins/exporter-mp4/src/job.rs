@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use deskreel_sdk::{ExportJob, Frame, Marker, MarkerKind, Output, Result, Summary, VideoParams};
+use deskreel_sdk::{Error, ExportJob, Frame, Marker, MarkerKind, Output, Result, Summary, VideoParams};
 
 use crate::canvas::Canvas;
 use crate::encode::{Encoders, Options};
@@ -11,6 +11,11 @@ use crate::mux::{Facts, Muxer};
 
 /// A keyframe at least this often, so that players seek well.
 const KEY_INTERVAL_NS: u64 = 10_000_000_000;
+/// A picture that stays is submitted again this often: how long a picture is shown is 32 bits of ticks in the file, 13 hours,
+/// and players seek to pictures.
+const STILL_MAX_NS: u64 = 3_600_000_000_000;
+/// How often at most: more than a year without any change is no recording of a screen but wrong times.
+const STILL_REPEATS_MAX: u64 = 10_000;
 /// How long the last picture stays when nobody knows when the session ends.
 const TAIL_NS: u64 = 1_000_000_000;
 
@@ -101,11 +106,21 @@ impl Mp4Job {
         self.write_ready()
     }
 
-    /// Submits pending changes whose slot is before `now_ns`.
+    /// Submits what is shown first before `now_ns`: pending changes whose slot has come, and the same picture again while it
+    /// stays for long.
     fn submit_due(&mut self, now_ns: u64) -> Result<()> {
         let slot = self.next_slot_ns();
         if self.pending && slot <= now_ns {
             self.submit(slot)?;
+        }
+        let stays = |job: &Self| now_ns.saturating_sub(job.shown_ns.unwrap_or(now_ns));
+        if stays(self) / STILL_MAX_NS > STILL_REPEATS_MAX {
+            return Err(Error::invalid_input(
+                "a picture stays for more than a year: the recording's times are wrong",
+            ));
+        }
+        while stays(self) > STILL_MAX_NS {
+            self.submit(self.shown_ns.unwrap_or(0).saturating_add(STILL_MAX_NS))?;
         }
         Ok(())
     }
@@ -162,6 +177,7 @@ impl ExportJob for Mp4Job {
             )?;
         }
         let end_ns = self.duration_ns.unwrap_or(self.last_ns.saturating_add(TAIL_NS));
+        self.submit_due(end_ns)?;
         for packet in self.encoders.finish()? {
             let time_ns = self.times.pop_front().unwrap_or(0);
             self.muxer.push(time_ns, packet.key, &packet.bytes)?;

@@ -268,7 +268,7 @@ impl Muxer {
         let mut shown = 0;
         let ends = self.samples.iter().skip(1).map(|next| next.start).chain([duration]);
         for (number, (sample, end)) in (1_u32..).zip(self.samples.iter().zip(ends)) {
-            // The first picture is shown from 0 on. A tick too long for its field would need 13 hours without any change.
+            // The first picture is shown from 0 on. None is shown too long for its field: the job repeats a picture that stays.
             let delta = u32::try_from(end.saturating_sub(shown)).unwrap_or(u32::MAX);
             shown = end.max(shown);
             match deltas.last_mut() {

@@ -309,6 +309,52 @@ fn bursts_are_shown_together_and_nothing_is_lost() {
     assert_eq!(video.duration, 3 * 90_000);
 }
 
+/// A picture's time on the screen has 32 bits in the file, 13 hours 15 minutes.
+#[test]
+fn a_picture_that_stays_for_a_day_shifts_nothing() {
+    const HOUR: u64 = 3600 * SECOND;
+    let mut export = start(64, 64, Some(50 * HOUR), Settings::default());
+    let mut desktop = Desktop::new(64, 64);
+    export.job.frame(&desktop.frame(0, &[])).unwrap();
+    let region = Region {
+        x: 0,
+        y: 0,
+        width: 64,
+        height: 64,
+    };
+    desktop.fill(0, 0, 64, 64, [200, 30, 30]);
+    export.job.frame(&desktop.frame(20 * HOUR + SECOND, &[region])).unwrap();
+    let summary = export.job.finish().unwrap();
+    let video = read(&export.path);
+    assert_eq!(video.duration, 50 * 3600 * 90_000);
+    assert_eq!(
+        video.pictures.iter().map(|shown| shown.ticks).sum::<u64>(),
+        video.duration
+    );
+    assert!(video.pictures.iter().all(|shown| shown.ticks <= 3600 * 90_000));
+    let red = |shown: &&Shown| shown.rgb[0] > 150;
+    let change = video.pictures.iter().find(red).unwrap();
+    assert_eq!(change.start, (20 * 3600 + 1) * 90_000);
+    assert!(
+        video
+            .pictures
+            .iter()
+            .filter(|shown| shown.start > change.start)
+            .all(|shown| red(&shown))
+    );
+    assert_eq!(summary.frames, video.pictures.len() as u64);
+    assert!((50..=54).contains(&video.pictures.len()), "{}", video.pictures.len());
+}
+
+#[test]
+fn a_picture_that_stays_for_centuries_is_an_error() {
+    let mut export = start(64, 64, None, Settings::default());
+    let desktop = Desktop::new(64, 64);
+    export.job.frame(&desktop.frame(0, &[])).unwrap();
+    let error = export.job.frame(&desktop.frame(u64::MAX, &[])).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+}
+
 #[test]
 fn a_late_first_frame_does_not_shorten_the_video() {
     let mut export = start(320, 240, Some(4 * SECOND), Settings::default());
