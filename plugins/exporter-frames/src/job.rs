@@ -1,5 +1,6 @@
 //! One export: a PNG for each change or for each interval, and the index.
 
+use std::fs::File;
 use std::io::{BufWriter, Write as _};
 
 use deskreel_sdk::prelude::*;
@@ -113,6 +114,16 @@ impl FramesJob {
         });
         Ok(())
     }
+
+    /// Makes the files and their names durable: all at the end, when the disk has most of it already.
+    fn make_durable(&self) -> Result<()> {
+        let folder = self.output.path();
+        for entry in &self.index.frames {
+            sync(&folder.join(&entry.file))?;
+        }
+        sync(&folder.join(INDEX))?;
+        sync(folder)
+    }
 }
 
 impl ExportJob for FramesJob {
@@ -163,12 +174,23 @@ impl ExportJob for FramesJob {
             .and_then(|()| file.write_all(b"\n"))
             .and_then(|()| file.flush())
             .with_context(|| self.output.path().join(INDEX).display().to_string())?;
+        drop(file);
+        self.make_durable()?;
         let mut summary = Summary::default();
         summary.frames = self.index.frames.len() as u64;
         summary.files = summary.frames + 1;
         summary.bytes = self.bytes + json.len() as u64 + 1;
         Ok(summary)
     }
+}
+
+/// Makes a file's bytes, or a folder's names, durable.
+fn sync(path: &Path) -> Result<()> {
+    #[cfg(test)]
+    tests::SYNCED.with_borrow_mut(|synced| synced.push(path.to_owned()));
+    File::open(path)
+        .and_then(|file| file.sync_all())
+        .with_context(|| format!("fsync {}", path.display()))
 }
 
 /// Sorts by name in time order, and tells the time: `000012_00h01m02.345s.png`.

@@ -1,11 +1,16 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::{Frames, Settings};
 
 const MS: u64 = 1_000_000;
+
+thread_local! {
+    /// What this thread has synced: what fsync did shows only after a power cut.
+    pub(super) static SYNCED: std::cell::RefCell<Vec<PathBuf>> = const { std::cell::RefCell::new(Vec::new()) };
+}
 
 fn start(interval: Option<&str>, duration_ns: Option<u64>) -> (tempfile::TempDir, FramesJob) {
     let folder = tempfile::tempdir().unwrap();
@@ -28,7 +33,7 @@ fn frame(time_ns: u64, rgba: &[u8]) -> Frame<'_> {
 }
 
 fn first_pixel(path: &Path) -> [u8; 3] {
-    let file = std::io::BufReader::new(std::fs::File::open(path).unwrap());
+    let file = std::io::BufReader::new(File::open(path).unwrap());
     let mut reader = png::Decoder::new(file).read_info().unwrap();
     let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
     let info = reader.next_frame(&mut pixels).unwrap();
@@ -65,6 +70,25 @@ fn a_picture_for_each_change() {
         .map(|entry| entry.unwrap().metadata().unwrap().len())
         .sum();
     assert_eq!(summary.bytes, on_disk);
+}
+
+#[test]
+fn a_finished_export_is_durable() {
+    SYNCED.take();
+    let (folder, mut job) = start(None, None);
+    job.frame(&frame(0, &solid(1))).unwrap();
+    job.frame(&frame(MS, &solid(2))).unwrap();
+    job.finish().unwrap();
+    let synced = SYNCED.take();
+    let mut expected: Vec<PathBuf> = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    expected.sort();
+    assert_eq!(expected.len(), 3);
+    // The names last: they must not outlive what they name.
+    expected.push(folder.path().to_owned());
+    assert_eq!(synced, expected);
 }
 
 #[test]
