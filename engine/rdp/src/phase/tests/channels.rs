@@ -89,6 +89,24 @@ fn dynamic_channels_by_name() {
     }
 }
 
+/// Desktops know the channel in any case, so the filter must too.
+#[test]
+fn the_case_of_drdynvc_does_not_matter() {
+    let mut records = records("xrdp_default");
+    let at = records.iter().position(|(_, pdu)| is_control(pdu, 1)).unwrap();
+    records.truncate(at);
+    let initial = &mut records[0].1;
+    let at = initial.windows(7).position(|bytes| bytes == b"drdynvc").unwrap();
+    initial[at..at + 7].copy_from_slice(b"DRDynVC");
+    let mut phases = Phases::new(options());
+    play(&mut phases, &records);
+    phases.pdu(ToClient, &mut demand(&[])).unwrap();
+    let pdu = create(5, "Microsoft::Windows::RDS::Graphics");
+    assert_eq!(phases.passes(ToClient, &pdu), Ok(None), "not by the quick way");
+    let (verdict, _) = pass(&mut phases, ToClient, &pdu);
+    assert!(!verdict.forward && verdict.reply.is_some());
+}
+
 #[test]
 fn version_3_becomes_2() {
     let mut phases = activated();
