@@ -5,6 +5,9 @@ use super::event::{Picture, Rect};
 /// No desktop of the field is larger; bounds the memory that a hostile desktop can ask for (256 MiB).
 const PIXELS_MAX: usize = 64 << 20;
 
+/// Largest width and height of a picture: what a recording can hold. The protocol's fields would allow 65535.
+pub const DIMENSION_MAX: u16 = 16_384;
+
 /// RGBA pixels; the fourth byte stays 255.
 pub(super) struct Framebuffer {
     width: u16,
@@ -16,7 +19,8 @@ impl Framebuffer {
     /// A black picture; `None` if it is empty or larger than the tap allows.
     pub(super) fn new(width: u16, height: u16) -> Option<Self> {
         let count = usize::from(width) * usize::from(height);
-        (1..=PIXELS_MAX).contains(&count).then(|| Self {
+        let allowed = width.max(height) <= DIMENSION_MAX && (1..=PIXELS_MAX).contains(&count);
+        allowed.then(|| Self {
             width,
             height,
             pixels: [0, 0, 0, 255].repeat(count),
@@ -79,6 +83,8 @@ mod tests {
     fn refuses_empty_and_absurd_sizes() {
         assert!(Framebuffer::new(0, 5).is_none());
         assert!(Framebuffer::new(65535, 65535).is_none());
+        assert!(Framebuffer::new(16_385, 1).is_none() && Framebuffer::new(1, 16_385).is_none());
+        assert!(Framebuffer::new(16_384, 1).is_some() && Framebuffer::new(1, 16_384).is_some());
         assert_eq!(
             Framebuffer::new(2, 1).unwrap().picture().rgba,
             [0, 0, 0, 255, 0, 0, 0, 255]

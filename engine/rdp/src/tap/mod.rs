@@ -32,6 +32,8 @@ pub use event::{
     PointerEvent, PointerShape, Rect, TapEvent, Undecoded, UndecodedKind,
 };
 
+pub use framebuffer::DIMENSION_MAX;
+
 use self::guard::guarded;
 use self::sink::Sink;
 use self::unwrap::Session;
