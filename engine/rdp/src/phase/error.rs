@@ -91,6 +91,18 @@ pub enum FilterError {
         /// The limit.
         limit: usize,
     },
+    /// A picture that would take more memory than a session may.
+    #[error("screen of {width}x{height} {} is above the limit of {limit} pixels", sender(*.direction))]
+    ScreenTooLarge {
+        /// Who wants it.
+        direction: Direction,
+        /// Its width.
+        width: u64,
+        /// Its height.
+        height: u64,
+        /// The most pixels.
+        limit: u64,
+    },
 }
 
 /// The sender's name in messages.
@@ -119,6 +131,7 @@ impl FilterError {
             Self::UnknownChannel { .. } => "unknown-channel",
             Self::OtherDesktop { .. } => "other-desktop",
             Self::TooMany { .. } => "too-many",
+            Self::ScreenTooLarge { .. } => "screen-too-large",
         }
     }
 

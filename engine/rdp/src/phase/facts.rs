@@ -31,7 +31,8 @@ pub struct Facts {
     pub message_channel: Option<u16>,
     /// MCS user channel of the client (Attach User Confirm).
     pub user_channel: u16,
-    /// User name of Client Info, without its selector. Empty if the client sends none.
+    /// User name as the desktop gets it: that of Client Info, or the login of its selector. Empty if the client sends none.
+    /// Who asks is the selector's user where there is one.
     pub user_name: String,
     /// Domain of Client Info.
     pub domain: String,

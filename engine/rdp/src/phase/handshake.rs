@@ -1,5 +1,7 @@
 //! From Connect Initial to licensing.
 
+use std::collections::BTreeSet;
+
 use zeroize::Zeroize as _;
 
 use super::{BulkCompression, BulkType, Direction, FilterError, Monitor, Phase, PhaseEvent, Phases, Selector, Verdict};
@@ -36,6 +38,13 @@ impl Phases {
         let blocks = connect::connect_initial(pdu).map_err(malformed(Direction::ToDesktop))?;
         self.read_client_blocks(pdu, &blocks)
             .map_err(malformed(Direction::ToDesktop))?;
+        self.check_screen(
+            Direction::ToDesktop,
+            self.facts.requested_width.into(),
+            self.facts.requested_height.into(),
+        )?;
+        let (width, height) = extent(&self.facts.monitors);
+        self.check_screen(Direction::ToDesktop, width, height)?;
         let rights = self.options.rights.unwrap_or_default();
         let channels = self.facts.static_channels.iter();
         let denied: Vec<bool> = channels
@@ -137,6 +146,17 @@ impl Phases {
         if response.result != 0 {
             return Err(FilterError::ConnectRefused(response.result));
         }
+        for kind in [
+            block::SC_CORE,
+            block::SC_SECURITY,
+            block::SC_NET,
+            block::SC_MCS_MSGCHANNEL,
+        ] {
+            // A client that goes by the first of two would number its channels otherwise than we do.
+            if response.blocks.iter().filter(|block| block.kind == kind).count() > 1 {
+                return Err(invalid_response("second block of type", kind.into()));
+            }
+        }
         for Block { kind, body } in &response.blocks {
             match *kind {
                 block::SC_SECURITY => match field_u32(pdu, body, 0) {
@@ -153,16 +173,16 @@ impl Phases {
             }
         }
         if self.facts.io_channel == 0 {
-            let error = WireError::Invalid {
-                what: "Connect Response",
-                field: "IO channel",
-                value: 0,
-                offset: 0,
-            };
-            return Err(FilterError::Malformed {
-                direction: Direction::ToClient,
-                error,
-            });
+            return Err(invalid_response("IO channel", 0));
+        }
+        // 0 = the desktop does not open this channel
+        let ids = self.facts.static_channels.iter().map(|channel| channel.id);
+        let ids = ids.filter(|&id| id != 0).chain(self.facts.message_channel);
+        let mut seen = BTreeSet::from([self.facts.io_channel]);
+        for id in ids {
+            if !seen.insert(id) {
+                return Err(invalid_response("channel id given twice", id.into()));
+            }
         }
         self.channels.number(&self.facts.static_channels);
         patch::connect_response(pdu, &response.blocks, self.options.requested_protocols);
@@ -263,7 +283,8 @@ impl Phases {
                 bound: self.options.desktop.clone(),
             });
         }
-        facts.user_name.clone_from(&selector.user);
+        // as the desktop gets it
+        facts.user_name = selector.login.clone().unwrap_or_else(|| selector.user.clone());
         let name = name_without_selector(
             payload.get(info.user_name.clone()).unwrap_or_default(),
             info.is_unicode(),
@@ -334,6 +355,30 @@ impl Phases {
         }
         Ok(())
     }
+}
+
+/// Width and height of all monitors together.
+fn extent(monitors: &[Monitor]) -> (u64, u64) {
+    let span = |low: fn(&Monitor) -> i32, high: fn(&Monitor) -> i32| {
+        let low = monitors.iter().map(|monitor| i64::from(low(monitor))).min();
+        let high = monitors.iter().map(|monitor| i64::from(high(monitor))).max();
+        // edges are inclusive
+        let length = high.zip(low).map_or(0, |(high, low)| high - low + 1);
+        u64::try_from(length).unwrap_or(0)
+    };
+    (
+        span(|monitor| monitor.left, |monitor| monitor.right),
+        span(|monitor| monitor.top, |monitor| monitor.bottom),
+    )
+}
+
+fn invalid_response(field: &'static str, value: u64) -> FilterError {
+    malformed(Direction::ToClient)(WireError::Invalid {
+        what: "Connect Response",
+        field,
+        value,
+        offset: 0,
+    })
 }
 
 /// What the desktop gets to see of a user name `user:desktop[:login]`, as on the wire: the login, or else the user.

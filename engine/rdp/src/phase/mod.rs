@@ -36,6 +36,9 @@ use crate::wire::x224::protocol;
 use crate::wire::{PduKind, WireError, fast_path};
 use channels::Channels;
 
+/// Default of [`FilterOptions::screen_max_pixels`]: one 8K screen, or four of 4K.
+pub const SCREEN_MAX_PIXELS: u64 = 32 << 20;
+
 /// Whether the desktop may compress in bulk towards the client. The tap decodes it, so keeping it saves the user's
 /// bandwidth; clearing it gives a stream without history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -62,6 +65,8 @@ pub struct FilterOptions {
     pub rights: Option<ChannelRights>,
     /// Upper bound for the MaxRequestSize of the Multifragment set: what the tap reassembles, 16 MiB.
     pub max_request_size: u32,
+    /// Most pixels of a screen, all monitors together: what a client may ask for, and what a desktop may show.
+    pub screen_max_pixels: u64,
 }
 
 impl Default for FilterOptions {
@@ -73,6 +78,7 @@ impl Default for FilterOptions {
             desktop: String::new(),
             rights: None,
             max_request_size: 16 << 20,
+            screen_max_pixels: SCREEN_MAX_PIXELS,
         }
     }
 }
@@ -331,6 +337,21 @@ impl Phases {
             return Err(self.unexpected(direction, "channel data"));
         }
         self.static_channel(data, pdu, verdict)
+    }
+
+    /// # Errors
+    /// [`FilterError::ScreenTooLarge`]
+    fn check_screen(&self, direction: Direction, width: u64, height: u64) -> Result<(), FilterError> {
+        let limit = self.options.screen_max_pixels;
+        if width.saturating_mul(height) <= limit {
+            return Ok(());
+        }
+        Err(FilterError::ScreenTooLarge {
+            direction,
+            width,
+            height,
+            limit,
+        })
     }
 
     fn unexpected(&self, direction: Direction, pdu: &'static str) -> FilterError {

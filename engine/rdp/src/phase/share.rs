@@ -6,7 +6,7 @@ use super::{BitmapCodec, Direction, FilterError, Phase, PhaseEvent, Phases, Verd
 use crate::patch::{self, field, field_u16, field_u32};
 use crate::wire::capability::{self, Active, set};
 use crate::wire::share::{ShareControl, control, data, share_controls, share_data};
-use crate::wire::{Cursor, mcs};
+use crate::wire::{Cursor, WireError, mcs};
 
 /// More codecs than were ever defined.
 const BITMAP_CODECS_MAX: usize = 32;
@@ -45,6 +45,12 @@ pub(super) fn is_plain(direction: Direction, pdu: &[u8], payload: Range<usize>) 
     })
 }
 
+/// Whether share data may come before the first Demand Active: only the desktop's reason for giving up, and not in a
+/// compressed PDU, whose history the tap would lack.
+fn is_early(pdu: &[u8], item: &ShareControl) -> bool {
+    share_data(pdu, item).is_ok_and(|data| data.kind == data::SET_ERROR_INFO && !data.is_compressed())
+}
+
 impl Phases {
     pub(super) fn share(&mut self, data: &mcs::Data, pdu: &mut [u8], verdict: &mut Verdict) -> Result<(), FilterError> {
         let direction = data.direction;
@@ -54,6 +60,10 @@ impl Phases {
         let controls: Result<Vec<_>, _> = share_controls(pdu, data.payload.clone()).collect();
         for item in controls.map_err(malformed(direction))? {
             match (item.kind, direction) {
+                (control::DATA, Direction::ToClient) if self.phase < Phase::Active && !is_early(pdu, &item) => {
+                    // The tap has not begun: a picture would reach the client unseen.
+                    return Err(self.unexpected(direction, "share data before the first Demand Active"));
+                }
                 (control::DATA, _) => self.share_data(direction, pdu, &item, verdict)?,
                 (control::DEMAND_ACTIVE, Direction::ToClient) => {
                     self.desktop_initiator = data.initiator;
@@ -75,6 +85,7 @@ impl Phases {
 
     fn demand_active(&mut self, pdu: &mut [u8], item: &ShareControl, verdict: &mut Verdict) -> Result<(), FilterError> {
         let active = capability::active(pdu, item).map_err(malformed(Direction::ToClient))?;
+        single(&active, &[set::GENERAL, set::BITMAP], Direction::ToClient)?;
         let facts = &mut self.facts;
         facts.share_id = active.share_id;
         facts.originator = item.source;
@@ -90,6 +101,8 @@ impl Phases {
             facts.desktop_width = field_u16(pdu, &body, 8).unwrap_or_default();
             facts.desktop_height = field_u16(pdu, &body, 10).unwrap_or_default();
         }
+        let (width, height) = (facts.desktop_width.into(), facts.desktop_height.into());
+        self.check_screen(Direction::ToClient, width, height)?;
         patch::demand_active(pdu, &active);
         self.phase = Phase::Active;
         self.confirmed = false;
@@ -106,6 +119,7 @@ impl Phases {
         verdict: &mut Verdict,
     ) -> Result<(), FilterError> {
         let active = capability::active(pdu, item).map_err(malformed(Direction::ToDesktop))?;
+        single(&active, &[set::BITMAP_CODECS, set::MULTIFRAGMENT], Direction::ToDesktop)?;
         self.facts.bitmap_codecs = bitmap_codecs(pdu, &active);
         if !patch::confirm_active(pdu, &active, self.options.max_request_size) {
             return Err(FilterError::NoOrderSet);
@@ -150,6 +164,19 @@ impl Phases {
     }
 }
 
+/// Refuses two sets of a kind whose values matter here: filter, tap, client and desktop might each go by another one.
+fn single(active: &Active, kinds: &[u16], direction: Direction) -> Result<(), FilterError> {
+    match kinds.iter().find(|kind| active.has_two(**kind)) {
+        None => Ok(()),
+        Some(&kind) => Err(malformed(direction)(WireError::Invalid {
+            what: "capability sets",
+            field: "second set of type",
+            value: kind.into(),
+            offset: 0,
+        })),
+    }
+}
+
 /// The client's codecs and their numbers; an entry that is cut short ends the list.
 fn bitmap_codecs(pdu: &[u8], active: &Active) -> Vec<BitmapCodec> {
     let mut codecs = Vec::new();
@@ -160,7 +187,7 @@ fn bitmap_codecs(pdu: &[u8], active: &Active) -> Vec<BitmapCodec> {
             let mut entry = || {
                 let (guid, id) = (cursor.array()?, cursor.u8()?);
                 let length = usize::from(cursor.u16()?);
-                Ok::<_, crate::wire::WireError>(BitmapCodec {
+                Ok::<_, WireError>(BitmapCodec {
                     guid,
                     id,
                     properties: cursor.take(length)?.to_vec(),

@@ -68,6 +68,13 @@ impl Active {
             .filter(move |set| set.kind == kind)
             .map(|set| set.body.clone())
     }
+
+    /// Whether two sets are of this kind. Of two, some peers go by the first and some by the last, so whoever reads such a
+    /// set must not guess.
+    #[must_use]
+    pub fn has_two(&self, kind: u16) -> bool {
+        self.of_kind(kind).nth(1).is_some()
+    }
 }
 
 /// Walks a Demand or Confirm Active PDU. Sets are walked to the end of the PDU whatever the count says, because desktops

@@ -168,6 +168,26 @@ fn a_demand_active_allows_no_compressed_channels() {
     assert!(refresh[0].ends_with(&rectangle) && payload(&refresh[0]).unwrap().1[14] == data::REFRESH_RECT);
 }
 
+/// Of two sets of a kind, filter, tap, client and desktop might each go by another one.
+#[test]
+fn two_sets_of_a_kind_that_matters_are_refused() {
+    for kind in [0x01, 0x02] {
+        let (mut phases, _) = licensing();
+        let two = demand(&[block(kind, &[0; 24]), block(kind, &[1; 24])]);
+        assert_eq!(refusal(&mut phases, ToClient, &two), "malformed-pdu", "{kind}");
+    }
+    for kind in [0x1A, 0x1D] {
+        let two = confirm(&[order(), block(kind, &[0; 4]), block(kind, &[0; 4])]);
+        assert_eq!(refusal(&mut activated(), ToDesktop, &two), "malformed-pdu", "{kind}");
+    }
+    // Sets that are only zeroed may come twice: each is.
+    pass(
+        &mut activated(),
+        ToDesktop,
+        &confirm(&[order(), block(0x1C, &[1; 8]), block(0x1C, &[1; 8])]),
+    );
+}
+
 #[test]
 fn share_control_dialects() {
     let mut phases = activated();

@@ -51,6 +51,7 @@ fn every_block_of_a_connect_initial() {
     let before = connect_initial(&blocks.concat());
     let mut phases = Phases::new(FilterOptions {
         selected_protocol: 0x0A0B_0C0D,
+        screen_max_pixels: u64::MAX,
         ..options()
     });
     let (verdict, after) = pass(&mut phases, ToDesktop, &before);
@@ -192,6 +193,21 @@ fn connect_responses() {
         Err("malformed-pdu"),
         "five ids for four channels"
     );
+    assert_eq!(
+        answer(&connect_response(0, &[net.clone(), net.clone()].concat())),
+        Err("malformed-pdu"),
+        "numbered twice"
+    );
+    for ids in [[0xEC, 3, 0xEC, 3], [0xEB, 3, 0xEC, 3]] {
+        let twice = block(0x0C03, &[&[0xEB, 3, 2, 0][..], &ids].concat());
+        assert_eq!(answer(&connect_response(0, &twice)), Err("malformed-pdu"), "{ids:?}");
+    }
+    let message = block(0x0C04, &[0xEC, 3]);
+    assert_eq!(
+        answer(&connect_response(0, &[net, message].concat())),
+        Err("malformed-pdu"),
+        "the message channel is a static one"
+    );
 }
 
 /// The capture's Client Info with another user name (and the rest as it was), and a session that waits for it.
@@ -222,8 +238,9 @@ fn a_selector_is_spliced_out() {
         let (_, wanted) = client_info(shown, options());
         assert_eq!(pdu, wanted, "{name}");
         let facts = phases.facts();
-        assert_eq!(facts.user_name, name.split(':').next().unwrap());
+        assert_eq!(facts.user_name, shown, "who logs on there is the login");
         let selector = facts.selector.as_ref().unwrap();
+        assert_eq!(selector.user, name.split(':').next().unwrap());
         assert_eq!((selector.desktop.as_str(), selector.login.as_deref()), ("lab", login));
     }
     let (mut phases, pdu) = client_info("ann:other", options());
@@ -363,6 +380,73 @@ fn the_desktop_may_give_up_before_it_starts() {
     assert_eq!(verdict.events, [PhaseEvent::Disconnected { reason: 0 }]);
 }
 
+/// Nothing shows a picture before the tap has begun, and nothing feeds the compressor's history.
+#[test]
+fn no_picture_before_the_first_demand_active() {
+    for kind in [data::UPDATE, data::POINTER, data::FONT_MAP, data::SAVE_SESSION_INFO] {
+        let (mut phases, _) = licensing();
+        let pdu = share_data(ToClient, kind, &[0; 8]);
+        assert_eq!(refusal(&mut phases, ToClient, &pdu), "unexpected-pdu", "{kind}");
+    }
+    let (mut phases, _) = licensing();
+    let mut compressed = share_data(ToClient, data::SET_ERROR_INFO, &[0; 4]);
+    let at = compressed.len() - 4 - 3;
+    compressed[at] = 0x20;
+    assert_eq!(refusal(&mut phases, ToClient, &compressed), "unexpected-pdu");
+}
+
+#[test]
+fn screens_above_the_limit_are_refused() {
+    let limited = |screen_max_pixels| FilterOptions {
+        screen_max_pixels,
+        ..options()
+    };
+    let offer = |blocks: &[Vec<u8>]| {
+        let mut phases = Phases::new(limited(1920 * 1080));
+        let pdu = phases.pdu(ToDesktop, &mut connect_initial(&blocks.concat()));
+        pdu.map(|_| ()).map_err(|error| error.reason())
+    };
+    let core = |width: u16, height: u16| {
+        let mut body = vec![0; 216];
+        body[4..6].copy_from_slice(&width.to_le_bytes());
+        body[6..8].copy_from_slice(&height.to_le_bytes());
+        block(0xC001, &body)
+    };
+    let monitors = |left: i32, right: i32| {
+        let mut body = vec![0, 0, 0, 0, 2, 0, 0, 0];
+        for edges in [[0, 0, 959, 1079, 1], [left, 0, right, 1079, 0_i32]] {
+            body.extend(edges.iter().flat_map(|edge| edge.to_le_bytes()));
+        }
+        block(0xC005, &body)
+    };
+    assert_eq!(offer(&[core(1920, 1080)]), Ok(()));
+    assert_eq!(offer(&[core(1921, 1080)]), Err("screen-too-large"));
+    assert_eq!(offer(&[core(960, 1080), monitors(960, 1919)]), Ok(()));
+    assert_eq!(offer(&[core(960, 1080), monitors(-1, 958)]), Ok(()));
+    assert_eq!(offer(&[core(960, 1080), monitors(961, 1920)]), Err("screen-too-large"));
+    assert_eq!(
+        offer(&[core(960, 1080), monitors(i32::MIN, i32::MAX)]),
+        Err("screen-too-large")
+    );
+
+    // The desktop decides in the end, at every resize.
+    let demand = |phases: &mut Phases, width: u16, height: u16| {
+        let mut bitmap = [0; 24];
+        bitmap[8..10].copy_from_slice(&width.to_le_bytes());
+        bitmap[10..12].copy_from_slice(&height.to_le_bytes());
+        phases.pdu(ToClient, &mut demand(&[block(0x02, &bitmap)]))
+    };
+    let (mut phases, _) = played_until("xrdp_default", limited(1024 * 768), |(_, pdu)| {
+        is_control(pdu, control::DEMAND_ACTIVE)
+    });
+    demand(&mut phases, 1024, 768).unwrap();
+    let error = demand(&mut phases, 1024, 769).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "screen of 1024x769 from the desktop is above the limit of 786432 pixels"
+    );
+}
+
 #[test]
 fn refusals_have_distinct_reasons() {
     let direction = ToClient;
@@ -406,6 +490,12 @@ fn refusals_have_distinct_reasons() {
             direction,
             what: "x",
             limit: 1,
+        },
+        FilterError::ScreenTooLarge {
+            direction,
+            width: 1,
+            height: 1,
+            limit: 0,
         },
     ];
     let reasons: std::collections::BTreeSet<_> = all.iter().map(FilterError::reason).collect();
