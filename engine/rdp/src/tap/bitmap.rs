@@ -110,6 +110,9 @@ impl Bitmaps {
         let depth = Depth::from_bits(bitmap.bits).ok_or_else(|| format!("bitmap of {} bpp", bitmap.bits))?;
         // A rectangle beyond the picture is not worth decoding, and no fault.
         let Some(rect) = rect else { return Ok(()) };
+        if depth == Depth::Rgb8 {
+            palette.check()?;
+        }
         if bitmap.flags & COMPRESSED == 0 {
             let stride = (width * depth.bytes()).next_multiple_of(4);
             self.decoded.raw += 1;

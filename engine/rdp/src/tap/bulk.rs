@@ -25,6 +25,17 @@ pub(super) struct Plain<'a> {
 }
 
 impl Bulk {
+    /// Compressed data was dropped unseen: the history is not the sender's any more.
+    pub(super) fn lose(&mut self) {
+        self.lost = true;
+    }
+
+    /// Whether compressed data can be decompressed. A history that was never used can't have been lost; should the first
+    /// compressed data come behind a loss, it is refused all the same.
+    pub(super) fn is_right(&self) -> bool {
+        !self.lost || self.history.is_none()
+    }
+
     /// `flags` as on the wire: the type in the low four bits, then compressed, at front and flushed.
     pub(super) fn decompress<'a>(&'a mut self, flags: u8, data: &'a [u8]) -> Result<Plain<'a>, String> {
         if flags & (COMPRESSED | AT_FRONT | FLUSHED) == 0 {
@@ -91,6 +102,26 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn what_was_dropped_is_missed_until_a_flush() {
+        let mut sender = BulkCompressor::new(CompressionType::Rdp5);
+        let mut bulk = Bulk::default();
+        bulk.lose();
+        assert!(bulk.is_right(), "nothing was ever compressed");
+        let (flags, data) = compress(&mut sender, &text(1));
+        assert!(bulk.decompress(flags & !FLUSHED, &data).is_err());
+        assert!(bulk.decompress(flags | FLUSHED, &data).unwrap().restored);
+        // This one is dropped; the next one refers to it and would come out as garbage without an error.
+        compress(&mut sender, b"another text that stands where no other one has stood before, before, before");
+        bulk.lose();
+        assert!(!bulk.is_right());
+        let (flags, data) = compress(&mut sender, &text(1));
+        assert!(bulk.decompress(flags, &data).unwrap_err().contains("lost"));
+        let (flags, data) = compress(&mut BulkCompressor::new(CompressionType::Rdp5), &text(3));
+        assert_eq!(bulk.decompress(flags | FLUSHED, &data).unwrap().data, text(3));
+        assert!(bulk.is_right());
     }
 
     #[test]

@@ -72,6 +72,14 @@ fn index(direction: Direction) -> usize {
 }
 
 impl Clipboard {
+    /// Chunks were dropped unseen: what is arriving has a hole, and what was asked for is not known.
+    pub(super) fn lose(&mut self) {
+        for side in &mut self.sides {
+            side.message = None;
+            side.requested = None;
+        }
+    }
+
     /// Takes one chunk: flags of the channel header, and the bytes after it.
     pub(super) fn chunk(
         &mut self,

@@ -59,7 +59,7 @@ impl Depth {
         let [low, middle, high, _] = pixel.to_le_bytes();
         let bits = |shift: u32, mask: u32| pixel >> shift & mask;
         let [red, green, blue] = match self {
-            Self::Rgb8 => palette.0[usize::from(low)],
+            Self::Rgb8 => palette.colors[usize::from(low)],
             Self::Rgb555 => [widen5(bits(10, 31)), widen5(bits(5, 31)), widen5(bits(0, 31))],
             Self::Rgb565 => [widen5(bits(11, 31)), widen6(bits(5, 63)), widen5(bits(0, 31))],
             Self::Rgb888 | Self::Xrgb8888 => [high, middle, low],
@@ -86,7 +86,11 @@ fn low_byte(value: u32) -> u8 {
 }
 
 /// Colours of 8 bpp pixels.
-pub(super) struct Palette(pub(super) [[u8; 3]; 256]);
+pub(super) struct Palette {
+    pub(super) colors: [[u8; 3]; 256],
+    /// A later one may have been dropped unseen.
+    lost: bool,
+}
 
 impl Default for Palette {
     /// The twenty colours that Windows reserves; the rest black until the desktop sends a palette.
@@ -118,11 +122,25 @@ impl Default for Palette {
         let mut colors = [[0; 3]; 256];
         colors[..10].copy_from_slice(&LOW);
         colors[246..].copy_from_slice(&HIGH);
-        Self(colors)
+        Self { colors, lost: false }
     }
 }
 
 impl Palette {
+    /// Updates were dropped unseen.
+    pub(super) fn lose(&mut self) {
+        self.lost = true;
+    }
+
+    /// # Errors
+    /// The colours are not known.
+    pub(super) fn check(&self) -> Result<(), String> {
+        if self.lost {
+            return Err("the palette is not known since reads were dropped".to_owned());
+        }
+        Ok(())
+    }
+
     /// Takes a palette update (`TS_UPDATE_PALETTE_DATA` after its type field, [MS-RDPBCGR] 2.2.9.1.1.3.1.1).
     pub(super) fn update(&mut self, data: &[u8]) -> Option<()> {
         let (count, colors) = data.get(2..)?.split_first_chunk::<4>()?;
@@ -130,7 +148,8 @@ impl Palette {
             return None;
         }
         let (colors, _) = colors.as_chunks::<3>();
-        self.0 = *colors.first_chunk::<256>()?;
+        self.colors = *colors.first_chunk::<256>()?;
+        self.lost = false;
         Some(())
     }
 }
@@ -169,8 +188,8 @@ mod tests {
         let mut data = vec![0, 0, 0, 1, 0, 0];
         data.extend((0..768u32).map(low_byte));
         assert_eq!(palette.update(&data[..773]), None);
-        assert_eq!(palette.0[249], [255, 0, 0]);
+        assert_eq!(palette.colors[249], [255, 0, 0]);
         assert_eq!(palette.update(&data), Some(()));
-        assert_eq!(palette.0[1], [3, 4, 5]);
+        assert_eq!(palette.colors[1], [3, 4, 5]);
     }
 }

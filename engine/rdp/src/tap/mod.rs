@@ -33,6 +33,7 @@ pub use event::{
 };
 
 pub use framebuffer::DIMENSION_MAX;
+pub use unwrap::has_activation;
 
 use self::guard::guarded;
 use self::sink::Sink;
@@ -143,6 +144,20 @@ impl Tap {
         let session = &mut self.session;
         // Nothing to report: that something is missing is what a gap says.
         let _ = guarded("tap", || session.pdu(direction, pdu, &mut sink));
+    }
+
+    /// PDUs were dropped and this tap never saw them, not even in [`Tap::skip`]; `activation`: one that begins or ends an
+    /// activation may have been among them ([`has_activation`]). What follows refers to them: it is not decoded until the
+    /// sender starts its history anew, and [`Tap::is_right`] says when that is.
+    pub fn lost(&mut self, activation: bool) {
+        self.session.lost(activation);
+    }
+
+    /// Whether what comes from the desktop decodes to what the client shows. False after [`Tap::lost`], until the
+    /// compression's history is flushed and, where an activation was lost, until a whole new one has passed. What is not
+    /// repainted since then is not known all the same.
+    pub fn is_right(&self) -> bool {
+        self.session.is_right()
     }
 
     /// Ends a gap: the picture is black (nobody knows what it is), its size, the pointer and the wish for a full repaint

@@ -47,6 +47,11 @@ impl Pointers {
         self.current.clone()
     }
 
+    /// Updates were dropped unseen: what is cached may be older than what the client has.
+    pub(super) fn lose(&mut self) {
+        *self = Self::default();
+    }
+
     pub(super) fn update(&mut self, update: Update, palette: &Palette, data: &[u8], sink: &mut Sink<'_>) {
         match self.read(update, palette, data) {
             Ok(event) => {
@@ -80,6 +85,9 @@ impl Pointers {
             }
             Update::Color | Update::New | Update::Large => {
                 let attributes = read_shape(update, &mut reader).ok_or(SHORT)?;
+                if attributes.xor_bpp == 8 {
+                    palette.check()?;
+                }
                 let index = attributes.cache_index;
                 // A shape that fails must not leave its predecessor behind.
                 if let Some(old) = self.cache.remove(&index) {
@@ -135,7 +143,7 @@ fn decode(mut source: LargePointerAttribute<'_>, palette: &Palette) -> Result<Po
         DecodedPointer::decode_large_pointer_attribute_with_palette(
             &source,
             PointerBitmapTarget::Accelerated,
-            Some(&palette.0),
+            Some(&palette.colors),
         )
     })?
     .map_err(|error| error.to_string())?;

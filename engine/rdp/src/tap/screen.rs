@@ -28,6 +28,12 @@ pub(super) struct Screen {
 }
 
 impl Screen {
+    /// PDUs were dropped unseen: what later updates refer to is not known any more.
+    pub(super) fn lose(&mut self) {
+        self.pointers.lose();
+        self.palette.lose();
+    }
+
     pub(super) fn decoded(&self) -> Decoded {
         let (bitmaps, surfaces) = (self.bitmaps.decoded, self.surfaces.decoded);
         Decoded {

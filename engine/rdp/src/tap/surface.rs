@@ -171,6 +171,7 @@ impl Surfaces {
                 (None, _) if bits.width == 0 || bits.height == 0 => Err("empty surface bits".to_owned()),
                 // Wholly beyond the picture.
                 (None, _) => Ok(()),
+                (Some(_), Some(Depth::Rgb8)) if palette.check().is_err() => palette.check(),
                 (Some(rect), Some(depth)) => {
                     self.decoded.raw += 1;
                     let stride = bits.width * depth.bytes();

@@ -619,6 +619,84 @@ fn a_gap_keeps_histories_and_restarts_black() {
     assert_eq!(feed(&mut tap, TO_CLIENT, &fast_path(&[(0xA, 0, 0, &[3, 0])])).len(), 1);
 }
 
+/// What was dropped unseen must not be guessed: whatever refers to it is undecoded until it is known again.
+#[test]
+fn what_refers_to_dropped_pdus_is_not_decoded() {
+    let mut tap = active(16, 16);
+    assert!(tap.is_right());
+    let mut sender = BulkCompressor::new(CompressionType::Rdp5);
+    let planar = |seed| planar(16, 16, &pattern(16, 16, seed));
+    let mut pdu = |seed, flush: u8| {
+        let update = bitmap_update(&[Bitmap::new(0, 0, 16, 16, 32, 0x401, &planar(seed))]);
+        let (length, flags) = sender.compress(&update).unwrap();
+        assert_ne!(flags & 0x20, 0);
+        share_data(
+            2,
+            u8::try_from(flags).unwrap() | flush,
+            sender.compressed_data(length),
+        )
+    };
+    assert_eq!(feed(&mut tap, TO_CLIENT, &pdu(4, 0)), [rect(0, 0, 16, 16)]);
+    let shape = pointer_shape(Some(32), 3, (0, 0), (1, 1), &[3, 2, 1, 255], &[0, 0]);
+    feed(&mut tap, TO_CLIENT, &fast_path(&[(0xB, 0, 0, &shape)]));
+    let first = fast_path(&[(1, 2, 0, &[1, 0])]);
+    assert_eq!(feed(&mut tap, TO_CLIENT, &first), []);
+
+    // This one is dropped.
+    pdu(9, 0);
+    tap.lost(false);
+    assert!(!tap.is_right());
+    let events = feed(&mut tap, TO_CLIENT, &pdu(9, 0));
+    assert!(undecoded(&events).error.contains("lost"), "{events:?}");
+    let events = feed(&mut tap, TO_CLIENT, &fast_path(&[(1, 1, 0, &[0, 0])]));
+    assert_eq!(undecoded(&events).error, "fragment of an update whose beginning is missing");
+    let events = feed(&mut tap, TO_CLIENT, &fast_path(&[(0xA, 0, 0, &[3, 0])]));
+    assert!(undecoded(&events).error.contains("nothing cached"), "{events:?}");
+    // One byte a pixel: index 9, of a palette that may be another one by now.
+    let index = Bitmap::new(0, 0, 4, 1, 8, 0, &[9; 4]);
+    let events = feed(&mut tap, TO_CLIENT, &share_data(2, 0, &bitmap_update(std::slice::from_ref(&index))));
+    assert!(undecoded(&events).error.contains("palette"), "{events:?}");
+    let mut palette = vec![2, 0, 0, 0, 0, 1, 0, 0];
+    palette.extend([7; 768]);
+    assert_eq!(feed(&mut tap, TO_CLIENT, &share_data(2, 0, &palette)), []);
+    let events = feed(&mut tap, TO_CLIENT, &share_data(2, 0, &bitmap_update(&[index])));
+    assert_eq!(events, [rect(0, 0, 4, 1)]);
+    assert!(!tap.is_right());
+
+    // The sender starts anew, also while the gap goes on.
+    let mut sender = BulkCompressor::new(CompressionType::Rdp5);
+    let (length, flags) = sender.compress(&[5; 300]).unwrap();
+    let flags = u8::try_from(flags).unwrap() | 0x80;
+    tap.skip(TO_CLIENT, &share_data(99, flags, sender.compressed_data(length)));
+    assert!(tap.is_right());
+}
+
+#[test]
+fn a_lost_activation_is_waited_for() {
+    let mut tap = active(16, 16);
+    tap.lost(true);
+    assert!(!tap.is_right());
+    tap.skip(TO_DESKTOP, &confirm_active(&[]));
+    assert!(!tap.is_right(), "that one confirms what was lost");
+    tap.skip(TO_CLIENT, &demand_active(20, 16));
+    assert!(!tap.is_right(), "its codecs are not known yet");
+    tap.lost(false);
+    tap.skip(TO_DESKTOP, &confirm_active(&[]));
+    assert!(tap.is_right());
+}
+
+#[test]
+fn activations_are_found_among_other_pdus() {
+    let plain = [share_data(2, 0, &[0; 8]), fast_path(&[(3, 0, 0, &[])])].concat();
+    let deactivate = share_control(6, &[0; 6]);
+    for pdu in [demand_active(8, 8), confirm_active(&[]), deactivate] {
+        assert!(has_activation(1003, &[&plain[..], &pdu].concat()));
+        assert!(!has_activation(1004, &pdu), "another channel");
+    }
+    assert!(!has_activation(1003, &plain));
+    assert!(!has_activation(1003, &[]) && !has_activation(1003, &[3, 0]));
+}
+
 #[test]
 fn lost_bulk_history_is_reported_until_it_is_flushed() {
     let mut tap = active(16, 16);

@@ -12,7 +12,7 @@ use super::sink::Sink;
 use super::surface::Codecs;
 use super::{ClipboardLevel, InputLevel, TapConfig};
 use crate::Direction;
-use crate::wire::WireError;
+use crate::wire::{WireError, find_pdu};
 use crate::wire::capability::{self, set};
 use crate::wire::channel::Chunk;
 use crate::wire::fast_path::{self, Update};
@@ -31,6 +31,19 @@ pub(super) struct Session {
     fragments: Fragments,
     screen: Screen,
     clipboard: Clipboard,
+    activation: Activation,
+}
+
+/// What is known of the activation: desktop size and codec ids.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Activation {
+    /// All that the peers have said.
+    #[default]
+    Known,
+    /// A Demand Active may have been lost; the next one is waited for.
+    DemandMissing,
+    /// The Confirm Active may have been lost, or is still to come.
+    ConfirmMissing,
 }
 
 impl Session {
@@ -46,6 +59,7 @@ impl Session {
             fragments: Fragments::default(),
             screen: Screen::default(),
             clipboard: Clipboard::default(),
+            activation: Activation::default(),
             config,
         }
     }
@@ -64,6 +78,20 @@ impl Session {
 
     pub(super) fn decoded(&self) -> Decoded {
         self.screen.decoded()
+    }
+
+    pub(super) fn lost(&mut self, activation: bool) {
+        self.bulk.iter_mut().for_each(Bulk::lose);
+        self.fragments.clear();
+        self.clipboard.lose();
+        self.screen.lose();
+        if activation {
+            self.activation = Activation::DemandMissing;
+        }
+    }
+
+    pub(super) fn is_right(&self) -> bool {
+        self.bulk[side(Direction::ToClient)].is_right() && self.activation == Activation::Known
     }
 
     pub(super) fn restart(&mut self, sink: &mut Sink<'_>) {
@@ -218,6 +246,9 @@ impl Session {
         if let Err(error) = result {
             sink.undecoded(UndecodedKind::Pdu, error, pdu);
         }
+        if self.activation == Activation::DemandMissing {
+            self.activation = Activation::ConfirmMissing;
+        }
         Ok(())
     }
 
@@ -225,6 +256,9 @@ impl Session {
         let active = capability::active(pdu, control)?;
         let codecs = active.of_kind(set::BITMAP_CODECS).next();
         self.screen.surfaces.codecs = codecs.map(|body| Codecs::read(&pdu[body])).unwrap_or_default();
+        if self.activation == Activation::ConfirmMissing {
+            self.activation = Activation::Known;
+        }
         Ok(())
     }
 
@@ -251,6 +285,35 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// Whether one of several whole PDUs begins, confirms or ends an activation, which [`super::Tap`] can't do without.
+#[must_use]
+pub fn has_activation(io_channel: u16, pdus: &[u8]) -> bool {
+    let mut rest = pdus;
+    while let Ok(Some(length)) = find_pdu(rest)
+        && let Some((pdu, following)) = rest.split_at_checked(length)
+        && !pdu.is_empty()
+    {
+        if pdu.first() == Some(&TPKT_VERSION)
+            && let Ok(DomainPdu::Data(data)) = mcs::domain_pdu(pdu)
+            && data.channel == io_channel
+            && share::share_controls(pdu, data.payload)
+                .flatten()
+                .any(|item| is_activation(item.kind))
+        {
+            return true;
+        }
+        rest = following;
+    }
+    false
+}
+
+fn is_activation(kind: u8) -> bool {
+    matches!(
+        kind,
+        control::DEMAND_ACTIVE | control::CONFIRM_ACTIVE | control::DEACTIVATE_ALL
+    )
 }
 
 fn side(direction: Direction) -> usize {
