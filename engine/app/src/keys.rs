@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use deskreel_recording::{SigningKey, VerifyingKey, key_id};
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
-use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, EncodePublicKey as _};
+use ed25519_dalek::pkcs8::{DecodePrivateKey as _, DecodePublicKey as _, EncodePrivateKey as _, EncodePublicKey as _};
 use rand::Rng as _;
 use zeroize::Zeroizing;
 
@@ -144,6 +144,13 @@ impl NodeKey {
     pub(crate) fn fingerprint(&self) -> String {
         key_id(&self.public())
     }
+}
+
+/// [`NodeKey::fingerprint`] of this `data_dir`, by its public half; empty when it has none yet.
+pub(crate) fn fingerprint(data_dir: &Path) -> String {
+    let pem = fs::read_to_string(data_dir.join(FOLDER).join(PUBLIC)).unwrap_or_default();
+    let key = VerifyingKey::from_public_key_pem(&pem);
+    key.map(|key| key_id(&key)).unwrap_or_default()
 }
 
 /// Where the private key of a `data_dir` lies.

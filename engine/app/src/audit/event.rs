@@ -46,10 +46,6 @@ pub(crate) enum Event {
         direction: &'static str,
         /// What the clipboard offered.
         formats: Vec<String>,
-        /// The option that blocked it.
-        option: Option<String>,
-        /// The role that set the option.
-        role: Option<String>,
     },
     /// The desktop was shown a folder of the client, or read or wrote a file there.
     Directory(Directory),
@@ -62,10 +58,8 @@ pub(crate) enum Event {
     ChannelDenied {
         /// Its name.
         channel: String,
-        /// The option that denied it.
-        option: Option<String>,
-        /// The role that set the option.
-        role: Option<String>,
+        /// The option and role that denied it, or what else did.
+        reason: String,
     },
     /// The recording of a session begins.
     RecordingStart {

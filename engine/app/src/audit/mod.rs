@@ -28,6 +28,7 @@ mod syslog;
 mod verify;
 mod writer;
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -69,6 +70,7 @@ pub(crate) struct Audit {
 
 #[derive(Debug)]
 struct Inner {
+    data_dir: PathBuf,
     stamp: Stamp,
     on_failure: OnFailure,
     /// `None` only while it is dropped, and in tests that want no log.
@@ -119,6 +121,7 @@ impl Audit {
         let stamp = Stamp {
             cluster_name: config.audit.cluster_name.clone().unwrap_or_else(|| node.clone()),
             node,
+            service: crate::keys::fingerprint(&config.data_dir),
         };
         let rules = log::Rules {
             file_max_bytes: config.audit.file_max_bytes,
@@ -141,6 +144,7 @@ impl Audit {
             .spawn(move || writer.run(&messages))?;
         Ok(Self {
             inner: Arc::new(Inner {
+                data_dir: config.data_dir.clone(),
                 stamp,
                 on_failure: config.audit.on_failure,
                 queue: Some(queue),
@@ -157,6 +161,7 @@ impl Audit {
     pub(crate) fn nowhere() -> Self {
         Self {
             inner: Arc::new(Inner {
+                data_dir: PathBuf::new(),
                 stamp: Stamp::default(),
                 on_failure: OnFailure::BestEffort,
                 queue: None,
@@ -165,6 +170,16 @@ impl Audit {
                 writer: Mutex::new(None),
                 failing: watch::Sender::new(None),
             }),
+        }
+    }
+
+    /// The scope of a session of which nothing else is known yet.
+    pub(crate) fn scope(&self, session: Uuid, client: &str) -> SessionScope {
+        SessionScope {
+            sid: session.to_string(),
+            addr_remote: client.to_owned(),
+            windows_desktop_service: self.inner.stamp.service.clone(),
+            ..SessionScope::default()
         }
     }
 
@@ -204,6 +219,17 @@ impl Audit {
     /// [`Audit::failed`].
     pub(crate) fn note(&self, scope: impl Into<Scope>, event: Event) {
         self.submit(&scope.into(), &event, None);
+    }
+
+    /// Whether the log has such an event.
+    ///
+    /// # Errors
+    /// A log that can't be read.
+    pub(crate) fn has(&self, filter: &Filter) -> anyhow::Result<bool> {
+        if self.inner.queue.is_none() || !self.inner.data_dir.join(FOLDER).exists() {
+            return Ok(false);
+        }
+        Ok(!last(&self.inner.data_dir, filter, 1)?.is_empty())
     }
 
     /// Resolves when the log can't be written and `audit.on_failure` is strict: sessions must end. Never else.
@@ -271,6 +297,8 @@ fn gone() -> AuditError {
 struct Stamp {
     cluster_name: String,
     node: String,
+    /// The node's id: fingerprint of its signing key, once it has one.
+    service: String,
 }
 
 #[derive(Serialize)]

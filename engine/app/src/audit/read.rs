@@ -66,6 +66,12 @@ impl Stored {
 }
 
 impl Filter {
+    /// Nothing in that file can be wanted: it was written before.
+    fn is_past(&self, file: &LogFile) -> bool {
+        let Some(from) = self.from else { return false };
+        file.last_seq.is_some() && file.modified.is_some_and(|modified| modified < from)
+    }
+
     fn wants(&self, event: &Stored) -> bool {
         let time = event.time();
         let named = |wanted: &String| match wanted.strip_suffix('*') {
@@ -93,6 +99,9 @@ pub(crate) fn read(
     mut each: impl FnMut(Stored) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     for file in snapshot(&data_dir.join(FOLDER))? {
+        if filter.is_past(&file) {
+            continue;
+        }
         let mut lines = file.lines()?;
         while let Some(line) = lines.next_line()? {
             if let Some(event) = Stored::parse(&line.bytes).filter(|event| line.whole && filter.wants(event)) {
@@ -110,6 +119,9 @@ pub(crate) fn read(
 pub(crate) fn last(data_dir: &Path, filter: &Filter, count: usize) -> anyhow::Result<Vec<Stored>> {
     let mut found: VecDeque<Stored> = VecDeque::new();
     for file in snapshot(&data_dir.join(FOLDER))?.into_iter().rev() {
+        if filter.is_past(&file) {
+            break;
+        }
         let wanted = count - found.len();
         let mut here = VecDeque::new();
         let mut lines = file.lines()?;
@@ -209,6 +221,7 @@ pub(super) struct LogFile {
     file: File,
     inode: u64,
     pub(super) bytes: u64,
+    modified: Option<OffsetDateTime>,
 }
 
 /// The files of the log, oldest first.
@@ -234,6 +247,7 @@ pub(super) fn snapshot(folder: &Path) -> anyhow::Result<Vec<LogFile>> {
                 file,
                 inode: metadata.ino(),
                 bytes: metadata.len(),
+                modified: metadata.modified().ok().map(OffsetDateTime::from),
             }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error).with_context(|| format!("open {}", path.display())),

@@ -1,12 +1,12 @@
 //! Who and where an event is about.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 
-use super::{Audit, AuditError, Event};
+use super::{Audit, AuditError, Event, SessionStart};
 
 /// The fields that an event shares with others of its session or of whoever acts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -113,6 +113,8 @@ pub(crate) struct SessionAudit {
 struct State {
     scope: Mutex<SessionScope>,
     next: AtomicU64,
+    /// The start was written.
+    told: AtomicBool,
 }
 
 impl SessionAudit {
@@ -120,6 +122,7 @@ impl SessionAudit {
         let state = State {
             next: AtomicU64::new(scope.ei),
             scope: Mutex::new(scope),
+            told: AtomicBool::new(false),
         };
         Self {
             audit,
@@ -143,12 +146,34 @@ impl SessionAudit {
         scope.into()
     }
 
+    /// Writes the start of the session and waits until it is durable; see [`Audit::write`].
+    ///
+    /// # Errors
+    /// See [`Audit::write`].
+    pub(crate) async fn write_start(&self, start: SessionStart) -> Result<(), AuditError> {
+        self.state.told.store(true, Ordering::Relaxed);
+        self.write(Event::SessionStart(Box::new(start))).await
+    }
+
+    /// Whether the log was told that the session starts, or was refused.
+    pub(crate) fn is_told(&self) -> bool {
+        self.state.told.load(Ordering::Relaxed)
+    }
+
     /// Writes an event and waits until it is durable; see [`Audit::write`].
     ///
     /// # Errors
     /// See [`Audit::write`].
     pub(crate) async fn write(&self, event: Event) -> Result<(), AuditError> {
         self.audit.write(self.next_scope(), event).await
+    }
+
+    /// Writes an event and blocks until it is durable; see [`Audit::emit`].
+    ///
+    /// # Errors
+    /// See [`Audit::emit`].
+    pub(crate) fn emit(&self, event: &Event) -> Result<(), AuditError> {
+        self.audit.emit(self.next_scope(), event)
     }
 
     /// Writes an event when there is time; see [`Audit::note`].

@@ -165,6 +165,16 @@ impl Catalog {
         })
     }
 
+    /// Opens the catalog for changes beside the gateway that owns it.
+    ///
+    /// # Errors
+    /// As [`Catalog::open_read_only`].
+    pub(crate) fn open_beside(data_dir: &Path) -> Result<Self> {
+        // It exists and has this version's schema.
+        drop(Self::open_read_only(data_dir)?);
+        Self::open(data_dir)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Connection> {
         // A panic while the lock was held left at most an unfinished transaction, which rusqlite rolled back.
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)

@@ -11,7 +11,8 @@ const SESSION_COLUMNS: &str = "SELECT s.id, s.state, s.started_ms, s.ended_ms, s
     (SELECT coalesce(sum(bytes), 0) FROM segments WHERE session = s.id),
     (SELECT count(*) FROM segments WHERE session = s.id),
     (SELECT coalesce(max(last_ns), 0) FROM segments WHERE session = s.id),
-    (SELECT count(*) FROM gaps WHERE session = s.id)
+    (SELECT count(*) FROM gaps WHERE session = s.id),
+    s.desktop_addr, s.labels, s.roles, s.manifest_sha256, s.hold, s.deleted_ms, s.deleted_by
     FROM sessions s";
 
 impl Catalog {
@@ -50,6 +51,32 @@ impl Catalog {
                 count,
             }),
         }
+    }
+
+    /// Sessions that were not recorded and of which nobody said that they ended, oldest first.
+    ///
+    /// # Errors
+    /// SQLite failures.
+    pub(crate) fn unrecorded_without_end(&self) -> Result<Vec<SessionRow>> {
+        let rest = "WHERE s.state = ?1 AND s.ended_ms IS NULL ORDER BY s.started_ms, s.id";
+        self.session_rows(rest, Some(State::NotRecorded.name()))
+    }
+
+    /// A session's Decision, where there was one.
+    ///
+    /// # Errors
+    /// SQLite failures, a column that is no JSON.
+    pub(crate) fn decision(&self, session: Uuid) -> Result<Option<serde_json::Value>> {
+        let id = session.to_string();
+        let decision: Option<String> = self
+            .lock()
+            .query_row("SELECT decision FROM sessions WHERE id = ?1", params![id], |row| {
+                row.get(0)
+            })
+            .map_err(self.sql("read a decision"))?;
+        decision
+            .map(|text| serde_json::from_str(&text).map_err(|_| bad_row(&id, "decision", &text)))
+            .transpose()
     }
 
     /// A session's sealed segments, in order.
@@ -163,6 +190,13 @@ fn session_row(row: &Row<'_>) -> rusqlite::Result<Result<SessionRow>> {
     let Some(known_identity) = IdentityKind::parse(&identity) else {
         return Ok(Err(bad_row(&id, "identity", &identity)));
     };
+    let (labels, roles): (String, String) = (row.get(19)?, row.get(20)?);
+    let Ok(known_labels) = serde_json::from_str(&labels) else {
+        return Ok(Err(bad_row(&id, "labels", &labels)));
+    };
+    let Ok(known_roles) = serde_json::from_str(&roles) else {
+        return Ok(Err(bad_row(&id, "roles", &roles)));
+    };
     let last_ns: u64 = row.get(16)?;
     Ok(Ok(SessionRow {
         id: uuid,
@@ -174,6 +208,9 @@ fn session_row(row: &Row<'_>) -> rusqlite::Result<Result<SessionRow>> {
         identity: known_identity,
         login: row.get(7)?,
         desktop: row.get(8)?,
+        desktop_addr: row.get(18)?,
+        labels: known_labels,
+        roles: known_roles,
         client_addr: row.get(9)?,
         client_name: row.get(10)?,
         undecoded: row.get(11)?,
@@ -182,6 +219,10 @@ fn session_row(row: &Row<'_>) -> rusqlite::Result<Result<SessionRow>> {
         bytes: row.get(14)?,
         segments: row.get(15)?,
         gaps: row.get(17)?,
+        manifest_sha256: row.get(21)?,
+        hold: row.get(22)?,
+        deleted: row.get::<_, Option<i64>>(23)?.map(from_ms),
+        deleted_by: row.get(24)?,
     }))
 }
 

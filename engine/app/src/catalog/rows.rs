@@ -1,5 +1,7 @@
 //! What the catalog holds, as types.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -20,6 +22,8 @@ pub(crate) enum State {
     Damaged,
     /// The session was not recorded; `problem` says why.
     NotRecorded,
+    /// The recording was deleted; the row is what is left.
+    Deleted,
 }
 
 impl State {
@@ -31,6 +35,7 @@ impl State {
             Self::Recovered => "recovered",
             Self::Damaged => "damaged",
             Self::NotRecorded => "not_recorded",
+            Self::Deleted => "deleted",
         }
     }
 
@@ -42,6 +47,7 @@ impl State {
             Self::Recovered,
             Self::Damaged,
             Self::NotRecorded,
+            Self::Deleted,
         ]
         .into_iter()
         .find(|state| state.name() == name)
@@ -100,6 +106,14 @@ pub(crate) struct NewSession {
     pub(crate) login: String,
     /// Name of the desktop resource.
     pub(crate) desktop: String,
+    /// Its address.
+    pub(crate) desktop_addr: String,
+    /// Its labels now.
+    pub(crate) labels: BTreeMap<String, String>,
+    /// Roles that counted.
+    pub(crate) roles: Vec<String>,
+    /// The whole Decision, where there was one.
+    pub(crate) decision: Option<serde_json::Value>,
     /// Address and port that the client came from.
     pub(crate) client_addr: String,
     /// The computer name that the client gave.
@@ -129,6 +143,12 @@ pub(crate) struct SessionRow {
     pub(crate) login: String,
     /// Name of the desktop resource.
     pub(crate) desktop: String,
+    /// Its address.
+    pub(crate) desktop_addr: String,
+    /// Its labels at the session's start.
+    pub(crate) labels: BTreeMap<String, String>,
+    /// Roles that counted.
+    pub(crate) roles: Vec<String>,
     /// Address and port of the client.
     pub(crate) client_addr: String,
     /// The computer name that the client gave.
@@ -145,6 +165,15 @@ pub(crate) struct SessionRow {
     pub(crate) end_reason: Option<String>,
     /// What is wrong with the recording, or why there is none.
     pub(crate) problem: Option<String>,
+    /// SHA-256 of the manifest, hexadecimal.
+    pub(crate) manifest_sha256: Option<String>,
+    /// Why the recording must not be deleted.
+    pub(crate) hold: Option<String>,
+    /// When it was deleted.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub(crate) deleted: Option<OffsetDateTime>,
+    /// Who deleted it.
+    pub(crate) deleted_by: Option<String>,
 }
 
 /// One sealed segment.

@@ -75,6 +75,16 @@ const MIGRATIONS: &[&str] = &[
         expires_ms INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX tickets_by_user ON tickets (user);",
+    // 3: what rules about recordings and the audit log ask, and what is left of a deleted recording
+    "ALTER TABLE sessions ADD COLUMN desktop_addr TEXT NOT NULL DEFAULT '';
+    ALTER TABLE sessions ADD COLUMN labels TEXT NOT NULL DEFAULT '{}';
+    ALTER TABLE sessions ADD COLUMN roles TEXT NOT NULL DEFAULT '[]';
+    ALTER TABLE sessions ADD COLUMN decision TEXT;
+    ALTER TABLE sessions ADD COLUMN manifest_sha256 TEXT;
+    -- Why the recording must not be deleted; NULL = it may be.
+    ALTER TABLE sessions ADD COLUMN hold TEXT;
+    ALTER TABLE sessions ADD COLUMN deleted_ms INTEGER;
+    ALTER TABLE sessions ADD COLUMN deleted_by TEXT;",
 ];
 
 /// The version that this program reads and writes.

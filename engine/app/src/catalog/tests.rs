@@ -13,6 +13,10 @@ fn session(number: u128) -> NewSession {
         identity: IdentityKind::Claimed,
         login: "LAB\\alice".into(),
         desktop: "lab".into(),
+        desktop_addr: "127.0.0.1:3389".into(),
+        labels: [("env".to_owned(), "lab".to_owned())].into(),
+        roles: vec!["access".into()],
+        decision: Some(serde_json::json!({"verdict": "allow"})),
         client_addr: "127.0.0.1:40000".into(),
         client_name: "LAPTOP".into(),
     }
@@ -67,6 +71,7 @@ fn a_session_from_start_to_complete() {
         undecoded: 7,
         end_reason: "client disconnected".into(),
         problem: None,
+        manifest_sha256: None,
     };
     catalog.closed(new.id, &closed, &targets).unwrap();
     assert_eq!(catalog.sessions_in(State::Delivering).unwrap().len(), 1);
@@ -174,6 +179,7 @@ fn damage_is_added_up_and_outlives_delivery() {
         undecoded: 0,
         end_reason: String::new(),
         problem: None,
+        manifest_sha256: None,
     };
     catalog.closed(new.id, &closed, &[]).unwrap();
     catalog.delivered(new.id).unwrap();

@@ -21,6 +21,8 @@ pub(crate) struct Closed {
     pub(crate) end_reason: String,
     /// What is wrong with the recording, if something is.
     pub(crate) problem: Option<String>,
+    /// SHA-256 of the manifest, hexadecimal; `None` when there is none.
+    pub(crate) manifest_sha256: Option<String>,
 }
 
 /// A storage that an object goes to: its name and whether it is required.
@@ -47,7 +49,8 @@ impl Catalog {
         self.lock()
             .execute(
                 "INSERT INTO sessions (id, state, started_ms, user, identity, login, desktop, client_addr, client_name,
-                 problem) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                 problem, desktop_addr, labels, roles, decision)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
                 params![
                     session.id.to_string(),
                     state.name(),
@@ -59,6 +62,10 @@ impl Catalog {
                     session.client_addr,
                     session.client_name,
                     problem,
+                    session.desktop_addr,
+                    json(&session.labels),
+                    json(&session.roles),
+                    session.decision.as_ref().map(json),
                 ],
             )
             .map(drop)
@@ -197,7 +204,7 @@ impl Catalog {
         transaction
             .execute(
                 "UPDATE sessions SET state = CASE state WHEN 'damaged' THEN state ELSE ?2 END, ended_ms = ?3, duration_ms = ?4, undecoded = ?5, end_reason = ?6,
-                 problem = coalesce(?7, problem) WHERE id = ?1",
+                 problem = coalesce(?7, problem), manifest_sha256 = coalesce(?8, manifest_sha256) WHERE id = ?1",
                 params![
                     id,
                     closed.state.name(),
@@ -205,7 +212,8 @@ impl Catalog {
                     closed.duration_ms,
                     closed.undecoded,
                     closed.end_reason,
-                    closed.problem
+                    closed.problem,
+                    closed.manifest_sha256
                 ],
             )
             .map_err(sql)?;
@@ -225,6 +233,34 @@ impl Catalog {
             )
             .map(drop)
             .map_err(self.sql("complete a recording"))
+    }
+
+    /// The recording is gone from `storage`.
+    ///
+    /// # Errors
+    /// SQLite failures.
+    pub(crate) fn deleted_from(&self, session: Uuid, storage: &str) -> Result<()> {
+        self.lock()
+            .execute(
+                "DELETE FROM placements WHERE session = ?1 AND storage = ?2",
+                params![session.to_string(), storage],
+            )
+            .map(drop)
+            .map_err(self.sql("note a deletion at a storage"))
+    }
+
+    /// The recording is gone; what the catalog knew of it stays, as its tombstone.
+    ///
+    /// # Errors
+    /// SQLite failures.
+    pub(crate) fn deleted(&self, session: Uuid, at: OffsetDateTime, by: &str) -> Result<()> {
+        self.lock()
+            .execute(
+                "UPDATE sessions SET state = ?2, deleted_ms = ?3, deleted_by = ?4 WHERE id = ?1",
+                params![session.to_string(), State::Deleted.name(), to_ms(at), by],
+            )
+            .map(drop)
+            .map_err(self.sql("note a deletion"))
     }
 
     /// Something is wrong with the recording. The first problem is kept, later ones are added.
@@ -255,6 +291,11 @@ fn place(connection: &rusqlite::Connection, id: &str, object: Object, targets: &
         statement.execute(params![id, object.to_sql(), storage, required])?;
     }
     Ok(())
+}
+
+/// Maps with text keys, lists and text: JSON can say all of it.
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
 }
 
 /// Milliseconds since 1970.

@@ -14,6 +14,7 @@ mod limits;
 mod pins;
 mod relay;
 mod session;
+mod tell;
 pub(crate) mod tls;
 
 #[cfg(test)]

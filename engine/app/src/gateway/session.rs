@@ -17,7 +17,8 @@ use uuid::Uuid;
 use super::desktop::{Desktop, DesktopLeg};
 use super::end::{EndReason, Ended};
 use super::limits::Permit;
-use super::{SOCKET_BUFFER_BYTES, Shared, handshake, prepare, relay};
+use super::{SOCKET_BUFFER_BYTES, Shared, handshake, prepare, relay, tell};
+use crate::audit::SessionAudit;
 
 /// The client's socket before TLS.
 type ClientSocket = BufReader<TcpStream>;
@@ -33,6 +34,8 @@ pub(super) struct Admitted {
     pub(super) started: SystemTime,
     /// The same moment on the monotonic clock.
     pub(super) started_at: Instant,
+    /// The session's part of the audit log.
+    pub(super) audit: SessionAudit,
 }
 
 /// What the end's log line tells besides the reason.
@@ -57,18 +60,22 @@ pub(super) async fn serve(
     mut shutdown: watch::Receiver<bool>,
 ) {
     let id = Uuid::now_v7();
+    let log = shared.sessions.audit();
+    let audit = log.session(log.scope(id, &peer.to_string()));
     let admitted = Admitted {
         shared,
         id,
         peer,
         started: SystemTime::now(),
         started_at: Instant::now(),
+        audit,
     };
     let span = info_span!("session", %id, %peer);
     let work = async move {
         let mut account = Account::default();
         let ended = Box::pin(admitted.drive(stream, &mut shutdown, &mut account)).await;
         log_end(&ended, &account, admitted.started_at);
+        tell::over(&admitted.audit, &ended, &account).await;
     };
     work.instrument(span).await;
     drop(permit);

@@ -18,6 +18,8 @@ use super::delivery::{Action, Delivery, Held, ObjectId, Rules};
 use super::session::Shared;
 use super::spool::Spool;
 use super::storage::{Remedy, Storage, StorageError};
+use super::trail;
+use crate::audit::{Audit, Event};
 use crate::catalog::{Catalog, Object};
 
 /// What the courier is told.
@@ -63,6 +65,7 @@ pub(super) struct Means {
     pub(super) storages: Arc<[Arc<dyn Storage>]>,
     pub(super) spool: Arc<Spool>,
     pub(super) catalog: Arc<Catalog>,
+    pub(super) audit: Audit,
     pub(super) links: Arc<Links>,
     pub(super) health: Arc<Mutex<Vec<Health>>>,
 }
@@ -220,7 +223,7 @@ impl Courier {
             } => self.stalled(recording, storage, &error),
             Action::Release { id } => self.release(id).await,
             Action::Complete { recording } => {
-                let result = self.blocking(move |means| means.catalog.delivered(recording)).await;
+                let result = self.blocking(move |means| complete(&means, recording)).await;
                 log(result, "mark a recording as complete");
                 tracing::info!(session = %recording, "recording is complete");
             }
@@ -386,6 +389,23 @@ fn remove(means: &Means, id: ObjectId) -> std::io::Result<()> {
     means.spool.remove_folder(id.recording)
 }
 
+/// Every required storage has all of a recording.
+fn complete(means: &Means, recording: Uuid) -> Result<(), crate::catalog::Error> {
+    means.catalog.delivered(recording)?;
+    let row = means.catalog.session(&recording.to_string())?;
+    let placed = means.catalog.placements(recording)?;
+    let manifests = placed
+        .into_iter()
+        .filter(|placed| placed.object == Object::Manifest && placed.stored.is_some());
+    let event = Event::RecordingComplete {
+        segments: row.segments,
+        digest: row.manifest_sha256.clone(),
+        storages: manifests.map(|placed| placed.storage).collect(),
+    };
+    means.audit.note(trail::scope(&means.audit, &row), event);
+    Ok(())
+}
+
 /// The storage's key of an object.
 pub(super) fn key(id: ObjectId) -> String {
     match id.object {
@@ -425,7 +445,16 @@ async fn store(means: Means, storage: usize, id: ObjectId, payload: Option<Bytes
     means.storages[storage].put(key(id), bytes).await?;
     let catalog = Arc::clone(&means.catalog);
     let name = means.storages[storage].name().to_owned();
-    let noted = move || catalog.stored(id.recording, id.object, &name, OffsetDateTime::now_utc());
+    let audit = means.audit.clone();
+    let noted = move || {
+        catalog.stored(id.recording, id.object, &name, OffsetDateTime::now_utc())?;
+        if id.object == Object::Manifest {
+            let row = catalog.session(&id.recording.to_string())?;
+            let (url, storage) = (format!("{name}:{}", key(id)), name);
+            audit.note(trail::scope(&audit, &row), Event::SessionUpload { url, storage });
+        }
+        Ok::<_, crate::catalog::Error>(())
+    };
     match tokio::task::spawn_blocking(noted).await {
         Ok(Ok(())) => Ok(()),
         // Putting it again is harmless and gives the catalog another chance.

@@ -15,6 +15,7 @@ mod session;
 mod sink;
 mod spool;
 mod storage;
+mod trail;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use deskreel_config::{Config, Mode, OnFailure, RecordingMode};
+use deskreel_policy::StorageMode;
 use deskreel_rdp::tap::Tap;
 use deskreel_recording::event::{ClientFacts, DesktopFacts, EndReason, SessionEnd, SessionStart, UserFacts};
 use deskreel_recording::{Recorder, RecorderOptions};
@@ -31,6 +33,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::audit::{Audit, AuditError};
 use crate::catalog::{Catalog, IdentityKind, NewSession};
 use crate::keys::NodeKey;
 use courier::{Courier, Health, Links, Means, Order};
@@ -39,6 +42,7 @@ use session::{Rules, Shared};
 pub(crate) use session::{SessionFacts, SessionRecorder};
 use sink::{Sink, Target};
 pub(crate) use storage::Storage;
+use trail::Trail;
 // For those who fake a storage.
 #[cfg(test)]
 pub(crate) use storage::{Answer, Remedy, StorageError};
@@ -69,6 +73,9 @@ pub(crate) enum OpenError {
     /// The catalog or the recorder's thread could not be had.
     #[error("{0}")]
     Local(String),
+    /// The start could not be written to the audit log, and `audit.on_failure` is strict.
+    #[error("{0}")]
+    Audit(AuditError),
     /// The gateway is shutting down.
     #[error("the gateway is shutting down")]
     ShuttingDown,
@@ -114,9 +121,11 @@ impl Sessions {
             let catalog = Catalog::open(&local.data_dir)?;
             let spool = spool::Spool::open(&local.spool.path, local.spool.max_bytes, local.spool.min_free_bytes);
             let spool = spool.with_context(|| format!("open the spool {} (spool.path)", local.spool.path.display()))?;
-            Ok((lock, key, catalog, spool))
+            // After the key, whose fingerprint is in the events.
+            let audit = Audit::open(&local).context("open the audit log")?;
+            Ok((lock, key, catalog, spool, audit))
         };
-        let (lock, key, catalog, spool) = tokio::task::spawn_blocking(open).await.context("open data_dir")??;
+        let (lock, key, catalog, spool, audit) = tokio::task::spawn_blocking(open).await.context("open data_dir")??;
         let targets = storages
             .iter()
             .map(|storage| Target {
@@ -129,6 +138,7 @@ impl Sessions {
             storages: storages.into(),
             spool: Arc::new(spool),
             catalog: Arc::new(catalog),
+            audit,
             links: Arc::new(Links::new(HashMap::new())),
         };
         let (orders, received) = mpsc::channel(ORDERS_MAX);
@@ -146,6 +156,10 @@ impl Sessions {
             shutting_down: AtomicBool::new(false),
             _lock: lock,
         });
+        inner
+            .end_unrecorded()
+            .await
+            .context("end the sessions of the last run")?;
         let postponed = inner.recover().await?;
         let repair = tokio::spawn(repair(inner.recovery(), to_repair, postponed));
         inner
@@ -154,6 +168,11 @@ impl Sessions {
             .unwrap_or_else(PoisonError::into_inner)
             .push(repair);
         Ok(Self { inner })
+    }
+
+    /// The audit log.
+    pub(crate) fn audit(&self) -> &Audit {
+        &self.inner.means.audit
     }
 
     /// Opens the recording of a session; call it when the first Demand Active is seen, before it is forwarded.
@@ -170,9 +189,8 @@ impl Sessions {
             return Err(OpenError::ShuttingDown);
         }
         if inner.config.session_recording.mode == RecordingMode::Off {
-            return inner
-                .not_recorded(facts, "session_recording.mode is off".to_owned())
-                .await;
+            let why = "session_recording.mode is off".to_owned();
+            return inner.not_recorded(facts, why).await;
         }
         let strict = inner.config.session_recording.on_failure == OnFailure::Strict;
         let any_sync = inner.means.storages.iter().any(|storage| storage.mode() == Mode::Sync);
@@ -198,7 +216,7 @@ impl Sessions {
         }
         let live = any_sync && unreachable.is_none();
         match Inner::begin(inner, facts.clone(), spooled, live).await {
-            Ok(recorder) => Ok(recorder),
+            Ok(recorder) => inner.told(recorder, &facts, strict).await,
             Err(error) if strict => Err(OpenError::Local(format!("{error:#}"))),
             Err(error) => {
                 tracing::error!(session = %facts.id, error = format!("{error:#}"), "the session is not recorded");
@@ -307,9 +325,53 @@ impl Inner {
         None
     }
 
+    /// Tells the audit log that a recorded session starts. What can't be told must not go on.
+    async fn told(
+        &self,
+        recorder: SessionRecorder,
+        facts: &SessionFacts,
+        strict: bool,
+    ) -> Result<SessionRecorder, OpenError> {
+        if let Err(error) = recorder.trail().start(facts).await {
+            recorder.ended(SessionEnd {
+                reason: EndReason::RecorderFailed,
+                detail: Some(error.to_string()),
+                error_info: None,
+            });
+            return Err(OpenError::Audit(error));
+        }
+        let storages = self.targets.iter().map(|target| target.name.clone()).collect();
+        let mode = facts.decision.as_ref().map(|decision| decision.recording.storage_mode);
+        let mode = match mode {
+            Some(StorageMode::Sync) => "sync",
+            _ => "as_configured",
+        };
+        recorder
+            .trail()
+            .recording(if strict { "strict" } else { "best_effort" }, mode, storages);
+        Ok(recorder)
+    }
+
+    /// Ends the sessions that weren't recorded and that a killed gateway left open.
+    async fn end_unrecorded(&self) -> anyhow::Result<()> {
+        let means = self.means.clone();
+        let end = move || -> anyhow::Result<()> {
+            for mut row in means.catalog.unrecorded_without_end()? {
+                row.end_reason = Some("recovered: the gateway stopped during the session".to_owned());
+                row.ended = Some(OffsetDateTime::now_utc());
+                trail::recovered(&means.audit, &row, None)?;
+                let (now, why) = (OffsetDateTime::now_utc(), row.end_reason.unwrap_or_default());
+                means.catalog.session_ended(row.id, now, 0, &why)?;
+            }
+            Ok(())
+        };
+        tokio::task::spawn_blocking(end).await.context("end sessions")?
+    }
+
     /// A session that isn't recorded.
     async fn not_recorded(&self, facts: SessionFacts, why: String) -> Result<SessionRecorder, OpenError> {
         let session = new_session(&facts);
+        let reason = why.clone();
         let catalog = Arc::clone(&self.means.catalog);
         let noted = tokio::task::spawn_blocking(move || catalog.session_not_recorded(&session, &why)).await;
         let error = match noted {
@@ -322,11 +384,16 @@ impl Inner {
             // by the operator's own wish, and then the log has it.
             tracing::error!(session = %facts.id, error, "the catalog doesn't know of this session");
         }
+        let trail = Arc::new(Trail::new(&facts, Some(reason)));
+        trail.start(&facts).await.map_err(OpenError::Audit)?;
         let catalog = Arc::clone(&self.means.catalog);
         let runtime = tokio::runtime::Handle::current();
-        Ok(SessionRecorder::not_recording(Box::new(move |end| {
+        let told = Arc::clone(&trail);
+        let on_end = move |end| {
+            let length = facts.started_at.elapsed();
             runtime.spawn_blocking(move || {
-                let length = facts.started_at.elapsed();
+                // Before the catalog: at the next start only sessions without an end there are looked for.
+                told.end(length, &end);
                 let ended = OffsetDateTime::from(facts.started) + length;
                 let duration_ms = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
                 let noted = catalog.session_ended(facts.id, ended, duration_ms, &recorder::end_text(&end));
@@ -334,7 +401,8 @@ impl Inner {
                     tracing::error!(session = %facts.id, %error, "end a session");
                 }
             });
-        })))
+        };
+        Ok(SessionRecorder::not_recording(trail, Box::new(on_end)))
     }
 
     /// Notes the session in the catalog and starts its recorder thread.
@@ -488,6 +556,10 @@ fn new_session(facts: &SessionFacts) -> NewSession {
         identity: facts.identity,
         login: recovery::full_login(&session_start(facts)),
         desktop: facts.desktop.clone(),
+        desktop_addr: facts.desktop_addr.clone(),
+        labels: facts.desktop_labels.clone(),
+        roles: trail::roles(facts),
+        decision: decision(facts),
         client_addr: facts.client_addr.to_string(),
         client_name: facts.client_name.clone(),
     }
@@ -510,15 +582,22 @@ fn session_start(facts: &SessionFacts) -> SessionStart {
         desktop: DesktopFacts {
             name: facts.desktop.clone(),
             addr: facts.desktop_addr.clone(),
-            ..DesktopFacts::default()
+            labels: facts.desktop_labels.clone(),
         },
         client: ClientFacts {
             addr: facts.client_addr.to_string(),
             name: (!facts.client_name.is_empty()).then(|| facts.client_name.clone()),
             build: facts.client_build,
         },
+        decision: decision(facts),
         ..SessionStart::default()
     }
+}
+
+/// The Decision as catalog, audit log and manifest hold it.
+fn decision(facts: &SessionFacts) -> Option<serde_json::Value> {
+    let decision = facts.decision.as_deref()?;
+    serde_json::to_value(decision).ok()
 }
 
 /// This machine's host name; empty where the kernel doesn't tell.

@@ -1,5 +1,6 @@
 //! The gateway's handle of one session's recorder, and what it tells it.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use deskreel_config::OnFailure;
+use deskreel_policy::Decision;
 use deskreel_rdp::Direction;
 use deskreel_rdp::tap::TapConfig;
 use deskreel_recording::Event;
@@ -15,6 +17,8 @@ use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
 use super::queue::{Entry, Queue, Refused, What};
+use super::trail::Trail;
+use crate::audit::SessionAudit;
 use crate::catalog::IdentityKind;
 
 /// How long best effort lets the user's session wait for a full queue before it opens a gap.
@@ -50,6 +54,12 @@ pub(crate) struct SessionFacts {
     pub(crate) client_name: String,
     /// Client build from the client core data.
     pub(crate) client_build: Option<u32>,
+    /// The desktop's labels.
+    pub(crate) desktop_labels: BTreeMap<String, String>,
+    /// What policy decided, where it was asked.
+    pub(crate) decision: Option<Arc<Decision>>,
+    /// The session's part of the audit log.
+    pub(crate) audit: SessionAudit,
     /// What the tap has to know; `undecoded_max_bytes` is set by the pipeline.
     pub(crate) tap: TapConfig,
 }
@@ -78,6 +88,8 @@ pub(super) struct Shared {
     pub(super) on_failure: OnFailure,
     pub(super) stall_max: Duration,
     pub(super) queue: Queue,
+    /// What the audit log is told.
+    pub(super) trail: Trail,
     /// Segments go to the spool: a storage is async, or a sync storage stalled.
     pub(super) spooled: AtomicBool,
     /// Segments count when the sync storages have them; not any more after one stalled.
@@ -99,6 +111,7 @@ impl Shared {
             on_failure: rules.on_failure,
             stall_max: rules.stall_max,
             queue: Queue::new(rules.queue_max_bytes),
+            trail: Trail::new(facts, None),
             spooled: AtomicBool::new(spooled),
             live: AtomicBool::new(live),
             in_memory: Mutex::new(0),
@@ -121,6 +134,7 @@ impl Shared {
             first
         });
         if first {
+            self.trail.fail(reason, self.is_strict());
             tracing::error!(session = %self.id, reason, strict = self.is_strict(), "recording failed");
         }
     }
@@ -210,6 +224,7 @@ fn let_go() -> SessionEnd {
 pub(super) type OnEnd = Box<dyn FnOnce(SessionEnd) + Send>;
 
 struct NotRecorded {
+    trail: Arc<Trail>,
     on_end: Mutex<Option<OnEnd>>,
 }
 
@@ -241,9 +256,10 @@ impl SessionRecorder {
         }
     }
 
-    pub(super) fn not_recording(on_end: OnEnd) -> Self {
+    pub(super) fn not_recording(trail: Arc<Trail>, on_end: OnEnd) -> Self {
         Self {
             kind: Kind::NotRecording(Arc::new(NotRecorded {
+                trail,
                 on_end: Mutex::new(Some(on_end)),
             })),
         }
@@ -253,6 +269,13 @@ impl SessionRecorder {
         match &self.kind {
             Kind::Recording(handle) => Some(&handle.shared),
             Kind::NotRecording(_) => None,
+        }
+    }
+
+    pub(super) fn trail(&self) -> &Trail {
+        match &self.kind {
+            Kind::Recording(handle) => &handle.shared.trail,
+            Kind::NotRecording(session) => &session.trail,
         }
     }
 
@@ -283,8 +306,16 @@ impl SessionRecorder {
         }
     }
 
-    /// Resolves when the recorder failed and the session must end; never with best effort.
+    /// Resolves when the recorder failed and the session must end; never with best effort. The same goes for the audit
+    /// log and `audit.on_failure`.
     pub(crate) async fn failed(&self) -> RecorderFailed {
+        tokio::select! {
+            failed = self.recorder_failed() => failed,
+            failed = self.trail().failed() => RecorderFailed { reason: failed.to_string() },
+        }
+    }
+
+    async fn recorder_failed(&self) -> RecorderFailed {
         if let Some(shared) = self.shared().filter(|shared| shared.is_strict()) {
             let mut failure = shared.failure.subscribe();
             if let Ok(reason) = failure.wait_for(Option::is_some).await {
@@ -307,6 +338,7 @@ impl SessionRecorder {
 
     /// A fact for the recording: a channel that was opened or denied, a clipboard that was blocked, an alert.
     pub(crate) fn note(&self, note: Event) {
+        self.trail().event(&note);
         if let Some(shared) = self.shared() {
             shared.queue.push_always(Entry {
                 at: Instant::now(),

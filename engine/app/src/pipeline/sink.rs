@@ -133,6 +133,7 @@ impl Sink {
             Some(segment.bytes.clone())
         };
         let row = segment_row(&segment.seal, &segment.bytes);
+        self.shared.trail.sealed(row.bytes);
         self.catalog
             .segment_sealed(self.shared.id, &row, &for_catalog(&self.targets))?;
         self.send(id, row.bytes, payload)

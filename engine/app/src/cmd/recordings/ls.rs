@@ -42,6 +42,7 @@ enum StateName {
     Recovered,
     Damaged,
     NotRecorded,
+    Deleted,
 }
 
 impl StateName {
@@ -53,6 +54,7 @@ impl StateName {
             Self::Recovered => State::Recovered,
             Self::Damaged => State::Damaged,
             Self::NotRecorded => State::NotRecorded,
+            Self::Deleted => State::Deleted,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What both pumps of a session share: the filter, the recorder, and what is known about an end.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
 use std::net::SocketAddr;
@@ -21,6 +22,7 @@ use tracing::{debug, info};
 use uuid::Uuid;
 
 use super::Mail;
+use crate::audit::SessionAudit;
 use crate::catalog::IdentityKind;
 use crate::gateway::desktop::Desktop;
 use crate::gateway::end::{EndReason, Ended};
@@ -40,6 +42,7 @@ pub(super) struct Relay {
     peer: SocketAddr,
     started: SystemTime,
     started_at: Instant,
+    audit: SessionAudit,
     desktop: String,
     desktop_addr: String,
     claimed_identity: ClaimedIdentity,
@@ -80,6 +83,7 @@ impl Relay {
             peer: admitted.peer,
             started: admitted.started,
             started_at: admitted.started_at,
+            audit: admitted.audit.clone(),
             desktop: resource.name.clone(),
             desktop_addr: resource.addr.clone(),
             claimed_identity: shared.claimed_identity,
@@ -137,6 +141,9 @@ impl Relay {
             desktop_addr: self.desktop_addr.clone(),
             client_addr: self.peer,
             client_name: facts.client_name.clone(),
+            desktop_labels: BTreeMap::new(),
+            decision: None,
+            audit: self.audit.clone(),
             client_build: Some(facts.client_build).filter(|build| *build != 0),
             tap: TapConfig {
                 io_channel: facts.io_channel,

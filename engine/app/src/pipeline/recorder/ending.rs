@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use deskreel_rdp::tap::Decoded;
-use deskreel_recording::Event;
 use deskreel_recording::event::{EndReason, Gap, GapReason, SessionEnd};
+use deskreel_recording::{Event, sha256};
 use time::OffsetDateTime;
 use tracing::debug;
 
@@ -91,6 +91,7 @@ impl Work {
 
     fn push_gap(&mut self, gap: Gap) -> anyhow::Result<()> {
         let row = gap_row(&gap);
+        self.shared.trail.gap(&gap);
         self.push(gap.to_ns, &Event::Gap(gap))?;
         self.sink.gap(&row)
     }
@@ -170,7 +171,10 @@ impl Work {
             undecoded: self.undecoded.count,
             end_reason: end_text(&end),
             problem: failed.map(|(_, reason)| reason),
+            manifest_sha256: Some(hex::encode(sha256(&manifest))),
         };
+        // Before the catalog knows that the session is over: recovery looks for this event only while it doesn't.
+        self.shared.trail.end(Duration::from_millis(duration_ms), &end);
         self.sink.closed(manifest, &closed)
     }
 }

@@ -280,7 +280,9 @@ impl Work {
             TapEvent::Input(input) => self.input(at, convert::input(input))?,
             TapEvent::Clipboard(clipboard) => {
                 if let Some(clipboard) = convert::clipboard(clipboard) {
-                    self.push(at, &Event::Clipboard(clipboard))?;
+                    let event = Event::Clipboard(clipboard);
+                    self.shared.trail.event(&event);
+                    self.push(at, &event)?;
                 }
             }
             TapEvent::Logon(logon) => {

@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use deskreel_recording::event::SessionStart;
 use deskreel_recording::recover::Closing;
-use deskreel_recording::{Manifest, Segment, SigningKey};
+use deskreel_recording::{Manifest, Segment, SigningKey, sha256};
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -22,8 +22,10 @@ use super::courier::{Means, Order, key};
 use super::delivery::ObjectId;
 use super::recorder::{end_text, gap_row};
 use super::sink::{Target, for_catalog, segment_row};
+use super::trail;
 use find::{Piece, Pieces};
 
+use crate::audit::Event;
 use crate::catalog::{Closed, IdentityKind, NewSession, Object, PlacementRow, SegmentRow, SessionRow, State};
 
 const DETAIL: &str = "the gateway stopped during the session; the recording was closed afterwards";
@@ -405,13 +407,31 @@ impl Recovery {
             undecoded: body.map_or(0, |body| body.undecoded_count),
             end_reason: body.map_or_else(|| format!("recovered: {DETAIL}"), |body| end_text(&body.end)),
             problem,
+            manifest_sha256: manifest.map(|(_, piece)| hex::encode(sha256(&piece.bytes))),
         };
+        self.tell(recording, &closed, found.segments.len())?;
         let manifest_targets = if manifest.is_some() { targets } else { Vec::new() };
         catalog.closed(recording, &closed, &manifest_targets)?;
         for &storage in manifest.into_iter().flat_map(|(_, piece)| &piece.at) {
             catalog.stored(recording, Object::Manifest, &self.targets[storage].name, now)?;
         }
         Ok(())
+    }
+
+    /// Tells the audit log, before the catalog knows that the session is over.
+    fn tell(&self, recording: Uuid, closed: &Closed, segments: usize) -> anyhow::Result<()> {
+        let mut row = self.means.catalog.session(&recording.to_string())?;
+        if row.state != State::Recording {
+            return Ok(());
+        }
+        row.ended = Some(closed.ended);
+        row.end_reason = Some(closed.end_reason.clone());
+        let recover = (closed.state != State::Delivering).then(|| Event::RecordingRecover {
+            segments: u32::try_from(segments).unwrap_or(u32::MAX),
+            digest: closed.manifest_sha256.clone(),
+            problem: closed.problem.clone(),
+        });
+        trail::recovered(&self.means.audit, &row, recover)
     }
 
     /// Copies an object from a storage that has it to the spool.
@@ -461,9 +481,21 @@ fn unknown_session(recording: Uuid, start: Option<&SessionStart>) -> NewSession 
         },
         login: text(full_login),
         desktop: text(|start| start.desktop.name.clone()),
+        desktop_addr: text(|start| start.desktop.addr.clone()),
+        labels: start.map(|start| start.desktop.labels.clone()).unwrap_or_default(),
+        roles: roles_of(start),
+        decision: start.and_then(|start| start.decision.clone()),
         client_addr: text(|start| start.client.addr.clone()),
         client_name: text(|start| start.client.name.clone().unwrap_or_default()),
     }
+}
+
+/// Roles of the Decision in a recording.
+fn roles_of(start: Option<&SessionStart>) -> Vec<String> {
+    let roles = start.and_then(|start| start.decision.as_ref()?.get("roles").cloned());
+    roles
+        .and_then(|roles| serde_json::from_value(roles).ok())
+        .unwrap_or_default()
 }
 
 /// `DOMAIN\login`, or the login alone.

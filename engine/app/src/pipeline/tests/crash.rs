@@ -162,6 +162,10 @@ impl Scene {
             identity: IdentityKind::Claimed,
             login: String::new(),
             desktop: "lab".to_owned(),
+            desktop_addr: String::new(),
+            labels: std::collections::BTreeMap::new(),
+            roles: Vec::new(),
+            decision: None,
             client_addr: String::new(),
             client_name: String::new(),
         };
@@ -190,6 +194,7 @@ impl Scene {
             undecoded: 0,
             end_reason: "client_closed".to_owned(),
             problem: None,
+            manifest_sha256: None,
         };
         self.catalog.closed(self.parts.id, &closed, &self.targets()).unwrap();
     }

@@ -1,0 +1,58 @@
+//! What the gateway tells the audit log when a session is over or was refused. The pipeline tells of what lies between.
+
+use super::end::{EndReason, Ended};
+use super::session::Account;
+use crate::audit::{DisconnectReason, Event, SessionAudit, SessionStart};
+
+/// Writes what is to be said at the end, and waits until it is durable: a peer that is refused again and again waits for
+/// the disk, not the other way round.
+pub(super) async fn over(audit: &SessionAudit, ended: &Ended, account: &Account) {
+    let event = if audit.is_told() {
+        disconnected(ended)
+    } else {
+        refused(audit, ended, account)
+    };
+    let Some(event) = event else { return };
+    if let Err(error) = audit.write(event).await {
+        // The session is over; there is nothing left to refuse.
+        tracing::error!(%error, "the end of a session");
+    }
+}
+
+/// The gateway ended a session that ran.
+fn disconnected(ended: &Ended) -> Option<Event> {
+    Some(Event::ClientDisconnect {
+        reason: ended.detail.clone(),
+        reason_code: disconnect_reason(ended.reason)?,
+    })
+}
+
+/// Which ends are the gateway's own doing.
+fn disconnect_reason(reason: EndReason) -> Option<DisconnectReason> {
+    match reason {
+        EndReason::RecorderFailed => Some(DisconnectReason::Recorder),
+        _ => None,
+    }
+}
+
+/// A session that never started. Of peers that said neither a user nor a desktop only the engine's log tells: they are
+/// port scans, not people.
+fn refused(audit: &SessionAudit, ended: &Ended, account: &Account) -> Option<Event> {
+    if account.user.is_empty() && account.desktop.is_empty() {
+        return None;
+    }
+    audit.update(|scope| {
+        if scope.user.is_empty() {
+            scope.user.clone_from(&account.user);
+        }
+        if scope.desktop_name.is_empty() {
+            scope.desktop_name.clone_from(&account.desktop);
+        }
+    });
+    Some(Event::SessionStart(Box::new(SessionStart {
+        success: false,
+        error: Some(ended.reason.code().to_owned()),
+        message: Some(ended.detail.clone()),
+        ..SessionStart::default()
+    })))
+}

@@ -1,0 +1,228 @@
+//! What the pipeline tells the audit log of one session.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use deskreel_recording::Event;
+use deskreel_recording::event::{Clipboard, ClipboardKind, Gap, SessionEnd, SessionEvent, Transfer};
+use time::OffsetDateTime;
+
+use super::recorder::{end_text, gap_row};
+use super::session::SessionFacts;
+use crate::audit::{self, Audit, AuditError, Client, Filter, SessionAudit, SessionScope};
+use crate::catalog::{SessionRow, State};
+
+/// The start of a session in the catalog may be so much later than in the log's clock.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(3600);
+
+/// The session's part of the audit log, and what its last event adds up.
+#[derive(Debug)]
+pub(super) struct Trail {
+    audit: SessionAudit,
+    started: OffsetDateTime,
+    recorded: bool,
+    not_recorded: Option<String>,
+    gaps: AtomicU32,
+    bytes: AtomicU64,
+    ended: AtomicBool,
+}
+
+impl Trail {
+    /// `not_recorded`: why, if it isn't.
+    pub(super) fn new(facts: &SessionFacts, not_recorded: Option<String>) -> Self {
+        facts.audit.update(|scope| {
+            scope.user.clone_from(&facts.user);
+            scope.set_login(&facts.login, facts.domain.as_deref());
+            scope.desktop_name.clone_from(&facts.desktop);
+            scope.desktop_addr.clone_from(&facts.desktop_addr);
+            scope.desktop_labels.clone_from(&facts.desktop_labels);
+            scope.addr_remote = facts.client_addr.to_string();
+            scope.roles = roles(facts);
+        });
+        Self {
+            audit: facts.audit.clone(),
+            started: OffsetDateTime::from(facts.started),
+            recorded: not_recorded.is_none(),
+            not_recorded,
+            gaps: AtomicU32::new(0),
+            bytes: AtomicU64::new(0),
+            ended: AtomicBool::new(false),
+        }
+    }
+
+    /// The session starts.
+    ///
+    /// # Errors
+    /// The event could not be written, and `audit.on_failure` is strict.
+    pub(super) async fn start(&self, facts: &SessionFacts) -> Result<(), AuditError> {
+        let start = audit::SessionStart {
+            success: true,
+            error: None,
+            message: None,
+            decision: super::decision(facts),
+            client: Client {
+                name: facts.client_name.clone(),
+                build: facts.client_build,
+            },
+            identity: facts.identity.to_string(),
+            recorded: self.recorded,
+            not_recorded: self.not_recorded.clone(),
+        };
+        self.audit.write_start(start).await
+    }
+
+    /// The recording begins.
+    pub(super) fn recording(&self, level: &str, storage_mode: &str, storages: Vec<String>) {
+        self.audit.note(audit::Event::RecordingStart {
+            level: level.to_owned(),
+            storage_mode: storage_mode.to_owned(),
+            storages,
+        });
+    }
+
+    /// The recorder can't do its work.
+    pub(super) fn fail(&self, error: &str, strict: bool) {
+        self.audit.note(audit::Event::RecordingFail {
+            error: error.to_owned(),
+            strict,
+        });
+    }
+
+    /// A fact that the gateway states of the session, or the tap of its clipboard.
+    pub(super) fn event(&self, event: &Event) {
+        let told = match event {
+            Event::Session(SessionEvent::ChannelOpened(channel)) => audit::Event::ChannelOpen {
+                channel: channel.name.clone(),
+            },
+            Event::Session(SessionEvent::ChannelDenied(channel)) => {
+                let reason = channel.reason.clone().unwrap_or_default();
+                audit::Event::ChannelDenied {
+                    channel: channel.name.clone(),
+                    reason,
+                }
+            }
+            Event::Clipboard(clipboard) => match told_of(clipboard) {
+                Some(told) => told,
+                None => return,
+            },
+            _ => return,
+        };
+        self.audit.note(told);
+    }
+
+    /// Something was not recorded.
+    pub(super) fn gap(&self, gap: &Gap) {
+        self.gaps.fetch_add(1, Ordering::Relaxed);
+        self.audit.note(audit::Event::RecordingGap {
+            from: self.started + Duration::from_nanos(gap.from_ns),
+            to: self.started + Duration::from_nanos(gap.to_ns),
+            reason: gap_row(gap).reason,
+        });
+    }
+
+    /// A segment is sealed.
+    pub(super) fn sealed(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// The session is over. Only the first call counts. Blocks until it is written.
+    pub(super) fn end(&self, length: Duration, end: &SessionEnd) {
+        if self.ended.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let event = audit::Event::SessionEnd(Box::new(audit::SessionEnd {
+            session_start: self.started,
+            session_stop: self.started + length,
+            participants: vec![self.audit.scope().user],
+            recorded: self.recorded,
+            not_recorded: self.not_recorded.clone(),
+            end_reason: end_text(end),
+            gaps: self.gaps.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            recovered: false,
+        }));
+        if let Err(error) = self.audit.emit(&event) {
+            // There is nothing left that could be refused; the log says later that it is missing.
+            tracing::error!(%error, "the end of a session");
+        }
+    }
+
+    /// Resolves when the audit log can't be written and sessions must end.
+    pub(super) async fn failed(&self) -> AuditError {
+        self.audit.audit().failed().await
+    }
+}
+
+/// Roles of the Decision; none while nobody decided.
+pub(super) fn roles(facts: &SessionFacts) -> Vec<String> {
+    let decision = facts.decision.as_deref();
+    decision.map(|decision| decision.roles.clone()).unwrap_or_default()
+}
+
+/// Transfers and what was blocked; an offer is none of them.
+fn told_of(clipboard: &Clipboard) -> Option<audit::Event> {
+    let to_desktop = clipboard.direction == Transfer::ToDesktop;
+    let names = clipboard.formats.iter().map(|format| {
+        if format.name.is_empty() {
+            format.id.to_string()
+        } else {
+            format.name.clone()
+        }
+    });
+    let formats = names.collect();
+    match clipboard.kind {
+        ClipboardKind::Transferred => Some(audit::Event::Clipboard {
+            to_desktop,
+            length: clipboard.length.unwrap_or(0),
+            formats,
+            sha256: clipboard.sha256.clone(),
+        }),
+        ClipboardKind::Denied => Some(audit::Event::ClipboardBlocked {
+            direction: if to_desktop { "to_desktop" } else { "from_desktop" },
+            formats,
+        }),
+        _ => None,
+    }
+}
+
+/// A session as the catalog knows it, for events after it is over.
+pub(super) fn scope(audit: &Audit, row: &SessionRow) -> SessionScope {
+    let mut scope = audit.scope(row.id, &row.client_addr);
+    scope.user.clone_from(&row.user);
+    let (domain, login) = row.login.split_once('\\').unwrap_or(("", &row.login));
+    scope.set_login(login, Some(domain));
+    scope.desktop_name.clone_from(&row.desktop);
+    scope.desktop_addr.clone_from(&row.desktop_addr);
+    scope.desktop_labels.clone_from(&row.labels);
+    scope.roles.clone_from(&row.roles);
+    scope
+}
+
+/// Tells of a session that a killed gateway left open, unless its end was written before. Blocks.
+pub(super) fn recovered(audit: &Audit, row: &SessionRow, recording: Option<audit::Event>) -> anyhow::Result<()> {
+    let filter = Filter {
+        from: Some(row.started - CLOCK_TOLERANCE),
+        events: vec!["windows.desktop.session.end".to_owned()],
+        session: Some(row.id.to_string()),
+        ..Filter::default()
+    };
+    let known = audit.has(&filter)?;
+    let recorded = row.state != State::NotRecorded;
+    let end = (!known).then(|| {
+        audit::Event::SessionEnd(Box::new(audit::SessionEnd {
+            session_start: row.started,
+            session_stop: row.ended.unwrap_or(row.started),
+            participants: vec![row.user.clone()],
+            recorded,
+            not_recorded: row.problem.clone().filter(|_| !recorded),
+            end_reason: row.end_reason.clone().unwrap_or_default(),
+            gaps: row.gaps,
+            bytes: row.bytes,
+            recovered: true,
+        }))
+    });
+    for event in recording.into_iter().chain(end) {
+        audit.emit(scope(audit, row), &event)?;
+    }
+    Ok(())
+}
