@@ -1,6 +1,6 @@
 //! What the gateway costs, measured with real peers: `cargo bench -p deskreel-tests`. Every ratio is between runs of
 //! this one call, side by side on the same machine; docs/performance.md says what the numbers mean and holds the last
-//! ones. `BENCH_REPEATS` (default 1) repeats everything.
+//! ones. `BENCH_REPEATS` (default 1) repeats everything, `BENCH_KEEP` names a folder that keeps the videos.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark fails by panicking")]
 
 use std::fs::{self, Permissions};
@@ -44,6 +44,8 @@ struct Cost {
     gateway_cpu: f64,
     xrdp_cpu: f64,
     client_cpu: f64,
+    /// Before the session, and the most during it.
+    idle: u64,
     resident: u64,
 }
 
@@ -79,7 +81,9 @@ fn office() -> anyhow::Result<()> {
     let large = session("recorded-1080p", SCREEN_1080P, OFFICE, 64, Some(""), |gateway, row| {
         export_speed(gateway, row, "office work at 1920x1080")
     })?;
-    println!("| run | gateway CPU s | ratio to xrdp's direct CPU | xrdp CPU s | client CPU s | gateway memory MB |");
+    println!(
+        "| run | gateway CPU s | ratio to xrdp's direct CPU | xrdp CPU s | client CPU s | gateway memory MB: idle, with the session |"
+    );
     println!("|---|---|---|---|---|---|");
     let runs = [
         ("direct", &direct),
@@ -89,11 +93,12 @@ fn office() -> anyhow::Result<()> {
     ];
     for (name, cost) in runs {
         println!(
-            "| {name} | {:.2} | {:.2} | {:.2} | {:.2} | {:.0} |",
+            "| {name} | {:.2} | {:.2} | {:.2} | {:.2} | {:.0}, {:.0} |",
             cost.gateway_cpu,
             cost.gateway_cpu / direct.xrdp_cpu,
             cost.xrdp_cpu,
             cost.client_cpu,
+            cost.idle as f64 / 1e6,
             cost.resident as f64 / 1e6
         );
     }
@@ -122,6 +127,10 @@ fn export_speed(gateway: &Gateway, row: &serde_json::Value, name: &str) -> anyho
         "export: {}",
         String::from_utf8_lossy(&exported.stderr)
     );
+    if let Some(folder) = std::env::var_os("BENCH_KEEP") {
+        fs::create_dir_all(&folder)?;
+        fs::copy(&file, Path::new(&folder).join(format!("{name}.mp4")))?;
+    }
     let session = row["duration_ms"].as_f64().unwrap_or_default() / 1000.0;
     println!(
         "export to mp4, {name}: {session:.1} s in {took:.2} s, {:.1}x real time",
@@ -156,6 +165,9 @@ fn session(
     let gateway_before = gateway
         .as_ref()
         .map_or(0.0, |gateway| cpu_seconds(gateway.process.pid()));
+    let idle = gateway
+        .as_ref()
+        .map_or(0, |gateway| resident_bytes(gateway.process.pid()));
     let xrdp_before = cpu_seconds(xrdp.server().pid());
     let display = Display::start(dir.path(), label, width, height)?;
     let size = format!("/size:{width}x{height}");
@@ -182,6 +194,7 @@ fn session(
             - gateway_before,
         xrdp_cpu: cpu_seconds(xrdp.server().pid()) - xrdp_before,
         client_cpu,
+        idle,
         resident,
     };
     if let Some(gateway) = &gateway {
