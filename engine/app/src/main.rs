@@ -1,5 +1,6 @@
 //! Deskreel: a recording gateway for RDP. This binary is the gateway, the command line and the built-in demo.
 
+mod access;
 mod audit;
 mod catalog;
 mod cmd;

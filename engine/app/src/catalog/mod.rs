@@ -6,6 +6,7 @@
 
 mod credentials;
 mod query;
+mod resources;
 mod rows;
 mod schema;
 mod write;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 pub(crate) use credentials::{PasswordRow, TicketRow};
+pub(crate) use resources::{ResourceTable, StoredOrigin, StoredResource};
 pub(crate) use rows::{GapRow, IdentityKind, NewSession, Object, PlacementRow, SegmentRow, SessionRow, State};
 pub(crate) use write::Closed;
 

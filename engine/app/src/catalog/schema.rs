@@ -85,6 +85,24 @@ const MIGRATIONS: &[&str] = &[
     ALTER TABLE sessions ADD COLUMN hold TEXT;
     ALTER TABLE sessions ADD COLUMN deleted_ms INTEGER;
     ALTER TABLE sessions ADD COLUMN deleted_by TEXT;",
+    // 4
+    "CREATE TABLE resources (
+        kind     TEXT NOT NULL,
+        name     TEXT NOT NULL,
+        origin   TEXT NOT NULL,
+        revision INTEGER NOT NULL,
+        document TEXT NOT NULL,
+        base     TEXT NOT NULL,
+        place    TEXT NOT NULL,
+        PRIMARY KEY (kind, name)
+    ) STRICT, WITHOUT ROWID;
+
+    -- One row: the revision of the last change, and which configuration was stored last.
+    CREATE TABLE resource_state (
+        revision INTEGER NOT NULL,
+        digest   TEXT NOT NULL
+    ) STRICT;
+    INSERT INTO resource_state VALUES (0, '');",
 ];
 
 /// The version that this program reads and writes.

@@ -8,6 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use super::{Global, Outcome, UsageError};
+use crate::access::Access;
 use crate::gateway::Gateway;
 use crate::host::Plugins;
 use crate::pipeline::{Sessions, Storage};
@@ -31,6 +32,7 @@ pub(crate) fn run(global: &Global, _args: &Args) -> anyhow::Result<Outcome> {
 
 async fn serve(loaded: &Loaded) -> anyhow::Result<Outcome> {
     let config = &loaded.config;
+    let access = Access::start(loaded)?;
     let resources = load_resources(&config.access.resources_dir).map_err(|errors| UsageError(errors.to_string()))?;
     loaded
         .check_references(&resources)
@@ -41,7 +43,7 @@ async fn serve(loaded: &Loaded) -> anyhow::Result<Outcome> {
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
     let sessions = Sessions::start(config, storages(loaded).await?).await?;
-    let gateway = Gateway::bind(config, &resources, sessions.clone()).await?;
+    let gateway = Gateway::bind(config, &resources, access, sessions.clone()).await?;
     info!(
         listen = %gateway.local_addr(),
         fingerprint = gateway.fingerprint(),

@@ -34,6 +34,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, error, info, warn};
 
+use crate::access::Access;
 use crate::pipeline::Sessions;
 use desktop::Desktops;
 use limits::Limits;
@@ -57,6 +58,8 @@ struct Shared {
     acceptor: TlsAcceptor,
     identity: Identity,
     desktops: Desktops,
+    #[expect(dead_code, reason = "grant.rs reads it from the next commits on")]
+    access: Arc<Access>,
     sessions: Sessions,
     limits: Arc<Limits>,
     handshake_timeout: Duration,
@@ -72,7 +75,12 @@ impl Gateway {
     ///
     /// # Errors
     /// By configuration key, file or address.
-    pub(crate) async fn bind(config: &Config, resources: &Resources, sessions: Sessions) -> anyhow::Result<Self> {
+    pub(crate) async fn bind(
+        config: &Config,
+        resources: &Resources,
+        access: Arc<Access>,
+        sessions: Sessions,
+    ) -> anyhow::Result<Self> {
         let gateway = &config.gateway;
         let identity = Identity::load(
             gateway.certificate.as_deref(),
@@ -91,6 +99,7 @@ impl Gateway {
             acceptor: TlsAcceptor::from(Arc::clone(&identity.config)),
             identity,
             desktops,
+            access,
             sessions,
             limits: Limits::new(
                 usize::try_from(gateway.sessions_max).unwrap_or(usize::MAX),

@@ -139,7 +139,8 @@ async fn start_with(
     };
     change(&mut config, &mut resources);
     let sessions = Sessions::start(&config, storages).await.unwrap();
-    let gateway = Gateway::bind(&config, &resources, sessions).await.unwrap();
+    let access = Access::fixed(&config, &resources.desktops);
+    let gateway = Gateway::bind(&config, &resources, access, sessions).await.unwrap();
     let addr = gateway.local_addr();
     let shared = Arc::clone(&gateway.shared);
     let (stop, stopped) = oneshot::channel();

@@ -52,6 +52,14 @@ impl DataDirLock {
     }
 }
 
+/// Whether an engine has the lock right now.
+pub(crate) fn is_held(data_dir: &Path) -> bool {
+    let Ok(file) = File::open(data_dir.join(FILE_NAME)) else {
+        return false;
+    };
+    matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+}
+
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
@@ -62,9 +70,11 @@ mod tests {
     fn keeps_a_second_engine_out_until_dropped() {
         let folder = tempfile::tempdir().unwrap();
         let lock = DataDirLock::take(folder.path()).unwrap();
+        assert!(is_held(folder.path()));
         let error = DataDirLock::take(folder.path()).unwrap_err().to_string();
         assert!(error.contains(&format!("pid {}", std::process::id())), "{error}");
         drop(lock);
+        assert!(!is_held(folder.path()));
         DataDirLock::take(folder.path()).unwrap();
     }
 }

@@ -37,6 +37,7 @@ use crate::audit::{Audit, AuditError};
 use crate::catalog::{Catalog, IdentityKind, NewSession};
 use crate::keys::NodeKey;
 use courier::{Courier, Health, Links, Means, Order};
+pub(crate) use lock::is_held as is_running;
 use recovery::{Outcome, Recovery, When};
 use session::{Rules, Shared};
 pub(crate) use session::{SessionFacts, SessionRecorder};

@@ -1,0 +1,31 @@
+//! Who may do what: the resources in force, where they come from, and the decisions made from them.
+//!
+//! Resources are built in ([`entry::defaults`]), said by the configuration ([`configured`]) or made by commands
+//! ([`store`]). The catalog holds the last two, so every process of a `data_dir` sees the same; [`watch`] tells the
+//! running gateway of changes. [`View`] is what decisions read: a new one after each change, immutable.
+
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "the gateway and the commands use it from the next commits on"
+)]
+
+mod actor;
+mod check;
+mod configured;
+mod entry;
+mod facts;
+mod snapshot;
+mod store;
+mod view;
+mod watch;
+
+pub(crate) use actor::Who;
+pub(crate) use check::{Checked, check};
+pub(crate) use configured::{Configured, place};
+pub(crate) use entry::{Entry, ResourceOrigin, hide, unhide};
+pub(crate) use facts::Desktop;
+pub(crate) use snapshot::{look, open_for_change};
+pub(crate) use store::{Change, ChangeVerb, Force, Refused, remove, replace};
+pub(crate) use view::{Ask, Settings, Snapshot, View};
+pub(crate) use watch::Access;

@@ -1,0 +1,300 @@
+//! Changes of resources: who wins over whom.
+//!
+//! What the configuration says wins and is stored again at every start and reload; a resource wins whole, never key by
+//! key. A command may replace it until then, if told so twice.
+
+use std::collections::BTreeSet;
+
+use deskreel_config::{Document, ResourceKind};
+use serde_json::Value;
+
+use super::configured::Configured;
+use super::entry::{ResourceOrigin, defaults};
+use crate::catalog::{Catalog, Error, ResourceTable, StoredOrigin, StoredResource};
+
+/// How much a command may replace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Force {
+    /// Only what is built in.
+    Create,
+    /// What commands made too.
+    Replace,
+    /// What the configuration says too, until the next start or reload.
+    Confirmed,
+}
+
+/// What happened to a resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ChangeVerb {
+    /// It was not there.
+    Created,
+    /// It was, and says something else now.
+    Updated,
+    /// It was, and says the same.
+    Unchanged,
+    /// It is gone.
+    Deleted,
+    /// What is built in is in force again.
+    Reset,
+}
+
+/// One change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Change {
+    /// Which kind.
+    pub(crate) kind: ResourceKind,
+    /// Its name.
+    pub(crate) name: String,
+    /// What happened.
+    pub(crate) verb: ChangeVerb,
+    /// Paths that differ; of a new or removed resource none.
+    pub(crate) changed: Vec<String>,
+    /// It holds until the next start or reload only: where the configuration says otherwise.
+    pub(crate) until_restart: Option<String>,
+}
+
+/// Why a change did not happen.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refused {
+    /// It is there already.
+    #[error("{0} exists, use -f to replace it")]
+    Exists(String),
+    /// The configuration says it.
+    #[error(
+        "{subject} is set in {place}, remove it there and restart, or add --confirm to replace it until the next start"
+    )]
+    Configured {
+        /// What.
+        subject: String,
+        /// Where.
+        place: String,
+    },
+    /// The configuration says it, and it was to be removed.
+    #[error("{subject} is set in {place}, remove it there to {what} it")]
+    ConfiguredRemove {
+        /// What.
+        subject: String,
+        /// Where.
+        place: String,
+        /// delete or reset
+        what: &'static str,
+    },
+    /// It is not what was read any more.
+    #[error("{subject} has changed since it was read (revision {read}, now {now})")]
+    Changed {
+        /// What.
+        subject: String,
+        /// What was read.
+        read: u64,
+        /// What is there.
+        now: String,
+    },
+    /// It is not there.
+    #[error("there is no {0}")]
+    Unknown(String),
+    /// It is built in.
+    #[error("{0} is built in: there is nothing to remove")]
+    BuiltIn(String),
+    /// The catalog failed.
+    #[error(transparent)]
+    Catalog(#[from] Error),
+}
+
+/// How messages call a resource: there is one `session_recording_config`.
+pub(crate) fn subject(kind: ResourceKind, name: &str) -> String {
+    if kind == ResourceKind::SessionRecordingConfig {
+        kind.to_string()
+    } else {
+        format!("{kind}/{name}")
+    }
+}
+
+fn is_built_in(kind: ResourceKind, name: &str) -> bool {
+    defaults()
+        .iter()
+        .any(|entry| entry.kind() == kind && entry.name() == name)
+}
+
+/// What is in force of that name, by what is stored.
+fn origin(stored: Option<&StoredResource>, kind: ResourceKind, name: &str) -> Option<ResourceOrigin> {
+    match stored {
+        Some(stored) => Some(stored.origin.into()),
+        None => is_built_in(kind, name).then_some(ResourceOrigin::Defaults),
+    }
+}
+
+/// Stores what the configuration says over whatever is there, and resets what it said before and says no more.
+///
+/// # Errors
+/// SQLite failures.
+pub(crate) fn store_configured(table: &mut ResourceTable<'_>, configured: &Configured) -> rusqlite::Result<()> {
+    let rows = configured.stored();
+    let said: BTreeSet<(ResourceKind, &str)> = rows.iter().map(|row| (row.kind, row.name.as_str())).collect();
+    let stored = table.all()?;
+    for old in &stored {
+        if old.origin == StoredOrigin::ConfigFile && !said.contains(&(old.kind, old.name.as_str())) {
+            table.remove(old.kind, &old.name)?;
+        }
+    }
+    for mut row in rows {
+        let key = |stored: &StoredResource| (stored.kind.as_str(), stored.name.clone());
+        let wanted = key(&row);
+        let old = stored.binary_search_by(|stored| key(stored).cmp(&wanted)).ok();
+        if let Some(old) = old.and_then(|index| stored.get(index)) {
+            row.revision = old.revision;
+            if *old == row {
+                continue;
+            }
+        }
+        table.put(&row)?;
+    }
+    table.set_digest(&configured.digest())
+}
+
+/// Stores `documents` as dynamic resources, all or none. `read` is the revision that an edit began with.
+///
+/// # Errors
+/// [`Refused`]
+pub(crate) fn replace(
+    catalog: &Catalog,
+    documents: &[Document],
+    force: Force,
+    read: Option<u64>,
+) -> Result<Vec<Change>, Refused> {
+    catalog.edit_resources(|table| {
+        let sql = |error| Refused::Catalog(catalog.resources_error(error));
+        let mut changes = Vec::new();
+        for document in documents {
+            let Document { kind, name, .. } = document;
+            let stored = table.find(*kind, name).map_err(sql)?;
+            let origin = origin(stored.as_ref(), *kind, name);
+            let subject = subject(*kind, name);
+            let now = stored.as_ref().map_or(0, |stored| stored.revision);
+            if let Some(read) = read.filter(|read| *read != now) {
+                let now = stored.map_or_else(|| "gone".to_owned(), |stored| stored.revision.to_string());
+                return Err(Refused::Changed { subject, read, now });
+            }
+            if origin.is_some_and(|origin| origin > ResourceOrigin::Defaults) && force == Force::Create {
+                return Err(Refused::Exists(subject));
+            }
+            let configured = stored
+                .as_ref()
+                .filter(|stored| stored.origin == StoredOrigin::ConfigFile);
+            if let Some(stored) = configured
+                && force < Force::Confirmed
+            {
+                let place = stored.place.clone();
+                return Err(Refused::Configured { subject, place });
+            }
+            let until_restart = configured.map(|stored| stored.place.clone());
+            changes.push(put(table, document, stored.as_ref(), origin, until_restart).map_err(sql)?);
+        }
+        Ok(changes)
+    })
+}
+
+fn put(
+    table: &mut ResourceTable<'_>,
+    document: &Document,
+    stored: Option<&StoredResource>,
+    origin: Option<ResourceOrigin>,
+    until_restart: Option<String>,
+) -> rusqlite::Result<Change> {
+    let row = StoredResource {
+        kind: document.kind,
+        name: document.name.clone(),
+        origin: StoredOrigin::Dynamic,
+        revision: stored.map_or(0, |stored| stored.revision),
+        document: document.source.to_string(),
+        base: document.base.clone(),
+        place: String::new(),
+    };
+    let old = stored
+        .and_then(|stored| serde_json::from_str(&stored.document).ok())
+        .or_else(|| built_in_source(document.kind, &document.name));
+    let mut change = Change {
+        kind: document.kind,
+        name: document.name.clone(),
+        verb: ChangeVerb::Created,
+        changed: Vec::new(),
+        until_restart,
+    };
+    if stored.is_some_and(|stored| *stored == row) {
+        change.verb = ChangeVerb::Unchanged;
+        return Ok(change);
+    }
+    if origin.is_some() {
+        change.verb = ChangeVerb::Updated;
+        change.changed = changed_paths(&old.unwrap_or_default(), &document.source);
+    }
+    table.put(&row)?;
+    Ok(change)
+}
+
+fn built_in_source(kind: ResourceKind, name: &str) -> Option<Value> {
+    let mut built_in = defaults().iter();
+    built_in
+        .find(|entry| entry.kind() == kind && entry.name() == name)
+        .map(|entry| entry.document.source.clone())
+}
+
+/// Removes a dynamic resource; what is built in comes back.
+///
+/// # Errors
+/// [`Refused`]
+pub(crate) fn remove(catalog: &Catalog, kind: ResourceKind, name: &str) -> Result<Change, Refused> {
+    catalog.edit_resources(|table| {
+        let sql = |error| Refused::Catalog(catalog.resources_error(error));
+        let stored = table.find(kind, name).map_err(sql)?;
+        let built_in = is_built_in(kind, name);
+        let subject = subject(kind, name);
+        match stored {
+            Some(stored) if stored.origin == StoredOrigin::ConfigFile => Err(Refused::ConfiguredRemove {
+                subject,
+                place: stored.place,
+                what: if built_in { "reset" } else { "delete" },
+            }),
+            Some(_) => {
+                table.remove(kind, name).map_err(sql)?;
+                Ok(Change {
+                    kind,
+                    name: name.to_owned(),
+                    verb: if built_in {
+                        ChangeVerb::Reset
+                    } else {
+                        ChangeVerb::Deleted
+                    },
+                    changed: Vec::new(),
+                    until_restart: None,
+                })
+            }
+            None if built_in => Err(Refused::BuiltIn(subject)),
+            None => Err(Refused::Unknown(subject)),
+        }
+    })
+}
+
+/// Paths at which two documents differ; lists count as a whole.
+pub(crate) fn changed_paths(old: &Value, new: &Value) -> Vec<String> {
+    fn walk(old: &Value, new: &Value, path: &str, out: &mut Vec<String>) {
+        match (old, new) {
+            (Value::Object(a), Value::Object(b)) => {
+                let keys: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+                for key in keys {
+                    let path = if path.is_empty() {
+                        key.clone()
+                    } else {
+                        format!("{path}.{key}")
+                    };
+                    let of = |map: &serde_json::Map<String, Value>| map.get(key).cloned().unwrap_or_default();
+                    walk(&of(a), &of(b), &path, out);
+                }
+            }
+            (old, new) if old != new => out.push(path.to_owned()),
+            _ => {}
+        }
+    }
+    let mut out = Vec::new();
+    walk(old, new, "", &mut out);
+    out
+}

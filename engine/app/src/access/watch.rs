@@ -1,0 +1,224 @@
+//! The resources of the running gateway, kept up to date.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use deskreel_config::Loaded;
+use time::OffsetDateTime;
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use super::configured::Configured;
+use super::entry::Entry;
+use super::snapshot::{of_stored, take_out};
+use super::store::store_configured;
+use super::view::{Settings, Snapshot, View};
+use super::{Checked, check};
+use crate::catalog::{self, Catalog};
+use crate::cmd::UsageError;
+
+/// Pause between two looks at the catalog. A change is in force after one of them.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
+
+/// The resources in force, live.
+pub(crate) struct Access {
+    /// `None` only in tests, where nothing changes.
+    state: Option<Mutex<State>>,
+    view: watch::Sender<Arc<View>>,
+    viewed_at: Arc<AtomicI64>,
+}
+
+struct State {
+    catalog: Catalog,
+    snapshot: Snapshot,
+    /// Of the catalog, at the last look.
+    data_version: u64,
+    revision: u64,
+}
+
+impl Access {
+    /// Reads the configuration's resources, stores them, and puts everything in force.
+    ///
+    /// # Errors
+    /// A [`UsageError`] with everything that is wrong in the configuration; a catalog that can't be written.
+    pub(crate) fn start(loaded: &Loaded) -> anyhow::Result<Arc<Self>> {
+        let catalog = Catalog::open(&loaded.config.data_dir)?;
+        let settings = Settings::of(loaded)?;
+        let configured = Configured::read(loaded)?;
+        let snapshot = take_over(&catalog, settings, &configured)?;
+        let now = OffsetDateTime::now_utc();
+        let viewed_at = Arc::new(AtomicI64::new(nanos(now)));
+        let view = View::build(&snapshot, now, None, Arc::clone(&viewed_at));
+        tell(&view);
+        let (revision, _) = catalog.resources_state()?;
+        let state = State {
+            data_version: catalog.data_version()?,
+            catalog,
+            snapshot,
+            revision,
+        };
+        let access = Arc::new(Self {
+            state: Some(Mutex::new(state)),
+            view: watch::Sender::new(Arc::new(view)),
+            viewed_at,
+        });
+        Self::keep(Arc::downgrade(&access));
+        Ok(access)
+    }
+
+    /// These desktops and the presets, for ever.
+    #[cfg(test)]
+    pub(crate) fn fixed(config: &deskreel_config::Config, desktops: &[deskreel_config::WindowsDesktop]) -> Arc<Self> {
+        let now = OffsetDateTime::now_utc();
+        let viewed_at = Arc::new(AtomicI64::new(nanos(now)));
+        let snapshot = of_stored(Settings::of_config(config), &[]);
+        let mut view = View::build(&snapshot, now, None, Arc::clone(&viewed_at));
+        view.add(desktops);
+        Arc::new(Self {
+            state: None,
+            view: watch::Sender::new(Arc::new(view)),
+            viewed_at,
+        })
+    }
+
+    /// What is in force now.
+    pub(crate) fn view(&self) -> Arc<View> {
+        Arc::clone(&self.view.borrow())
+    }
+
+    /// Sees every change of what is in force.
+    pub(crate) fn changed(&self) -> watch::Receiver<Arc<View>> {
+        self.view.subscribe()
+    }
+
+    /// Reads the configuration's resources again. On an error everything stays as it is.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub(crate) fn reload(&self, loaded: &Loaded) -> anyhow::Result<()> {
+        let settings = Settings::of(loaded)?;
+        let configured = Configured::read(loaded)?;
+        let Some(state) = &self.state else { return Ok(()) };
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.snapshot = take_over(&state.catalog, settings, &configured)?;
+        state.revision = state.catalog.resources_state()?.0;
+        self.publish(&state);
+        Ok(())
+    }
+
+    /// Looks for changes until nobody holds the resources any more.
+    fn keep(access: Weak<Self>) {
+        let run = move || {
+            let mut failing = false;
+            loop {
+                std::thread::sleep(POLL_INTERVAL);
+                let Some(access) = access.upgrade() else { return };
+                match access.poll() {
+                    Ok(()) => failing = false,
+                    Err(error) if !failing => {
+                        failing = true;
+                        error!(error = format!("{error:#}"), "changes of resources can't be seen");
+                    }
+                    Err(_) => {}
+                }
+            }
+        };
+        if let Err(error) = std::thread::Builder::new().name("resources".to_owned()).spawn(run) {
+            error!(%error, "changes of resources will not be seen");
+        }
+    }
+
+    fn poll(&self) -> catalog::Result<()> {
+        let Some(state) = &self.state else { return Ok(()) };
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = OffsetDateTime::now_utc();
+        let data_version = state.catalog.data_version()?;
+        let mut is_new = self.view.borrow().next_expiry.is_some_and(|expiry| expiry <= now);
+        if data_version != state.data_version {
+            let (revision, _) = state.catalog.resources_state()?;
+            if revision != state.revision {
+                state.refresh()?;
+                is_new = true;
+            }
+            state.data_version = data_version;
+        }
+        self.viewed_at.store(nanos(now), Ordering::Relaxed);
+        if is_new {
+            self.publish(&state);
+        }
+        Ok(())
+    }
+
+    fn publish(&self, state: &State) {
+        let now = OffsetDateTime::now_utc();
+        self.viewed_at.store(nanos(now), Ordering::Relaxed);
+        let previous = self.view();
+        let view = View::build(&state.snapshot, now, Some(&previous), Arc::clone(&self.viewed_at));
+        if view.problems != previous.problems {
+            tell(&view);
+        }
+        info!(revision = state.revision, "resources have changed");
+        self.view.send_replace(Arc::new(view));
+    }
+}
+
+impl State {
+    /// Reads what has another revision than before. What can't be read stays as it was.
+    fn refresh(&mut self) -> catalog::Result<()> {
+        let (revision, keys) = self.catalog.resource_keys()?;
+        let old = &self.snapshot;
+        let mut new = of_stored(old.settings.clone(), &[]);
+        for (kind, name, revision) in keys {
+            let key = (kind, name);
+            let known = old.entries.get(&key).filter(|entry| entry.revision > 0);
+            if let Some(same) = known.filter(|entry| entry.revision == revision && entry.problem.is_none()) {
+                new.entries.insert(key, Arc::clone(same));
+                continue;
+            }
+            let Some(stored) = self.catalog.resource(key.0, &key.1)? else {
+                continue;
+            };
+            match (Entry::read(&stored), known) {
+                (Ok(entry), _) => drop(new.entries.insert(key, Arc::new(entry))),
+                (Err(unreadable), Some(known)) => {
+                    let mut entry = Entry::clone(known);
+                    entry.problem = Some(unreadable.problem);
+                    new.entries.insert(key, Arc::new(entry));
+                }
+                (Err(unreadable), None) => take_out(&mut new, unreadable),
+            }
+        }
+        self.snapshot = new;
+        self.revision = revision;
+        Ok(())
+    }
+}
+
+/// Stores what the configuration says; what is in force then.
+fn take_over(catalog: &Catalog, settings: Settings, configured: &Configured) -> anyhow::Result<Snapshot> {
+    let documents: Vec<_> = configured.documents.iter().map(|(document, _)| document).collect();
+    let before = of_stored(settings.clone(), &catalog.resources()?);
+    let Checked { errors, .. } = check(&documents, &before, OffsetDateTime::now_utc());
+    if !errors.is_empty() {
+        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        return Err(UsageError(lines.join("\n")).into());
+    }
+    catalog
+        .edit_resources(|table| store_configured(table, configured).map_err(|error| catalog.resources_error(error)))?;
+    Ok(of_stored(settings, &catalog.resources()?))
+}
+
+/// Says what is wrong with what is in force.
+fn tell(view: &View) {
+    for problem in &view.problems {
+        warn!(problem, "resource");
+    }
+    if let Some(why) = &view.unavailable {
+        error!(why, "configuration is unavailable: new sessions are refused");
+    }
+}
+
+fn nanos(time: OffsetDateTime) -> i64 {
+    i64::try_from(time.unix_timestamp_nanos()).unwrap_or(i64::MAX)
+}
