@@ -101,6 +101,32 @@ pub enum Reason {
     TooManySessions,
 }
 
+impl Reason {
+    /// As in JSON, log and audit.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ConfigUnavailable => "config_unavailable",
+            Self::Locked => "locked",
+            Self::LockViewStale => "lock_view_stale",
+            Self::UserUnknown => "user_unknown",
+            Self::UserExpired => "user_expired",
+            Self::UserLocked => "user_locked",
+            Self::RoleUnknown => "role_unknown",
+            Self::TooManyRoles => "too_many_roles",
+            Self::IdentityNotProven => "identity_not_proven",
+            Self::DesktopUnknown => "desktop_unknown",
+            Self::DenyLabels => "deny_labels",
+            Self::DenyLogin => "deny_login",
+            Self::NoDesktop => "no_desktop",
+            Self::NoLogin => "no_login",
+            Self::MfaUnavailable => "mfa_unavailable",
+            Self::DeviceTrustUnavailable => "device_trust_unavailable",
+            Self::TooManySessions => "too_many_sessions",
+        }
+    }
+}
+
 /// Whether and how a session is recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordingDecision {

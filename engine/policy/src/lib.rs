@@ -6,23 +6,41 @@
 #![forbid(unsafe_code)]
 
 mod decision;
+mod dialect;
+mod digest;
 mod duration;
 mod evaluate;
+mod expression;
+mod labels;
 mod limits;
+mod lints;
 mod locks;
+mod login;
+mod options;
+mod pattern;
+mod presets;
 mod problem;
+mod recording;
 mod render;
 mod request;
 mod roles;
+mod rows;
 mod rules;
+mod standing;
+mod subject;
+mod template;
+mod text;
 
 pub use decision::{
     Decision, Level, Limits, Match, NotRecorded, Reason, RecordingDecision, Rights, RoleMatch, SideMatch, StorageMode,
     Verdict, Vote,
 };
 pub use evaluate::{Reachable, evaluate, reachable};
+pub use expression::SessionFilter;
 pub use limits::{EXPRESSION_DEPTH_MAX, EXPRESSION_MAX_BYTES, REGEX_MAX_BYTES, ROLES_PER_USER_MAX};
-pub use locks::{LockedOut, locked_out};
+pub use lints::unused;
+pub use locks::{LockedOut, lint_lock, locked_out};
+pub use presets::presets;
 pub use problem::{Problem, Severity};
 pub use render::render;
 pub use request::{AccessRequest, Cluster, DesktopFacts, Identity, Locks, ProvenBy, UserFacts};
