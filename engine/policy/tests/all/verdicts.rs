@@ -64,14 +64,15 @@ fn the_user_must_count() {
 #[test]
 fn two_to_six_look_alike_to_the_client() {
     let roles = all();
-    let mut messages = Vec::new();
-    messages.push(run(&roles, &ask(UserFacts::unknown("x"), "root")).message);
-    messages.push(run(&roles, &ask(user("alice", &["ghost"]), "root")).message);
-    messages.push(run(&roles, &request(user("alice", &["all"]), None, Some("root"))).message);
-    messages.push(run(&roles, &ask(user("alice", &["all"]), "nobody")).message);
-    messages.push(run(&roles, &ask(user("alice", &["editor"]), "root")).message);
     let denied = set(&[denier("no", &[("*", &["*"])], &[])]);
-    messages.push(run(&denied, &ask(user("alice", &["no"]), "root")).message);
+    let mut messages = vec![
+        run(&roles, &ask(UserFacts::unknown("x"), "root")).message,
+        run(&roles, &ask(user("alice", &["ghost"]), "root")).message,
+        run(&roles, &request(user("alice", &["all"]), None, Some("root"))).message,
+        run(&roles, &ask(user("alice", &["all"]), "nobody")).message,
+        run(&roles, &ask(user("alice", &["editor"]), "root")).message,
+        run(&denied, &ask(user("alice", &["no"]), "root")).message,
+    ];
     messages.sort();
     messages.dedup();
     assert_eq!(messages, ["access denied"]);
