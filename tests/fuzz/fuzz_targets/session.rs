@@ -3,7 +3,7 @@
 #![no_main]
 
 use deskreel_rdp::Direction;
-use deskreel_rdp::phase::{ChannelRights, FilterOptions, Phases};
+use deskreel_rdp::phase::{ChannelRights, FilterOptions, LogonAs, Phases};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let lacks = bytes.first().copied().unwrap_or_default() >> 1;
@@ -34,11 +34,19 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         let mut pdu = before.to_vec();
         let quick = phases.passes(direction, &pdu).expect("the quick way has no errors");
         // a session would end here; going on finds more, and steps over the X.224 records of the corpus
-        let Ok(verdict) = phases.pdu(direction, &mut pdu) else {
+        let Ok(mut verdict) = phases.pdu(direction, &mut pdu) else {
             continue;
         };
         if let Some(pass) = quick {
             assert!(pdu == before && verdict.forward && verdict.tap == pass.tap && verdict.events.is_empty());
+        }
+        if verdict.logon.take().is_some() {
+            let account = LogonAs {
+                login: "svc",
+                domain: "CORP",
+                password: Some("secret"),
+            };
+            let _ = phases.log_on(&mut pdu, (way & 2 != 0).then_some(&account));
         }
         let _ = (
             phases.error_info(1),

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use zeroize::Zeroize as _;
+use zeroize::{Zeroize as _, Zeroizing};
 
-use super::{BulkCompression, BulkType, Direction, FilterError, Monitor, Phase, PhaseEvent, Phases, Selector, Verdict};
-use super::{malformed, share};
+use super::{BulkCompression, BulkType, ClientLogon, Direction, FilterError, LogonAs, Monitor, Phase, PhaseEvent, Phases};
+use super::{Selector, Verdict, malformed, share};
 use crate::patch::{self, field, field_u16, field_u32};
 use crate::tap::StaticChannel;
 use crate::wire::client_info::{self, ClientInfo, Replacement, flags};
 use crate::wire::connect::{self, Block, block};
+use crate::wire::mcs::DomainPdu;
 use crate::wire::{Cursor, WireError, mcs, printable, utf16_text};
 
 /// Security header flags ([MS-RDPBCGR] 2.2.8.1.1.2.1).
@@ -226,31 +227,81 @@ impl Phases {
                 place.copy_from_slice(&info.flags.to_le_bytes());
             }
         }
-        let spliced = self.read_client_info(&info, payload)?;
-        if let Some(mut spliced) = spliced {
-            let mut other = mcs::send_data(direction, data.initiator, data.channel, &spliced);
-            std::mem::swap(pdu, &mut other);
-            // both hold the password
-            other.zeroize();
-            spliced.zeroize();
-        }
+        self.read_client_info(&info, payload)?;
+        let text = |range: &std::ops::Range<usize>| client_text(&info, payload, range);
+        verdict.logon = Some(ClientLogon {
+            user_name: match &self.facts.selector {
+                Some(selector) => selector.user.clone(),
+                None => self.facts.user_name.clone(),
+            },
+            domain: self.facts.domain.clone(),
+            password: Zeroizing::new(text(&info.password)),
+        });
+        // What comes next is the desktop's answer to it; a refusal may already be told by Set Error Info.
         self.phase = Phase::Licensing;
+        verdict.forward = false;
         verdict.sensitive = true;
         verdict.events.push(PhaseEvent::ClientInfo);
         Ok(())
     }
 
-    /// Takes the facts and, if the user name carries a selector, makes the payload without it.
-    fn read_client_info(&mut self, info: &ClientInfo, payload: &[u8]) -> Result<Option<Vec<u8>>, FilterError> {
-        let text = |range: &std::ops::Range<usize>| {
-            let bytes = payload.get(range.clone()).unwrap_or_default();
-            let text = if info.is_unicode() {
-                utf16_text(bytes)
-            } else {
-                String::from_utf8_lossy(bytes).into_owned()
-            };
-            printable(&text)
+    /// Makes the Client Info that goes to the desktop of the one that was held back ([`Verdict::logon`]): with the
+    /// credentials of `account`, or with the client's own, in either case without the selector. All other bytes stay.
+    ///
+    /// # Errors
+    /// [`FilterError`]: a PDU that was not held back, or credentials that can't be written in the client's encoding. The
+    /// session has to end.
+    pub fn log_on(&mut self, pdu: &mut Vec<u8>, account: Option<&LogonAs<'_>>) -> Result<(), FilterError> {
+        let direction = Direction::ToDesktop;
+        let DomainPdu::Data(data) = mcs::domain_pdu(pdu).map_err(malformed(direction))? else {
+            return Err(self.unexpected(direction, "PDU instead of Client Info"));
         };
+        let payload = pdu.get_mut(data.payload.clone()).unwrap_or_default();
+        let info = ClientInfo::parse(payload).map_err(malformed(direction))?;
+        let mut spliced = match account {
+            Some(account) => {
+                let mut flags = info.flags & !flags::AUTOLOGON;
+                if account.password.is_some() {
+                    flags |= flags::AUTOLOGON;
+                }
+                if let Some(place) = payload.get_mut(client_info::FLAGS_AT..client_info::FLAGS_AT + 4) {
+                    place.copy_from_slice(&flags.to_le_bytes());
+                }
+                let encode = |text| client_bytes(&info, text).map_err(malformed(direction));
+                let (login, domain) = (encode(account.login)?, encode(account.domain)?);
+                let password = encode(account.password.unwrap_or_default())?;
+                account.login.clone_into(&mut self.facts.user_name);
+                account.domain.clone_into(&mut self.facts.domain);
+                let replacement = Replacement {
+                    domain: Some(&domain),
+                    user_name: Some(&login),
+                    password: Some(&password),
+                };
+                info.splice(payload, &replacement)
+            }
+            // nothing to take out
+            None if self.facts.selector.is_none() => return Ok(()),
+            None => {
+                let name = payload.get(info.user_name.clone()).unwrap_or_default();
+                let replacement = Replacement {
+                    user_name: Some(name_without_selector(name, info.is_unicode())),
+                    ..Replacement::default()
+                };
+                info.splice(payload, &replacement)
+            }
+        }
+        .map_err(malformed(direction))?;
+        let mut other = mcs::send_data(direction, data.initiator, data.channel, &spliced);
+        std::mem::swap(pdu, &mut other);
+        // both hold passwords
+        other.zeroize();
+        spliced.zeroize();
+        Ok(())
+    }
+
+    /// Takes the facts.
+    fn read_client_info(&mut self, info: &ClientInfo, payload: &[u8]) -> Result<(), FilterError> {
+        let text = |range: &std::ops::Range<usize>| printable(&client_text(info, payload, range));
         let facts = &mut self.facts;
         facts.user_name = text(&info.user_name);
         facts.domain = text(&info.domain);
@@ -266,7 +317,7 @@ impl Phases {
         facts.bulk_compression = (info.flags & flags::COMPRESSION != 0).then(|| BulkType::from(kind as u8));
 
         let Some((user, rest)) = facts.user_name.split_once(':') else {
-            return Ok(None);
+            return Ok(());
         };
         let (desktop, login) = match rest.split_once(':') {
             Some((desktop, login)) => (desktop, Some(login.to_owned()).filter(|login| !login.is_empty())),
@@ -285,18 +336,8 @@ impl Phases {
         }
         // as the desktop gets it
         facts.user_name = selector.login.clone().unwrap_or_else(|| selector.user.clone());
-        let name = name_without_selector(
-            payload.get(info.user_name.clone()).unwrap_or_default(),
-            info.is_unicode(),
-        );
         facts.selector = Some(selector);
-        let replacement = Replacement {
-            user_name: Some(name),
-            ..Replacement::default()
-        };
-        info.splice(payload, &replacement)
-            .map(Some)
-            .map_err(malformed(Direction::ToDesktop))
+        Ok(())
     }
 
     pub(super) fn licensing(
@@ -378,6 +419,34 @@ fn invalid_response(field: &'static str, value: u64) -> FilterError {
         field,
         value,
         offset: 0,
+    })
+}
+
+/// A string of Client Info.
+fn client_text(info: &ClientInfo, payload: &[u8], range: &std::ops::Range<usize>) -> String {
+    let bytes = payload.get(range.clone()).unwrap_or_default();
+    if info.is_unicode() {
+        utf16_text(bytes)
+    } else {
+        String::from_utf8_lossy(bytes).into_owned()
+    }
+}
+
+/// The other way round. A client without Unicode has a code page that we don't know: ASCII is the same in all of them.
+fn client_bytes(info: &ClientInfo, text: &str) -> Result<Zeroizing<Vec<u8>>, WireError> {
+    if info.is_unicode() {
+        let mut bytes = Zeroizing::new(Vec::with_capacity(text.len() * 2));
+        bytes.extend(text.encode_utf16().flat_map(u16::to_le_bytes));
+        return Ok(bytes);
+    }
+    if text.is_ascii() {
+        return Ok(Zeroizing::new(text.as_bytes().to_vec()));
+    }
+    Err(WireError::Invalid {
+        what: "Client Info",
+        field: "code page for credentials that are not ASCII",
+        value: 0,
+        offset: 4,
     })
 }
 

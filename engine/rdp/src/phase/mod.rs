@@ -26,7 +26,7 @@ mod verdict;
 pub use error::FilterError;
 pub use facts::{BitmapCodec, BulkType, Facts, Monitor, Selector};
 pub use rights::{ChannelRights, Right};
-pub use verdict::{ChannelOutcome, Pass, PhaseEvent, Verdict};
+pub use verdict::{ChannelOutcome, ClientLogon, LogonAs, Pass, PhaseEvent, Verdict};
 
 pub use crate::Direction;
 pub use crate::tap::ClipboardFormat;

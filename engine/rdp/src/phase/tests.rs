@@ -68,12 +68,22 @@ struct Step {
     verdict: Verdict,
 }
 
+/// One PDU's way through the filter; a Client Info that is held back is let go with the client's own credentials.
+fn through(phases: &mut Phases, direction: Direction, pdu: &mut Vec<u8>) -> Result<Verdict, FilterError> {
+    let mut verdict = phases.pdu(direction, pdu)?;
+    if verdict.logon.take().is_some() {
+        assert!(!verdict.forward && verdict.sensitive && !verdict.tap);
+        phases.log_on(pdu, None)?;
+        verdict.forward = true;
+    }
+    Ok(verdict)
+}
+
 /// Plays records through the filter.
 fn play(phases: &mut Phases, records: &[Record]) -> Vec<Step> {
     let step = |(index, (direction, before)): (usize, &Record)| {
         let mut after = before.clone();
-        let verdict = phases
-            .pdu(*direction, &mut after)
+        let verdict = through(phases, *direction, &mut after)
             .unwrap_or_else(|error| panic!("record {index}: {error}"));
         Step {
             direction: *direction,

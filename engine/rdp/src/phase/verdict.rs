@@ -1,5 +1,7 @@
 //! What becomes of one PDU.
 
+use zeroize::Zeroizing;
+
 /// What to do with one PDU.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verdict {
@@ -13,8 +15,42 @@ pub struct Verdict {
     pub tap: bool,
     /// The PDU holds credentials: overwrite its buffers once it is sent.
     pub sensitive: bool,
+    /// The PDU is a Client Info and waits for a decision: keep it, then hand it to [`super::Phases::log_on`] or end the
+    /// session. Nothing of it was forwarded.
+    pub logon: Option<ClientLogon>,
     /// What the PDU means for the session, in order. Empty for nearly all PDUs.
     pub events: Vec<PhaseEvent>,
+}
+
+/// Who wants to log on, as Client Info says. All of it is merely claimed.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct ClientLogon {
+    /// The user name, without its selector (see [`super::Facts::selector`]).
+    pub user_name: String,
+    /// The domain.
+    pub domain: String,
+    /// The password; empty if the client sends none.
+    pub password: Zeroizing<String>,
+}
+
+impl std::fmt::Debug for ClientLogon {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClientLogon")
+            .field("user_name", &self.user_name)
+            .field("domain", &self.domain)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the desktop gets to see in place of the client's own credentials.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct LogonAs<'a> {
+    /// The account.
+    pub login: &'a str,
+    /// Its domain; empty for none.
+    pub domain: &'a str,
+    /// Its password. `None` = none, and the desktop asks for it.
+    pub password: Option<&'a str>,
 }
 
 /// What to do with a PDU that surely passes unchanged and means nothing else.

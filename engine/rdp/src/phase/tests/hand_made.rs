@@ -75,7 +75,7 @@ pub(super) fn licensing() -> (Phases, Vec<Record>) {
 
 pub(super) fn pass(phases: &mut Phases, direction: Direction, pdu: &[u8]) -> (Verdict, Vec<u8>) {
     let mut pdu = pdu.to_vec();
-    let verdict = phases.pdu(direction, &mut pdu).unwrap();
+    let verdict = through(phases, direction, &mut pdu).unwrap();
     (verdict, pdu)
 }
 

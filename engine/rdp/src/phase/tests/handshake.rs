@@ -233,8 +233,10 @@ fn a_selector_is_spliced_out() {
         ("CORP\\ann:lab", "CORP\\ann", None),
     ] {
         let (mut phases, mut pdu) = client_info(name, options());
-        let verdict = phases.pdu(ToDesktop, &mut pdu).unwrap();
-        assert!(verdict.sensitive && !verdict.tap && verdict.forward);
+        let held = phases.pdu(ToDesktop, &mut pdu).unwrap();
+        assert!(held.sensitive && !held.tap && !held.forward);
+        assert_eq!(held.logon.unwrap().user_name, name.split(':').next().unwrap());
+        phases.log_on(&mut pdu, None).unwrap();
         let (_, wanted) = client_info(shown, options());
         assert_eq!(pdu, wanted, "{name}");
         let facts = phases.facts();
@@ -247,8 +249,55 @@ fn a_selector_is_spliced_out() {
     assert_eq!(refusal(&mut phases, ToDesktop, &pdu), "other-desktop");
     let (mut phases, mut pdu) = client_info("ann", options());
     let before = pdu.clone();
-    phases.pdu(ToDesktop, &mut pdu).unwrap();
+    through(&mut phases, ToDesktop, &mut pdu).unwrap();
     assert_eq!((pdu, &phases.facts().selector), (before, &None));
+}
+
+/// Domain, user name, password and flags of a Client Info PDU.
+fn credentials(pdu: &[u8]) -> ([String; 3], u32) {
+    let bytes = payload(pdu).unwrap().1;
+    let info = ClientInfo::parse(bytes).unwrap();
+    let text = |range: &std::ops::Range<usize>| crate::wire::utf16_text(&bytes[range.clone()]);
+    ([&info.domain, &info.user_name, &info.password].map(text), info.flags)
+}
+
+#[test]
+fn other_credentials_are_spliced_in() {
+    const AUTOLOGON: u32 = 0x8;
+    let (mut phases, mut pdu) = client_info("ann:lab:root", options());
+    let logon = phases.pdu(ToDesktop, &mut pdu).unwrap().logon.unwrap();
+    let ([_, name, password], _) = credentials(&pdu);
+    assert_eq!(name, "ann:lab:root");
+    assert_eq!((logon.user_name.as_str(), *logon.password == password), ("ann", true));
+    assert!(!password.is_empty() && !format!("{logon:?}").contains(&password));
+    let tail = |pdu: &[u8]| {
+        let bytes = payload(pdu).unwrap().1;
+        bytes[ClientInfo::parse(bytes).unwrap().shell.start..].to_vec()
+    };
+    let before = tail(&pdu);
+    let account = LogonAs {
+        login: "svc-lab",
+        domain: "CORP",
+        password: Some("geheim\u{e4}"),
+    };
+    phases.log_on(&mut pdu, Some(&account)).unwrap();
+    let (strings, flags) = credentials(&pdu);
+    assert_eq!(strings, ["CORP", "svc-lab", "geheim\u{e4}"]);
+    assert_ne!(flags & AUTOLOGON, 0);
+    assert_eq!(tail(&pdu), before, "the rest stays");
+    assert_eq!(phases.facts().user_name, "svc-lab");
+
+    // without a password the desktop has to ask
+    let (mut phases, mut pdu) = client_info("ann:lab", options());
+    phases.pdu(ToDesktop, &mut pdu).unwrap();
+    let account = LogonAs {
+        login: "ann",
+        domain: "",
+        password: None,
+    };
+    phases.log_on(&mut pdu, Some(&account)).unwrap();
+    let (strings, flags) = credentials(&pdu);
+    assert_eq!((strings, flags & AUTOLOGON), (["", "ann", ""].map(str::to_owned), 0));
 }
 
 #[test]

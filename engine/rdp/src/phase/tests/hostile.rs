@@ -170,7 +170,7 @@ proptest! {
         for (direction, before) in &records {
             let mut pdu = before.clone();
             let quick = phases.passes(*direction, &pdu).unwrap();
-            let Ok(verdict) = phases.pdu(*direction, &mut pdu) else { return Ok(()) };
+            let Ok(verdict) = through(&mut phases, *direction, &mut pdu) else { return Ok(()) };
             if let Some(Pass { tap }) = quick {
                 prop_assert_eq!(&pdu, before);
                 prop_assert_eq!(&verdict, &Verdict { forward: true, tap, ..Verdict::default() });
