@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::{BulkCompression, BulkType, ClientLogon, Direction, FilterError, LogonAs, Monitor, Phase, PhaseEvent, Phases};
+use super::{
+    BulkCompression, BulkType, ClientLogon, Direction, FilterError, LogonAs, Monitor, Phase, PhaseEvent, Phases,
+};
 use super::{Selector, Verdict, malformed, share};
 use crate::patch::{self, field, field_u16, field_u32};
 use crate::tap::StaticChannel;

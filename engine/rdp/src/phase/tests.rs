@@ -83,8 +83,7 @@ fn through(phases: &mut Phases, direction: Direction, pdu: &mut Vec<u8>) -> Resu
 fn play(phases: &mut Phases, records: &[Record]) -> Vec<Step> {
     let step = |(index, (direction, before)): (usize, &Record)| {
         let mut after = before.clone();
-        let verdict = through(phases, *direction, &mut after)
-            .unwrap_or_else(|error| panic!("record {index}: {error}"));
+        let verdict = through(phases, *direction, &mut after).unwrap_or_else(|error| panic!("record {index}: {error}"));
         Step {
             direction: *direction,
             before: before.clone(),

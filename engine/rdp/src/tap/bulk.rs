@@ -114,7 +114,10 @@ mod tests {
         assert!(bulk.decompress(flags & !FLUSHED, &data).is_err());
         assert!(bulk.decompress(flags | FLUSHED, &data).unwrap().restored);
         // This one is dropped; the next one refers to it and would come out as garbage without an error.
-        compress(&mut sender, b"another text that stands where no other one has stood before, before, before");
+        compress(
+            &mut sender,
+            b"another text that stands where no other one has stood before, before, before",
+        );
         bulk.lose();
         assert!(!bulk.is_right());
         let (flags, data) = compress(&mut sender, &text(1));

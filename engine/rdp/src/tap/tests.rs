@@ -630,11 +630,7 @@ fn what_refers_to_dropped_pdus_is_not_decoded() {
         let update = bitmap_update(&[Bitmap::new(0, 0, 16, 16, 32, 0x401, &planar(seed))]);
         let (length, flags) = sender.compress(&update).unwrap();
         assert_ne!(flags & 0x20, 0);
-        share_data(
-            2,
-            u8::try_from(flags).unwrap() | flush,
-            sender.compressed_data(length),
-        )
+        share_data(2, u8::try_from(flags).unwrap() | flush, sender.compressed_data(length))
     };
     assert_eq!(feed(&mut tap, TO_CLIENT, &pdu(4, 0)), [rect(0, 0, 16, 16)]);
     let shape = pointer_shape(Some(32), 3, (0, 0), (1, 1), &[3, 2, 1, 255], &[0, 0]);
@@ -649,12 +645,19 @@ fn what_refers_to_dropped_pdus_is_not_decoded() {
     let events = feed(&mut tap, TO_CLIENT, &pdu(9, 0));
     assert!(undecoded(&events).error.contains("lost"), "{events:?}");
     let events = feed(&mut tap, TO_CLIENT, &fast_path(&[(1, 1, 0, &[0, 0])]));
-    assert_eq!(undecoded(&events).error, "fragment of an update whose beginning is missing");
+    assert_eq!(
+        undecoded(&events).error,
+        "fragment of an update whose beginning is missing"
+    );
     let events = feed(&mut tap, TO_CLIENT, &fast_path(&[(0xA, 0, 0, &[3, 0])]));
     assert!(undecoded(&events).error.contains("nothing cached"), "{events:?}");
     // One byte a pixel: index 9, of a palette that may be another one by now.
     let index = Bitmap::new(0, 0, 4, 1, 8, 0, &[9; 4]);
-    let events = feed(&mut tap, TO_CLIENT, &share_data(2, 0, &bitmap_update(std::slice::from_ref(&index))));
+    let events = feed(
+        &mut tap,
+        TO_CLIENT,
+        &share_data(2, 0, &bitmap_update(std::slice::from_ref(&index))),
+    );
     assert!(undecoded(&events).error.contains("palette"), "{events:?}");
     let mut palette = vec![2, 0, 0, 0, 0, 1, 0, 0];
     palette.extend([7; 768]);

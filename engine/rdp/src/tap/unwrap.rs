@@ -12,12 +12,12 @@ use super::sink::Sink;
 use super::surface::Codecs;
 use super::{ClipboardLevel, InputLevel, TapConfig};
 use crate::Direction;
-use crate::wire::{WireError, find_pdu};
 use crate::wire::capability::{self, set};
 use crate::wire::channel::Chunk;
 use crate::wire::fast_path::{self, Update};
 use crate::wire::mcs::{self, DomainPdu};
 use crate::wire::share::{self, ShareControl, control, data};
+use crate::wire::{WireError, find_pdu};
 
 const TPKT_VERSION: u8 = 3;
 

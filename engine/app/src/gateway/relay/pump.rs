@@ -10,7 +10,7 @@ use std::task::Poll;
 use bytes::{Bytes, BytesMut};
 use deskreel_config::OnFailure;
 use deskreel_rdp::Direction;
-use deskreel_rdp::phase::{PhaseEvent, Phases, Verdict};
+use deskreel_rdp::phase::{ClientLogon, PhaseEvent, Phases, Verdict};
 use deskreel_rdp::wire::find_pdu;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
@@ -80,6 +80,8 @@ struct Batch {
     replies: Vec<Vec<u8>>,
     /// The first Demand Active is in `forward` at this index: the recording has to be open before.
     activates_at: Option<usize>,
+    /// A Client Info comes next: nothing of it, and nothing behind it, passes before it is decided.
+    logon: Option<(ClientLogon, Zeroizing<Vec<u8>>)>,
     /// Why no PDU behind these may pass.
     ended: Option<Ended>,
 }
@@ -149,9 +151,20 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Pump<R, W> {
         self.relay.closed(self.direction, self.buffer.len())
     }
 
-    /// Filters what was read, then hands it to recorder and receiver in the order that `on_failure` asks for.
+    /// Filters what was read and passes it on.
     async fn pass_on(&mut self) -> Result<(), Ended> {
-        let batch = walk(&self.relay, self.direction, &mut self.buffer);
+        loop {
+            let mut batch = walk(&self.relay, self.direction, &mut self.buffer);
+            let logon = batch.logon.take();
+            self.deliver(batch).await?;
+            let Some((logon, pdu)) = logon else { return Ok(()) };
+            let pdu = self.relay.log_on(logon, pdu).await?;
+            self.write(&[Piece::Sensitive(pdu)]).await?;
+        }
+    }
+
+    /// Hands PDUs to recorder and receiver in the order that `on_failure` asks for.
+    async fn deliver(&mut self, batch: Batch) -> Result<(), Ended> {
         if let Some(index) = batch.activates_at
             && let Err(ended) = self.relay.open_recording().await
         {
@@ -261,7 +274,7 @@ fn walk(relay: &Relay, direction: Direction, buffer: &mut BytesMut) -> Batch {
             }
             Err(error) => batch.ended = Some(relay.filter_failed(&error)),
         }
-        if batch.ended.is_some() {
+        if batch.ended.is_some() || batch.logon.is_some() {
             break;
         }
     }
@@ -308,6 +321,7 @@ impl Batch {
             reply,
             tap,
             sensitive,
+            logon,
             events,
         } = verdict;
         if sensitive {
@@ -318,10 +332,14 @@ impl Batch {
             if matches!(event, PhaseEvent::Activating { activation: 1 }) {
                 self.activates_at = Some(self.forward.len());
             }
-            if let Err(ended) = relay.take_note(direction, phases.facts(), event) {
+            if let Err(ended) = relay.take_note(direction, event) {
                 self.ended = Some(ended);
                 return;
             }
+        }
+        if let Some(logon) = logon {
+            self.logon = Some((logon, pdu));
+            return;
         }
         if !forward {
             return;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use deskreel_config::{BulkCompression, ClaimedIdentity, OnFailure};
 use deskreel_rdp::Direction;
-use deskreel_rdp::phase::{self, Facts, FilterError, FilterOptions, PhaseEvent, Phases};
+use deskreel_rdp::phase::{self, ClientLogon, Facts, FilterError, FilterOptions, PhaseEvent, Phases};
 use deskreel_rdp::tap::TapConfig;
 use deskreel_rdp::wire::FrameError;
 use deskreel_rdp::wire::x224::ConnectionRequest;
@@ -20,6 +20,7 @@ use tokio::sync::{SetOnce, mpsc};
 use tokio::time::timeout;
 use tracing::{debug, info};
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 use super::Mail;
 use crate::audit::SessionAudit;
@@ -206,21 +207,36 @@ impl Relay {
         }
     }
 
+    /// Decides about a Client Info that was held back; the one that goes to the desktop.
+    ///
+    /// # Errors
+    /// The session must end; nothing may be forwarded.
+    pub(super) async fn log_on(
+        &self,
+        logon: ClientLogon,
+        mut pdu: Zeroizing<Vec<u8>>,
+    ) -> Result<Zeroizing<Vec<u8>>, Ended> {
+        if self.claimed_identity == ClaimedIdentity::Deny {
+            return Err(Ended::new(
+                EndReason::IdentityDenied,
+                format!(
+                    "nothing proves that the user is {:?} (access.claimed_identity is deny)",
+                    logon.user_name
+                ),
+            ));
+        }
+        self.phases()
+            .log_on(&mut pdu, None)
+            .map_err(|error| self.filter_failed(&error))?;
+        Ok(pdu)
+    }
+
     /// Takes note of what a PDU means.
     ///
     /// # Errors
     /// The session must end; the PDU must not be forwarded.
-    pub(super) fn take_note(&self, direction: Direction, facts: &Facts, event: PhaseEvent) -> Result<(), Ended> {
+    pub(super) fn take_note(&self, direction: Direction, event: PhaseEvent) -> Result<(), Ended> {
         match event {
-            PhaseEvent::ClientInfo if self.claimed_identity == ClaimedIdentity::Deny => {
-                return Err(Ended::new(
-                    EndReason::IdentityDenied,
-                    format!(
-                        "nothing proves that the user is {:?} (access.claimed_identity is deny)",
-                        user(facts)
-                    ),
-                ));
-            }
             PhaseEvent::DynamicChannel { name, outcome, .. } => self.note_dynamic_channel(&name, outcome),
             PhaseEvent::StaticChannel { name, denied } => self.note_static_channel(&name, denied),
             PhaseEvent::DeviceDenied { name, kind, right } => self.note_device(&name, kind, right),

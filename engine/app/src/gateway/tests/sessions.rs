@@ -3,7 +3,7 @@
 
 use deskreel_config::OnFailure;
 use deskreel_rdp::Direction;
-use deskreel_rdp::phase::{FilterOptions, PhaseEvent, Phases};
+use deskreel_rdp::phase::{FilterOptions, PhaseEvent, Phases, Verdict};
 use deskreel_rdp::wire::find_pdu;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{client, server};
@@ -78,6 +78,16 @@ async fn connected(
     (gateway, Ends { client, desktop, model })
 }
 
+/// What the filter says, and makes of a Client Info that is let go as it is.
+fn through(model: &mut Phases, direction: Direction, pdu: &mut Vec<u8>) -> Verdict {
+    let mut verdict = model.pdu(direction, pdu).unwrap();
+    if verdict.logon.take().is_some() {
+        model.log_on(pdu, None).unwrap();
+        verdict.forward = true;
+    }
+    verdict
+}
+
 async fn read_pdu<S: AsyncRead + Unpin>(stream: &mut S) -> Vec<u8> {
     let mut pdu = Vec::new();
     let read = async {
@@ -111,7 +121,7 @@ impl Ends {
     async fn play_until(&mut self, capture: &[u8], until: impl Fn(&PhaseEvent) -> bool) {
         for (direction, pdu) in records(capture) {
             let mut expected = pdu.clone();
-            let verdict = self.model.pdu(direction, &mut expected).unwrap();
+            let verdict = through(&mut self.model, direction, &mut expected);
             let last = verdict.events.iter().any(&until);
             let forwarded = (verdict.forward && !last).then_some(expected);
             self.exchange(direction, &pdu, forwarded, verdict.reply).await;
@@ -126,7 +136,7 @@ impl Ends {
     async fn play(&mut self, capture: &[u8]) {
         for (direction, pdu) in records(capture) {
             let mut expected = pdu.clone();
-            let verdict = self.model.pdu(direction, &mut expected).unwrap();
+            let verdict = through(&mut self.model, direction, &mut expected);
             self.exchange(direction, &pdu, verdict.forward.then_some(expected), verdict.reply)
                 .await;
         }
