@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::resources::schema::DESKTOP;
+use crate::resources::schema::{DESKTOP, LOCK, RECORDING, ROLE, USER};
 use crate::scalar::{format_duration, format_size};
 use crate::schema::{CONFIG, Key, Kind, Schema, pattern_of};
 use crate::{Loaded, Sources, load, load_resources, yaml};
@@ -113,6 +113,9 @@ fn the_example_file_has_every_key_in_order() {
 fn the_example_resources_load() {
     let resources = load_resources(&root().join("resources")).unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!(resources.desktops.len(), 2);
+    assert_eq!(resources.warnings, []);
+    let kinds: std::collections::BTreeSet<_> = resources.documents.iter().map(|document| document.kind).collect();
+    assert_eq!(kinds.len(), 4);
     assert_eq!(resources.desktop("lab").unwrap().addr, "10.0.0.5:3389");
     assert_eq!(
         resources
@@ -146,7 +149,8 @@ fn row(key: &Key) -> [String; 3] {
 
 #[test]
 fn the_documentation_has_every_key() {
-    let text = std::fs::read_to_string(root().join("../docs/configuration.md")).unwrap();
+    let page = |name: &str| std::fs::read_to_string(root().join("../docs").join(name)).unwrap();
+    let text = page("configuration.md") + &page("roles.md");
     let rows = |heading: &str| -> Vec<[String; 3]> {
         let table = text
             .split(heading)
@@ -165,4 +169,14 @@ fn the_documentation_has_every_key() {
     let expected = |schema: &Schema| schema.keys.iter().map(row).collect::<Vec<_>>();
     assert_eq!(rows("| key | type | default | meaning |"), expected(&CONFIG));
     assert_eq!(rows("| field | type | default | meaning |"), expected(&DESKTOP));
+    let kinds = [
+        ("role", &ROLE),
+        ("user", &USER),
+        ("session_recording_config", &RECORDING),
+        ("lock", &LOCK),
+    ];
+    for (kind, schema) in kinds {
+        let heading = format!("| field of {kind} | type | default | meaning |");
+        assert_eq!(rows(&heading), expected(schema), "{kind}");
+    }
 }

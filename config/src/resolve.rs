@@ -38,12 +38,7 @@ pub(crate) fn resolve(raw: RawConfig, base_dir: &Path) -> (Config, Findings) {
             undecoded_max_bytes: raw.recording.undecoded_max_bytes.0,
         },
         spool: Spool {
-            path: raw
-                .spool
-                .path
-                .as_deref()
-                .map(path)
-                .unwrap_or_else(|| data_dir.join("spool")),
+            path: raw.spool.path.as_deref().map_or_else(|| data_dir.join("spool"), path),
             max_bytes: raw.spool.max_bytes.0,
             min_free_bytes: raw.spool.min_free_bytes.0,
         },

@@ -3,24 +3,22 @@
 use std::path::Path;
 
 use crate::error::{ConfigError, Errors, Origin};
-use crate::resources::{Credentials, Resources, SecretSource, Verify};
+use crate::resources::{Resources, Verify};
 use crate::scalar::quoted;
 use crate::schema::likeness;
 use crate::{Loaded, RecordingMode};
 
 impl Loaded {
-    /// Checks the names and files that the configuration points to: desktops, certificates, plugin files.
+    /// Checks the names and files that the configuration points to: desktops, certificates, plugin files. `known` tells of
+    /// desktops that are not in the folder.
     ///
     /// # Errors
     /// Everything that does not exist, each with the key that names it.
-    pub fn check_references(&self, resources: &Resources) -> Result<(), Errors> {
+    pub fn check_references(&self, resources: &Resources, known: &dyn Fn(&str) -> bool) -> Result<(), Errors> {
+        let missing = |name: &str| resources.desktop(name).is_none() && !known(name);
         let mut errors = Vec::new();
         let gateway = &self.config.gateway;
-        if let Some(name) = gateway
-            .default_desktop
-            .as_deref()
-            .filter(|name| resources.desktop(name).is_none())
-        {
+        if let Some(name) = gateway.default_desktop.as_deref().filter(|name| missing(name)) {
             let near = resources
                 .desktops
                 .iter()
@@ -35,7 +33,7 @@ impl Loaded {
             ));
         }
         for (index, listener) in gateway.listeners.iter().enumerate() {
-            if resources.desktop(&listener.desktop).is_none() {
+            if missing(&listener.desktop) {
                 let message = format!("no desktop {}", quoted(&listener.desktop));
                 errors.push(self.error(&format!("gateway.listeners[{index}].desktop"), message));
             }
@@ -85,24 +83,7 @@ impl Loaded {
         if self.config.session_recording.mode == RecordingMode::Off {
             warnings.push(self.error("session_recording.mode", "off: nothing is recorded".to_owned()));
         }
-        for desktop in &resources.desktops {
-            let Credentials::Logins(logins) = &desktop.gateway.credentials else {
-                continue;
-            };
-            for (index, _) in logins
-                .iter()
-                .enumerate()
-                .filter(|(_, login)| matches!(login.password, SecretSource::Plain(_)))
-            {
-                let field = format!("spec.gateway.credentials.logins[{index}].password");
-                warnings.push(ConfigError {
-                    origin: Origin::Default,
-                    key: format!("windows_desktop/{}: {field}", desktop.name),
-                    message: "stands there in plain text: write {env: NAME}, {file: PATH} or {command: [..]}"
-                        .to_owned(),
-                });
-            }
-        }
+        warnings.extend(resources.warnings.iter().cloned());
         for desktop in resources
             .desktops
             .iter()
@@ -168,7 +149,7 @@ mod tests {
     fn references(config: &str, desktops: &str) -> Vec<String> {
         let (dir, loaded, resources) = load_folder(config, Some(desktops));
         let errors = loaded
-            .check_references(&resources)
+            .check_references(&resources, &|_| false)
             .err()
             .map(|errors| errors.to_string())
             .unwrap_or_default();

@@ -72,6 +72,8 @@ pub(crate) enum Kind {
     Time,
     /// Text that may be empty.
     Free,
+    /// A single value of any kind, as text.
+    Opaque,
     Sha256,
     /// A list of such words; a single one may stand for itself.
     Words(&'static [&'static str]),
@@ -106,7 +108,7 @@ impl Kind {
             Self::Choice(choice) => choice.words.join(" or "),
             Self::Limit => "duration or never".to_owned(),
             Self::Time => "time".to_owned(),
-            Self::Free => "text".to_owned(),
+            Self::Free | Self::Opaque => "text".to_owned(),
             Self::Sha256 => "SHA-256".to_owned(),
             Self::Words(words) => format!("list of {}", words.join(", ")),
             Self::Texts => "list of texts".to_owned(),

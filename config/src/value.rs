@@ -79,6 +79,7 @@ pub(crate) fn scalar(kind: Kind, text: &str, style: Style) -> Result<Value, Stri
             Some(switch) => Ok(Value::Bool(switch)),
             None => scalar(Kind::Path, text, style),
         },
+        Kind::Opaque => Ok(text.into()),
         Kind::Free => Ok(text_value(text, style)?.into()),
         Kind::Text | Kind::Path => {
             let text = text_value(text, style)?;

@@ -1,6 +1,7 @@
 //! The integration tests, one binary. What needs real peers says so with [`peers::Peers::take`].
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod access;
 mod bad_peers;
 mod clipboard;
 mod crash;

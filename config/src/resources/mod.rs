@@ -290,4 +290,6 @@ fn files(folder: &Path) -> Result<Option<Vec<PathBuf>>, String> {
 }
 
 #[cfg(test)]
+mod kind_tests;
+#[cfg(test)]
 mod tests;

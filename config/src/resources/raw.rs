@@ -287,7 +287,7 @@ struct RawEncryption {
     manual_key_management: Option<serde_json::Value>,
 }
 
-pub(super) fn recording(raw: RawDocument<RawRecording>, findings: &mut Findings) -> RecordingSettings {
+pub(super) fn recording(raw: &RawDocument<RawRecording>, findings: &mut Findings) -> RecordingSettings {
     if raw.spec.encryption.enabled == Some(true) {
         let message = "needs recording.encryption.recipients in deskreel.yaml, which this version does not support yet";
         findings.add("spec.encryption.enabled", message);

@@ -204,7 +204,7 @@ impl Stream {
                 typed(values).map(|raw: RawDesktop| Resource::Desktop(desktop::resolve(raw, base, &mut findings)))
             }
             ResourceKind::SessionRecordingConfig => {
-                typed(values).map(|raw| Resource::Recording(raw::recording(raw, &mut findings)))
+                typed(values).map(|raw| Resource::Recording(raw::recording(&raw, &mut findings)))
             }
             ResourceKind::Lock => typed(values).map(|raw| Resource::Lock(raw::lock(raw, &mut findings))),
         };

@@ -17,15 +17,17 @@ mod entry;
 mod facts;
 mod snapshot;
 mod store;
+#[cfg(test)]
+mod tests;
 mod view;
 mod watch;
 
 pub(crate) use actor::Who;
-pub(crate) use check::{Checked, check};
+pub(crate) use check::{Checked, check, lint};
 pub(crate) use configured::{Configured, place};
 pub(crate) use entry::{Entry, ResourceOrigin, hide, unhide};
 pub(crate) use facts::Desktop;
 pub(crate) use snapshot::{look, open_for_change};
-pub(crate) use store::{Change, ChangeVerb, Force, Refused, remove, replace};
+pub(crate) use store::{Change, ChangeVerb, Force, Refused, remove, replace, subject};
 pub(crate) use view::{Ask, Settings, Snapshot, View};
 pub(crate) use watch::Access;

@@ -95,6 +95,9 @@ pub(crate) enum Refused {
     /// It is built in.
     #[error("{0} is built in: there is nothing to remove")]
     BuiltIn(String),
+    /// The audit log can't be told.
+    #[error("{0}")]
+    Audit(String),
     /// The catalog failed.
     #[error(transparent)]
     Catalog(#[from] Error),
@@ -151,7 +154,8 @@ pub(crate) fn store_configured(table: &mut ResourceTable<'_>, configured: &Confi
     table.set_digest(&configured.digest())
 }
 
-/// Stores `documents` as dynamic resources, all or none. `read` is the revision that an edit began with.
+/// Stores `documents` as dynamic resources, all or none. `read` is the revision that an edit began with; `tell` hears of
+/// what is about to happen and may refuse it.
 ///
 /// # Errors
 /// [`Refused`]
@@ -160,6 +164,7 @@ pub(crate) fn replace(
     documents: &[Document],
     force: Force,
     read: Option<u64>,
+    tell: impl FnOnce(&[Change]) -> Result<(), Refused>,
 ) -> Result<Vec<Change>, Refused> {
     catalog.edit_resources(|table| {
         let sql = |error| Refused::Catalog(catalog.resources_error(error));
@@ -189,6 +194,7 @@ pub(crate) fn replace(
             let until_restart = configured.map(|stored| stored.place.clone());
             changes.push(put(table, document, stored.as_ref(), origin, until_restart).map_err(sql)?);
         }
+        tell(&changes)?;
         Ok(changes)
     })
 }
@@ -242,7 +248,12 @@ fn built_in_source(kind: ResourceKind, name: &str) -> Option<Value> {
 ///
 /// # Errors
 /// [`Refused`]
-pub(crate) fn remove(catalog: &Catalog, kind: ResourceKind, name: &str) -> Result<Change, Refused> {
+pub(crate) fn remove(
+    catalog: &Catalog,
+    kind: ResourceKind,
+    name: &str,
+    tell: impl FnOnce(&[Change]) -> Result<(), Refused>,
+) -> Result<Change, Refused> {
     catalog.edit_resources(|table| {
         let sql = |error| Refused::Catalog(catalog.resources_error(error));
         let stored = table.find(kind, name).map_err(sql)?;
@@ -256,7 +267,7 @@ pub(crate) fn remove(catalog: &Catalog, kind: ResourceKind, name: &str) -> Resul
             }),
             Some(_) => {
                 table.remove(kind, name).map_err(sql)?;
-                Ok(Change {
+                let change = Change {
                     kind,
                     name: name.to_owned(),
                     verb: if built_in {
@@ -266,7 +277,9 @@ pub(crate) fn remove(catalog: &Catalog, kind: ResourceKind, name: &str) -> Resul
                     },
                     changed: Vec::new(),
                     until_restart: None,
-                })
+                };
+                tell(std::slice::from_ref(&change))?;
+                Ok(change)
             }
             None if built_in => Err(Refused::BuiltIn(subject)),
             None => Err(Refused::Unknown(subject)),

@@ -444,6 +444,18 @@ impl RecordingAccess {
     }
 }
 
+impl From<deskreel_config::ResourceKind> for ResourceKind {
+    fn from(kind: deskreel_config::ResourceKind) -> Self {
+        match kind {
+            deskreel_config::ResourceKind::Role => Self::Role,
+            deskreel_config::ResourceKind::User => Self::User,
+            deskreel_config::ResourceKind::WindowsDesktop => Self::Desktop,
+            deskreel_config::ResourceKind::SessionRecordingConfig => Self::RecordingConfig,
+            deskreel_config::ResourceKind::Lock => Self::Lock,
+        }
+    }
+}
+
 impl ResourceChange {
     fn kind(&self) -> (&'static str, &'static str) {
         use ResourceKind::{Desktop, Lock, RecordingConfig, Role, User};

@@ -2,11 +2,15 @@
 
 use std::fmt::Write as _;
 
-use deskreel_config::{ClusterMode, Config, Loaded, Mode, OnFailure, Origin, Resources, Verify, load_resources};
+use deskreel_config::{
+    ClusterMode, Config, Document, Loaded, Mode, OnFailure, Origin, Resources, Verify, load_resources,
+};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use time::OffsetDateTime;
 
 use super::{Global, Listing, Outcome, UsageError};
+use crate::access::{self, View, look};
 use crate::host::Plugins;
 use crate::output;
 
@@ -45,15 +49,13 @@ pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
 
 fn check(global: &Global) -> anyhow::Result<Outcome> {
     let loaded = global.load()?;
-    let mut errors = Vec::new();
+    let (mut errors, mut warnings) = (Vec::new(), Vec::new());
     let resources = match load_resources(&loaded.config.access.resources_dir) {
         Ok(resources) => {
-            errors.extend(
-                loaded
-                    .check_references(&resources)
-                    .err()
-                    .map(|errors| errors.to_string()),
-            );
+            let view = in_force(&loaded, &resources, &mut errors, &mut warnings);
+            let known = |name: &str| view.as_ref().is_some_and(|view| view.desktops.contains_key(name));
+            let wrong = loaded.check_references(&resources, &known).err();
+            errors.extend(wrong.map(|errors| errors.to_string()));
             resources
         }
         Err(wrong) => {
@@ -66,10 +68,33 @@ fn check(global: &Global) -> anyhow::Result<Outcome> {
         return Err(UsageError(errors.join("\n")).into());
     }
     output::print(output::Format::Text, &(), |()| found(global, &loaded, &resources))?;
-    for warning in loaded.warnings(&resources) {
+    warnings.extend(loaded.warnings(&resources).iter().map(ToString::to_string));
+    for warning in warnings {
         eprintln!("deskreel: warning: {warning}");
     }
     Ok(Outcome::Fine)
+}
+
+/// What would be in force with the resource folder as it is; everything that is wrong with it, stored resources included.
+fn in_force(loaded: &Loaded, folder: &Resources, errors: &mut Vec<String>, warnings: &mut Vec<String>) -> Option<View> {
+    let now = OffsetDateTime::now_utc();
+    let snapshot = match look(loaded) {
+        Ok(snapshot) => snapshot,
+        Err(error) => {
+            errors.push(format!("{error:#}"));
+            return None;
+        }
+    };
+    let documents: Vec<&Document> = folder.documents.iter().collect();
+    let found = access::check(&documents, &snapshot, now);
+    errors.extend(found.errors.iter().map(ToString::to_string));
+    warnings.extend(found.warnings.iter().map(ToString::to_string));
+    let view = snapshot.view(now);
+    if found.errors.is_empty() {
+        warnings.extend(view.problems.iter().cloned());
+    }
+    errors.extend(view.unavailable.clone());
+    Some(view)
 }
 
 /// Why configured plugins can't be used, as far as that shows without running any.

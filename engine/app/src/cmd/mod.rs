@@ -1,13 +1,23 @@
 //! The command line: one file a command, one place that prints errors and picks the exit code.
 
 mod audit;
+mod change;
 mod config;
+mod create;
 mod demo;
+mod edit;
+mod explain;
+mod get;
 mod keys;
+mod lock;
 mod plugins;
 mod recordings;
+mod resources;
+mod rm;
 mod serve;
 mod tickets;
+mod users;
+mod who_can;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -127,6 +137,24 @@ enum Command {
     Audit(audit::Args),
     /// Check or show the configuration
     Config(config::Args),
+    /// Store resources: roles, users, desktops, locks, recording settings
+    Create(create::Args),
+    /// Show resources in force
+    Get(get::Args),
+    /// Edit a resource in an editor
+    Edit(edit::Args),
+    /// Remove resources
+    Rm(rm::Args),
+    /// Lock somebody or something out, at once
+    Lock(lock::Args),
+    /// Add, list and remove users, set their passwords
+    Users(users::Args),
+    /// Explain who may do what, with every vote and reason
+    Explain(explain::Args),
+    /// List who may open a desktop
+    WhoCan(who_can::Args),
+    /// Check files of resources, and see what they would change
+    Resources(resources::Args),
     /// Record a session of a built-in desktop, verify it and export it to a video
     Demo(demo::Args),
     /// Show plugins
@@ -164,6 +192,15 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
     match cli.command {
         Command::Audit(args) => audit::run(&cli.global, args),
         Command::Config(args) => config::run(&cli.global, &args),
+        Command::Create(args) => create::run(&cli.global, &args),
+        Command::Get(args) => get::run(&cli.global, &args),
+        Command::Edit(args) => edit::run(&cli.global, &args),
+        Command::Rm(args) => rm::run(&cli.global, &args),
+        Command::Lock(args) => lock::run(&cli.global, &args),
+        Command::Users(args) => users::run(&cli.global, args),
+        Command::Explain(args) => explain::run(&cli.global, &args),
+        Command::WhoCan(args) => who_can::run(&cli.global, &args),
+        Command::Resources(args) => resources::run(&cli.global, &args),
         Command::Demo(args) => demo::run(&args),
         Command::Plugins(args) => plugins::run(&cli.global, args),
         Command::Recordings(args) => recordings::run(&cli.global, args),

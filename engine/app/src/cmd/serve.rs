@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use deskreel_config::{Loaded, RecordingMode, load_resources};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::{Global, Outcome, UsageError};
 use crate::access::Access;
@@ -24,18 +24,19 @@ pub(crate) fn run(global: &Global, _args: &Args) -> anyhow::Result<Outcome> {
         .enable_all()
         .build()
         .context("start the tokio runtime")?;
-    let outcome = runtime.block_on(serve(&loaded));
+    let outcome = runtime.block_on(serve(global, &loaded));
     // A plugin that hangs in a call must not keep the process.
     runtime.shutdown_background();
     outcome
 }
 
-async fn serve(loaded: &Loaded) -> anyhow::Result<Outcome> {
+async fn serve(global: &Global, loaded: &Loaded) -> anyhow::Result<Outcome> {
     let config = &loaded.config;
     let access = Access::start(loaded)?;
+    tokio::spawn(reload_on_signal(global.clone(), Arc::clone(&access)));
     let resources = load_resources(&config.access.resources_dir).map_err(|errors| UsageError(errors.to_string()))?;
     loaded
-        .check_references(&resources)
+        .check_references(&resources, &|name| access.view().desktops.contains_key(name))
         .map_err(|errors| UsageError(errors.to_string()))?;
     for warning in loaded.warnings(&resources) {
         warn!(%warning, "configuration");
@@ -69,6 +70,24 @@ async fn serve(loaded: &Loaded) -> anyhow::Result<Outcome> {
     }
     info!("stopped");
     Ok(Outcome::Fine)
+}
+
+/// Reads the resource folder and the sections `session_recording` and `access` again at each SIGHUP. What is wrong is
+/// logged, and everything stays as it is.
+async fn reload_on_signal(global: Global, access: Arc<Access>) {
+    let mut hangups = match signal(SignalKind::hangup()) {
+        Ok(hangups) => hangups,
+        Err(error) => return warn!(%error, "SIGHUP will not be heard"),
+    };
+    while hangups.recv().await.is_some() {
+        let (global, access) = (global.clone(), Arc::clone(&access));
+        let reloaded = tokio::task::spawn_blocking(move || access.reload(&global.load()?)).await;
+        match reloaded {
+            Ok(Ok(())) => info!("SIGHUP: resources are read again"),
+            Ok(Err(error)) => error!(error = format!("{error:#}"), "SIGHUP: nothing is changed"),
+            Err(error) => error!(%error, "SIGHUP: the reload panicked"),
+        }
+    }
 }
 
 /// Opens the configured storages. With recording off they only take what earlier sessions left, so one that can't be

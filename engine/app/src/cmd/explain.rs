@@ -1,0 +1,144 @@
+//! `deskreel explain`: a Decision with every vote and reason, from the function that the gateway asks.
+
+use std::path::PathBuf;
+
+use anyhow::bail;
+use deskreel_config::ResourceKind;
+use deskreel_policy::{AccessRequest, Identity, ProvenBy, Verb, Verdict, render};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::change::{lines, warn};
+use super::create;
+use super::{Global, Listing, Outcome, UsageError};
+use crate::access::{Ask, Snapshot, View, Who, check, look};
+use crate::output;
+
+/// Arguments of `explain`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Exit code 0 = allowed, 3 = denied.\n\nExamples:\n  \
+                        deskreel explain --user alice --desktop lab\n  \
+                        deskreel explain --user alice --desktop lab --login root --file new-roles.yaml")]
+pub(crate) struct Args {
+    /// Who asks
+    #[arg(long, value_name = "NAME")]
+    user: String,
+    /// For which desktop
+    #[arg(long, value_name = "NAME")]
+    desktop: String,
+    /// With which account on it [default: not known yet]
+    #[arg(long, value_name = "NAME")]
+    login: Option<String>,
+    /// When, as 2026-03-01T00:00:00Z [default: now]
+    #[arg(long, value_name = "TIME")]
+    at: Option<String>,
+    /// With this role too; may be repeated
+    #[arg(long, value_name = "NAME")]
+    role: Vec<String>,
+    /// Without this role; may be repeated
+    #[arg(long, value_name = "NAME")]
+    without_role: Vec<String>,
+    /// With the resources of this file in place of those of the same names; may be repeated
+    #[arg(long, value_name = "FILE")]
+    file: Vec<PathBuf>,
+    /// Nothing proves the name but what the client says
+    #[arg(long)]
+    claimed: bool,
+    /// Open sessions of the user
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    open_sessions: u32,
+    #[command(flatten)]
+    listing: Listing,
+}
+
+/// A time as people write it.
+///
+/// # Errors
+/// It is none.
+pub(super) fn time(text: Option<&str>) -> anyhow::Result<OffsetDateTime> {
+    match text {
+        None => Ok(OffsetDateTime::now_utc()),
+        Some(text) => OffsetDateTime::parse(text, &Rfc3339)
+            .map_err(|_| UsageError(format!("--at {text}: write it as 2026-03-01T00:00:00Z")).into()),
+    }
+}
+
+/// What would be in force with the resources of `files`.
+///
+/// # Errors
+/// Something is wrong with them.
+pub(super) fn with_files(snapshot: Snapshot, files: &[PathBuf]) -> anyhow::Result<Snapshot> {
+    let mut documents = Vec::new();
+    for file in files {
+        documents.extend(create::read(file, false)?.documents);
+    }
+    let refs: Vec<_> = documents.iter().collect();
+    let found = check(&refs, &snapshot, OffsetDateTime::now_utc());
+    if !found.errors.is_empty() {
+        return Err(UsageError(lines(&found.errors)).into());
+    }
+    warn(&found.warnings);
+    Ok(if documents.is_empty() {
+        snapshot
+    } else {
+        snapshot.with(documents)
+    })
+}
+
+/// Identity of somebody who logs on with a password.
+pub(super) const PROVEN: Identity = Identity::Proven { by: ProvenBy::Password };
+
+/// Runs `explain`.
+pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
+    let loaded = global.load()?;
+    let now = time(args.at.as_deref())?;
+    let snapshot = look(&loaded)?;
+    permit(
+        &Who::is(&loaded.config.data_dir),
+        &snapshot.view(OffsetDateTime::now_utc()),
+        &args.user,
+    )?;
+    let view = with_files(snapshot, &args.file)?.view(now);
+    let request = request(&view, args, now);
+    if !args.claimed && !request.user.exists && view.cluster.claimed_identity == deskreel_config::ClaimedIdentity::Allow
+    {
+        eprintln!(
+            "deskreel: there is no user {:?}; --claimed asks for the name as the gateway sees it when nothing proves it",
+            args.user
+        );
+    }
+    let decision = view.decide(&request);
+    output::print(args.listing.format, &decision, render)?;
+    Ok(match decision.verdict {
+        Verdict::Allow | Verdict::NeedLogin => Outcome::Fine,
+        Verdict::Deny => Outcome::Findings,
+    })
+}
+
+fn request(view: &View, args: &Args, now: OffsetDateTime) -> AccessRequest {
+    let mut request = view.request(&Ask {
+        user: &args.user,
+        identity: if args.claimed { Identity::Claimed } else { PROVEN },
+        desktop: Some(&args.desktop),
+        login: args.login.as_deref(),
+        source: None,
+        now,
+        open_sessions: args.open_sessions,
+    });
+    request.user.roles.extend(args.role.iter().cloned());
+    request.user.roles.retain(|role| !args.without_role.contains(role));
+    request
+}
+
+/// Who may read users and roles may ask about others; everybody about oneself.
+pub(super) fn permit(who: &Who, view: &View, user: &str) -> anyhow::Result<()> {
+    if matches!(who, Who::User(name) if name == user) {
+        return Ok(());
+    }
+    for kind in [ResourceKind::User, ResourceKind::Role] {
+        if let Err(why) = who.may(view, kind, Verb::Read, None) {
+            bail!("{} may not ask about others: {why}", who.name());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,199 @@
+//! `deskreel get`: resources in force.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use deskreel_config::ResourceKind;
+use deskreel_policy::Verb;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use time::OffsetDateTime;
+
+use super::{Global, Outcome, UsageError};
+use crate::access::{Entry, Who, look, subject};
+use crate::output::{self, Format};
+
+/// Arguments of `get`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  deskreel get role\n  deskreel get user/alice --format yaml\n  \
+                        deskreel get session_recording_config --origin\n  deskreel get all --format yaml"
+)]
+pub(crate) struct Args {
+    /// KIND, KIND/NAME or all; kinds are role, user, windows_desktop, session_recording_config, lock
+    #[arg(value_name = "KIND[/NAME]")]
+    what: String,
+    /// Also show where each resource comes from: file and line, variable or flag
+    #[arg(long)]
+    origin: bool,
+    /// How the resources are printed; text lists them, or shows the one
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+/// A kind and a name, as people write them.
+///
+/// # Errors
+/// An unknown kind.
+pub(super) fn parse(what: &str) -> anyhow::Result<(ResourceKind, Option<String>)> {
+    let (kind, name) = match what.split_once('/') {
+        Some((kind, name)) => (kind, Some(name.to_owned())),
+        None => (what, None),
+    };
+    match ResourceKind::parse(kind) {
+        // there is one
+        Some(kind @ ResourceKind::SessionRecordingConfig) => {
+            Ok((kind, Some(deskreel_config::RECORDING_CONFIG_NAME.to_owned())))
+        }
+        Some(kind) => Ok((kind, name.filter(|name| !name.is_empty()))),
+        None => {
+            let known = ResourceKind::ALL.map(ResourceKind::as_str).join(", ");
+            Err(UsageError(format!("{kind}: unknown kind (known: {known})")).into())
+        }
+    }
+}
+
+/// Runs `get`.
+pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
+    let loaded = global.load()?;
+    let snapshot = look(&loaded)?;
+    let view = snapshot.view(OffsetDateTime::now_utc());
+    let who = Who::is(&loaded.config.data_dir);
+    let (kinds, name) = match args.what.as_str() {
+        "all" => (ResourceKind::ALL.to_vec(), None),
+        what => {
+            let (kind, name) = parse(what)?;
+            (vec![kind], name)
+        }
+    };
+    let mut entries: Vec<Arc<Entry>> = Vec::new();
+    for kind in kinds {
+        let verb = if name.is_some() { Verb::Read } else { Verb::List };
+        if let Err(why) = who.may(&view, kind, verb, name.as_deref()) {
+            bail!("{} may not see {kind}: {why}", who.name());
+        }
+        let of_kind = snapshot.entries.values().filter(|entry| entry.kind() == kind);
+        entries.extend(
+            of_kind
+                .filter(|entry| name.as_deref().is_none_or(|name| entry.name() == name))
+                .cloned(),
+        );
+    }
+    for problem in &view.problems {
+        eprintln!("deskreel: warning: {problem}");
+    }
+    if let (Some(name), true) = (&name, entries.is_empty()) {
+        let (kind, _) = parse(&args.what)?;
+        bail!("there is no {}", subject(kind, name));
+    }
+    let text = printed(&entries, name.is_some(), args)?;
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .context("write to stdout")?;
+    Ok(Outcome::Fine)
+}
+
+fn printed(entries: &[Arc<Entry>], is_one: bool, args: &Args) -> anyhow::Result<String> {
+    let shown: Vec<Shown> = entries.iter().map(|entry| Shown::new(entry, args.origin)).collect();
+    match (args.format, entries) {
+        (Format::Json, _) => {
+            let text = match shown.first() {
+                Some(one) if is_one => serde_json::to_string_pretty(one),
+                _ => serde_json::to_string_pretty(&shown),
+            };
+            Ok(text.context("print as JSON")? + "\n")
+        }
+        (Format::Text, entries) if !is_one => Ok(table(entries, args.origin)),
+        (Format::Text, [entry]) => {
+            let mut text = String::new();
+            if args.origin {
+                let _ = writeln!(text, "# {}", from(entry));
+            }
+            Ok(text + &yaml(&Shown::new(entry, false))?)
+        }
+        _ => {
+            let documents: anyhow::Result<Vec<String>> = shown.iter().map(yaml).collect();
+            Ok(documents?.join("---\n"))
+        }
+    }
+}
+
+/// A resource as YAML, ready to be stored again.
+pub(super) fn yaml<T: Serialize>(shown: &T) -> anyhow::Result<String> {
+    let mut text = serde_saphyr::to_string(shown).context("print as YAML")?;
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+fn from(entry: &Entry) -> String {
+    let origin = entry.origin.as_str();
+    if entry.place.is_empty() {
+        origin.to_owned()
+    } else {
+        format!("{origin}, {}", entry.place)
+    }
+}
+
+fn table(entries: &[Arc<Entry>], origin: bool) -> String {
+    let mut header = vec!["KIND", "NAME", "ORIGIN"];
+    if origin {
+        header.push("FROM");
+    }
+    header.push("DESCRIPTION");
+    let row = |entry: &Arc<Entry>| {
+        let mut row = vec![
+            entry.kind().to_string(),
+            entry.name().to_owned(),
+            entry.origin.as_str().to_owned(),
+        ];
+        if origin {
+            row.push(entry.place.clone());
+        }
+        let description = entry.document.source.pointer("/metadata/description");
+        row.push(description.and_then(Value::as_str).unwrap_or_default().to_owned());
+        row
+    };
+    let rows: Vec<Vec<String>> = entries.iter().map(row).collect();
+    output::table(&header, &rows)
+}
+
+/// A resource in the order in which people write it.
+#[derive(Debug, Serialize)]
+pub(super) struct Shown {
+    kind: Value,
+    version: Value,
+    metadata: Value,
+    #[serde(skip_serializing_if = "Value::is_null")]
+    spec: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Map<String, Value>>,
+}
+
+impl Shown {
+    /// Without secrets; with its origin in `status`, which is ignored when it is stored again.
+    pub(super) fn new(entry: &Entry, origin: bool) -> Self {
+        let mut shown = Self::of(entry.shown());
+        if origin {
+            let status = [("origin", entry.origin.as_str()), ("from", entry.place.as_str())];
+            let status = status.map(|(key, value)| (key.to_owned(), Value::from(value)));
+            shown.status = Some(Map::from_iter(status));
+        }
+        shown
+    }
+
+    /// A document.
+    pub(super) fn of(mut document: Value) -> Self {
+        let mut take = |key: &str| document.get_mut(key).map(Value::take).unwrap_or_default();
+        Self {
+            kind: take("kind"),
+            version: take("version"),
+            metadata: take("metadata"),
+            spec: take("spec"),
+            status: None,
+        }
+    }
+}

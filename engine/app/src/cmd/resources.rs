@@ -1,0 +1,276 @@
+//! `deskreel resources`: check files before they are loaded, and see what they would change.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use deskreel_config::{Document, ResourceKind};
+use deskreel_policy::{Decision, Verdict};
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use super::change::{lines, warning_line};
+use super::create;
+use super::explain::{PROVEN, permit, with_files};
+use super::{Global, Listing, Outcome, UsageError};
+use crate::access::{Ask, View, Who, check, lint, look};
+use crate::output;
+
+/// Arguments of `resources`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Check files of resources, and say what may not be as meant
+    ///
+    /// Exit code 0 = fine, 3 = warnings or hints, 2 = errors.
+    ///
+    /// Examples:
+    ///   deskreel resources check roles.yaml users.yaml
+    ///   deskreel resources check ./resources
+    #[command(verbatim_doc_comment)]
+    Check {
+        /// Files or folders [default: the resource folder]
+        #[arg(value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Show every user and desktop whose Decision the files would change
+    ///
+    /// Exit code 0 = none, 3 = some.
+    ///
+    /// Examples:
+    ///   deskreel resources diff new-roles.yaml
+    #[command(verbatim_doc_comment)]
+    Diff {
+        /// Files or folders
+        #[arg(value_name = "FILE", required = true)]
+        files: Vec<PathBuf>,
+        #[command(flatten)]
+        listing: Listing,
+    },
+}
+
+/// Runs `resources`.
+pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
+    match &args.command {
+        Command::Check { files } => check_files(global, files),
+        Command::Diff { files, listing } => diff(global, files, *listing),
+    }
+}
+
+/// Folders become the resource files in them.
+fn expand(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let entries = std::fs::read_dir(path).map_err(|error| UsageError(format!("{}: {error}", path.display())))?;
+        let mut inside: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        inside.retain(|path| {
+            let hidden = path
+                .file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with('.'));
+            let yaml = path
+                .extension()
+                .is_some_and(|extension| extension == "yaml" || extension == "yml");
+            yaml && !hidden && !path.is_dir()
+        });
+        inside.sort();
+        files.extend(inside);
+    }
+    Ok(files)
+}
+
+fn check_files(global: &Global, paths: &[PathBuf]) -> anyhow::Result<Outcome> {
+    let loaded = global.load()?;
+    let folder = [loaded.config.access.resources_dir.clone()];
+    let files = expand(if paths.is_empty() { &folder } else { paths })?;
+    let mut documents: Vec<Document> = Vec::new();
+    let mut names: BTreeMap<(ResourceKind, String), String> = BTreeMap::new();
+    for file in &files {
+        for document in create::read(file, false)?.documents {
+            let place = document.place.to_string();
+            if let Some(first) = names.insert((document.kind, document.name.clone()), place) {
+                let error = document.error("metadata.name", format!("used twice, first at {first}"));
+                return Err(UsageError(error.to_string()).into());
+            }
+            documents.push(document);
+        }
+    }
+    let now = OffsetDateTime::now_utc();
+    // what the files say may depend on what is stored, but a broken folder must not keep it from being checked
+    let snapshot = look(&loaded).unwrap_or_default();
+    let refs: Vec<&Document> = documents.iter().collect();
+    let found = check(&refs, &snapshot, now);
+    if !found.errors.is_empty() {
+        return Err(UsageError(lines(&found.errors)).into());
+    }
+    let view = snapshot.with(documents.clone()).view(now);
+    let mut hints = found.lints;
+    hints.extend(lint(&refs, &view, now));
+    hints.sort_by(|a, b| a.origin.cmp(&b.origin));
+    let all = found.warnings.iter().map(|warning| warning_line(warning, "warning"));
+    let all: Vec<String> = all.chain(hints.iter().map(|hint| warning_line(hint, "hint"))).collect();
+    for line in &all {
+        println!("{line}");
+    }
+    println!(
+        "{} resources in {} files, {} findings",
+        documents.len(),
+        files.len(),
+        all.len()
+    );
+    Ok(if all.is_empty() {
+        Outcome::Fine
+    } else {
+        Outcome::Findings
+    })
+}
+
+/// A user and desktop whose Decision changes.
+#[derive(Debug, Serialize)]
+struct Difference {
+    user: String,
+    desktop: String,
+    before: String,
+    after: String,
+    changes: Vec<String>,
+}
+
+fn diff(global: &Global, paths: &[PathBuf], listing: Listing) -> anyhow::Result<Outcome> {
+    let loaded = global.load()?;
+    let now = OffsetDateTime::now_utc();
+    let snapshot = look(&loaded)?;
+    let before = snapshot.view(now);
+    permit(&Who::is(&loaded.config.data_dir), &before, "")?;
+    let after = with_files(snapshot, &expand(paths)?)?.view(now);
+    let users: BTreeSet<&String> = before.users.keys().chain(after.users.keys()).collect();
+    let desktops: BTreeSet<&String> = before.desktops.keys().chain(after.desktops.keys()).collect();
+    let mut differences = Vec::new();
+    for user in &users {
+        for desktop in &desktops {
+            differences.extend(compare(&before, &after, user, desktop, now));
+        }
+    }
+    output::print(listing.format, &differences, |differences| {
+        let row = |one: &Difference| {
+            vec![
+                one.user.clone(),
+                one.desktop.clone(),
+                one.before.clone(),
+                one.after.clone(),
+                one.changes.join("; "),
+            ]
+        };
+        let rows: Vec<Vec<String>> = differences.iter().map(row).collect();
+        let pairs = users.len() * desktops.len();
+        let table = output::table(&["USER", "DESKTOP", "BEFORE", "AFTER", "CHANGES"], &rows);
+        let table = if rows.is_empty() { String::new() } else { table };
+        format!("{table}{} of {pairs} decisions change\n", rows.len())
+    })?;
+    Ok(if differences.is_empty() {
+        Outcome::Fine
+    } else {
+        Outcome::Findings
+    })
+}
+
+fn decide(view: &View, user: &str, desktop: &str, login: Option<&str>, now: OffsetDateTime) -> Decision {
+    view.decide(&view.request(&Ask {
+        user,
+        identity: PROVEN,
+        desktop: Some(desktop),
+        login,
+        source: None,
+        now,
+        open_sessions: 0,
+    }))
+}
+
+/// A Decision in a few words.
+fn summary(decision: &Decision) -> String {
+    match decision.verdict {
+        Verdict::Allow => format!("allow {}", decision.login.as_deref().unwrap_or_default()),
+        Verdict::NeedLogin => format!("allow {}", decision.logins.join(", ")),
+        Verdict::Deny => match &decision.reason {
+            Some(reason) => format!("deny {}", word(reason)),
+            None => "deny".to_owned(),
+        },
+    }
+}
+
+/// A value as its JSON word.
+fn word<T: Serialize>(value: &T) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        Ok(value) => value.to_string(),
+        Err(_) => String::new(),
+    }
+}
+
+fn compare(before: &View, after: &View, user: &str, desktop: &str, now: OffsetDateTime) -> Option<Difference> {
+    let (old, new) = (
+        decide(before, user, desktop, None, now),
+        decide(after, user, desktop, None, now),
+    );
+    let logins = |decision: &Decision| match decision.verdict {
+        Verdict::NeedLogin => decision.logins.clone(),
+        Verdict::Allow => decision.login.iter().cloned().collect(),
+        Verdict::Deny => Vec::new(),
+    };
+    let (old_logins, new_logins) = (logins(&old), logins(&new));
+    let mut changes = Vec::new();
+    for login in old_logins.iter().filter(|login| new_logins.contains(login)) {
+        let (old, new) = (
+            decide(before, user, desktop, Some(login), now),
+            decide(after, user, desktop, Some(login), now),
+        );
+        for change in what_changes(&old, &new) {
+            if !changes.contains(&change) {
+                changes.push(change);
+            }
+        }
+    }
+    let (before, after) = (summary(&old), summary(&new));
+    (before != after || !changes.is_empty()).then(|| Difference {
+        user: user.to_owned(),
+        desktop: desktop.to_owned(),
+        before,
+        after,
+        changes,
+    })
+}
+
+/// What of recording, rights and limits differs, as `name: old -> new`.
+fn what_changes(old: &Decision, new: &Decision) -> Vec<String> {
+    let parts = |decision: &Decision| {
+        let mut parts = BTreeMap::new();
+        let sections = [
+            ("recording", serde_json::to_value(&decision.recording)),
+            ("rights", serde_json::to_value(&decision.rights)),
+            ("limits", serde_json::to_value(&decision.limits)),
+        ];
+        for (section, value) in sections {
+            let Ok(serde_json::Value::Object(map)) = value else {
+                continue;
+            };
+            for (key, value) in map.into_iter().filter(|(key, _)| key != "because") {
+                parts.insert(format!("{section}.{key}"), word(&value));
+            }
+        }
+        parts
+    };
+    let (old, new) = (parts(old), parts(new));
+    let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let none = "null".to_owned();
+    let changed = keys.into_iter().filter_map(|key| {
+        let (old, new) = (old.get(key).unwrap_or(&none), new.get(key).unwrap_or(&none));
+        (old != new).then(|| format!("{key}: {old} -> {new}"))
+    });
+    changed.collect()
+}
