@@ -167,6 +167,24 @@ impl Catalog {
         })
     }
 
+    /// A catalog that holds nothing and is nowhere.
+    ///
+    /// # Errors
+    /// SQLite failures.
+    pub(crate) fn nothing() -> Result<Self> {
+        let path = PathBuf::from(":memory:");
+        let sql = |action| {
+            let path = path.clone();
+            move |source| Error::Sql { action, path, source }
+        };
+        let mut connection = Connection::open_in_memory().map_err(sql("open"))?;
+        schema::migrate(&mut connection, &path)?;
+        Ok(Self {
+            connection: Mutex::new(connection),
+            path,
+        })
+    }
+
     /// Opens the catalog for changes beside the gateway that owns it.
     ///
     /// # Errors

@@ -37,12 +37,7 @@ impl Catalog {
     /// # Errors
     /// [`Error::NotFound`], [`Error::Ambiguous`], SQLite failures.
     pub(crate) fn session(&self, prefix: &str) -> Result<SessionRow> {
-        let wanted = prefix.to_ascii_lowercase();
-        let plausible = wanted.len() <= 36 && wanted.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
-        if wanted.is_empty() || !plausible {
-            return Err(Error::NotFound(prefix.to_owned()));
-        }
-        let mut rows = self.session_rows("WHERE substr(s.id, 1, length(?1)) = ?1 ORDER BY s.id", Some(&wanted))?;
+        let mut rows = self.sessions_like(prefix)?;
         match (rows.len(), rows.pop()) {
             (1, Some(row)) => Ok(row),
             (0, _) => Err(Error::NotFound(prefix.to_owned())),
@@ -51,6 +46,19 @@ impl Catalog {
                 count,
             }),
         }
+    }
+
+    /// All sessions whose ids start with `prefix`; none for what can't be the beginning of an id.
+    ///
+    /// # Errors
+    /// SQLite failures.
+    pub(crate) fn sessions_like(&self, prefix: &str) -> Result<Vec<SessionRow>> {
+        let wanted = prefix.to_ascii_lowercase();
+        let plausible = wanted.len() <= 36 && wanted.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+        if wanted.is_empty() || !plausible {
+            return Ok(Vec::new());
+        }
+        self.session_rows("WHERE substr(s.id, 1, length(?1)) = ?1 ORDER BY s.id", Some(&wanted))
     }
 
     /// Sessions that were not recorded and of which nobody said that they ended, oldest first.

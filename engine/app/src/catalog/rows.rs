@@ -176,6 +176,38 @@ pub(crate) struct SessionRow {
     pub(crate) deleted_by: Option<String>,
 }
 
+impl SessionRow {
+    /// A recording of which nothing but the id is known.
+    pub(crate) fn unlisted(id: Uuid) -> Self {
+        Self {
+            id,
+            state: State::Complete,
+            started: OffsetDateTime::UNIX_EPOCH,
+            ended: None,
+            duration_ms: 0,
+            user: String::new(),
+            identity: IdentityKind::Claimed,
+            login: String::new(),
+            desktop: String::new(),
+            desktop_addr: String::new(),
+            labels: BTreeMap::new(),
+            roles: Vec::new(),
+            client_addr: String::new(),
+            client_name: String::new(),
+            bytes: 0,
+            segments: 0,
+            gaps: 0,
+            undecoded: 0,
+            end_reason: None,
+            problem: None,
+            manifest_sha256: None,
+            hold: None,
+            deleted: None,
+            deleted_by: None,
+        }
+    }
+}
+
 /// One sealed segment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct SegmentRow {

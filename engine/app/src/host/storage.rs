@@ -124,10 +124,6 @@ impl StorageHandle {
     }
 
     /// Deletes an object. A missing key is a success.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the whole interface is tested; no command needs this part yet")
-    )]
     pub(crate) async fn delete(&self, key: &Key) -> Result<()> {
         self.within("delete", self.instance.delete(key)).await
     }

@@ -3,11 +3,14 @@
 use std::io::{BufWriter, Write};
 
 use anyhow::Context as _;
+use deskreel_policy::Verb;
 use deskreel_recording::{Channel, Event};
 use serde_json::{Map, Value, json};
 
 use super::moment;
-use super::target::{Target, runtime};
+use super::target::{Target, details, runtime};
+use crate::access::recordings::Purpose;
+use crate::audit::RecordingAction;
 use crate::cmd::{Global, Listing, Outcome};
 use crate::output::Format;
 use crate::replay::{Index, Source, clock, nanoseconds};
@@ -43,15 +46,31 @@ fn channel(name: &str) -> Result<Channel, String> {
 
 pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
     let runtime = runtime()?;
-    let (source, _) = args.target.find(global, &runtime)?.source(&runtime)?;
-    let index = Index::read(&source)?;
+    let purpose = Purpose {
+        verb: Verb::Read,
+        what: RecordingAction::Access,
+        action: "events",
+    };
+    let found = args.target.find(global, &runtime, purpose)?;
+    let moment = |at: Option<std::time::Duration>| at.map(|at| clock(nanoseconds(at))).into();
+    let channels: Vec<&str> = args.channel.iter().map(|channel| channel.topic()).collect();
+    let told = [
+        ("from", moment(args.from)),
+        ("to", moment(args.to)),
+        ("channels", channels.into()),
+    ];
+    let opened = found.source(&runtime, details(told))?;
+    let source = &opened.source;
+    let index = Index::read(source)?;
     let mut out = BufWriter::new(std::io::stdout().lock());
-    match print(&source, &index, args, &mut out).and_then(|()| out.flush().context("write to stdout")) {
+    let printed = print(source, &index, args, &mut out).and_then(|()| out.flush().context("write to stdout"));
+    match printed {
         // `| head` has seen enough.
-        Err(error) if is_broken_pipe(&error) => Ok(Outcome::Fine),
-        Err(error) => Err(error),
-        Ok(()) => Ok(Outcome::Fine),
+        Err(error) if is_broken_pipe(&error) => {}
+        printed => printed?,
     }
+    opened.shown();
+    Ok(Outcome::Fine)
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -7,13 +7,17 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use deskreel_config::Loaded;
+use deskreel_policy::Verb;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::digest::digest_of;
 use super::output_file::OutputFile;
-use super::target::{Target, quiet_log, runtime};
+use super::target::{Target, details, quiet_log, runtime};
 use super::{moment, size};
+use crate::access::recordings::Purpose;
+use crate::audit::RecordingAction;
 use crate::cmd::{Global, Outcome, UsageError};
 use crate::host::{ExporterHandle, Plugins};
 use crate::replay::{Exported, Index, Stretch, clock, export, nanoseconds};
@@ -50,9 +54,20 @@ pub(super) struct Args {
 pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
     let runtime = runtime()?;
     let cancelled = catch_signals(&runtime)?;
-    let found = args.target.find(global, &runtime)?;
-    let (source, loaded) = found.source(&runtime)?;
-    let loaded = match loaded {
+    let purpose = Purpose {
+        verb: Verb::Export,
+        what: RecordingAction::Export,
+        action: "export",
+    };
+    let found = args.target.find(global, &runtime, purpose)?;
+    let moment = |at: Option<Duration>| at.map(|at| clock(nanoseconds(at))).into();
+    let told = [
+        ("format", args.format.clone().into()),
+        ("from", moment(args.from)),
+        ("to", moment(args.to)),
+    ];
+    let mut opened = found.source(&runtime, details(told))?;
+    let loaded = match opened.loaded.take() {
         Some(loaded) => loaded,
         // Files need no storage, but the exporter is the configuration's.
         None => Box::new(global.load()?),
@@ -61,7 +76,8 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
     let exporter = exporter(&loaded, args)?;
     let folder = exporter.format(&args.format).is_some_and(|format| format.folder);
     let output = OutputFile::new(&args.output, folder, args.force)?;
-    let index = Index::read(&source)?;
+    let source = &opened.source;
+    let index = Index::read(source)?;
     let stretch = stretch(&index, args)?;
     let length_ns = stretch.to_ns - stretch.from_ns;
     let progress = Progress::new(length_ns);
@@ -70,7 +86,7 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
         !cancelled.load(Ordering::Relaxed)
     };
     let exported = export(
-        &source,
+        source,
         &index,
         &exporter,
         &args.format,
@@ -83,6 +99,11 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
     let Some(exported) = exported?.filter(|_| !cancelled.load(Ordering::Relaxed)) else {
         anyhow::bail!("cancelled: nothing was written");
     };
+    let digest = digest_of(output.temporary())?;
+    opened.done(details([
+        ("bytes", exported.summary.bytes.into()),
+        ("sha256", digest.into()),
+    ]))?;
     output.finish()?;
     println!(
         "{}  {} frames, {}, {} of the session",

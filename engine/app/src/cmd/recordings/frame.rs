@@ -6,12 +6,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use deskreel_policy::Verb;
 use deskreel_recording::Picture;
 use deskreel_sdk::Pointer;
 
 use super::moment;
 use super::output_file::OutputFile;
-use super::target::{Target, runtime};
+use super::target::{Target, details, runtime};
+use crate::access::recordings::Purpose;
+use crate::audit::RecordingAction;
 use crate::cmd::{Global, Outcome};
 use crate::replay::{Index, Player, clock, nanoseconds};
 
@@ -38,8 +41,16 @@ pub(super) struct Args {
 pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
     let output = OutputFile::new(&args.output, false, args.force)?;
     let runtime = runtime()?;
-    let (source, _) = args.target.find(global, &runtime)?.source(&runtime)?;
-    let index = Index::read(&source)?;
+    let purpose = Purpose {
+        verb: Verb::Read,
+        what: RecordingAction::Access,
+        action: "frame",
+    };
+    let found = args.target.find(global, &runtime, purpose)?;
+    let at = clock(nanoseconds(args.at));
+    let opened = found.source(&runtime, details([("from", at.clone().into()), ("to", at.into())]))?;
+    let source = &opened.source;
+    let index = Index::read(source)?;
     let mut at_ns = nanoseconds(args.at);
     match index.first_key() {
         Some(first) if first <= at_ns => {}
@@ -60,12 +71,13 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
             clock(gap.to_ns)
         );
     }
-    let mut player = Player::before(&source, &index, at_ns);
+    let mut player = Player::before(source, &index, at_ns);
     player.play_to(at_ns)?;
     let picture = player.picture().context("decode the picture")?;
     let pointer = player.pointer().filter(|_| !args.no_pointer);
     write(&output, picture, pointer).with_context(|| format!("write {}", args.output.display()))?;
     output.finish()?;
+    opened.shown();
     Ok(Outcome::Fine)
 }
 

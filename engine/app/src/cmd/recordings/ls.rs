@@ -2,6 +2,7 @@
 
 use time::OffsetDateTime;
 
+use super::door::Rules;
 use super::{moment, size};
 use crate::catalog::{Catalog, Error, SessionRow, State};
 use crate::cmd::{Global, Listing, Outcome};
@@ -61,12 +62,14 @@ impl StateName {
 
 pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
     let loaded = global.load()?;
-    let mut rows = match Catalog::open_read_only(&loaded.config.data_dir) {
+    let rules = Rules::open(&loaded)?;
+    let rows = match Catalog::open_read_only(&loaded.config.data_dir) {
         Ok(catalog) => catalog.sessions()?,
         // Nothing was recorded yet: an empty list, not a failure.
         Err(Error::Missing(_)) => Vec::new(),
         Err(error) => return Err(error.into()),
     };
+    let mut rows = rules.ruler().visible(rows);
     let all: Vec<String> = rows.iter().map(|row| row.id.to_string()).collect();
     rows.retain(|row| args.wants(row));
     rows.sort_by_key(|row| (row.started, row.id));
@@ -117,7 +120,12 @@ fn text(rows: &[SessionRow], all: &[String]) -> String {
 
 /// The wall-clock start to the second, in UTC.
 pub(super) fn started(row: &SessionRow) -> String {
-    let at = row.started.to_offset(time::UtcOffset::UTC);
+    utc(row.started)
+}
+
+/// To the second, in UTC.
+pub(super) fn utc(at: OffsetDateTime) -> String {
+    let at = at.to_offset(time::UtcOffset::UTC);
     let (year, month, day) = at.to_calendar_date();
     let (hour, minute, second) = at.to_hms();
     format!(

@@ -1,11 +1,15 @@
-//! `deskreel recordings`: list, show, play, export and verify recordings.
+//! `deskreel recordings`: list, show, play, export, verify, copy and delete recordings.
 
+mod digest;
+pub(in crate::cmd) mod door;
+mod download;
 mod events;
 mod export;
 mod frame;
 mod ls;
 pub(in crate::cmd) mod moment;
 mod output_file;
+mod rm;
 mod show;
 mod target;
 mod verify;
@@ -33,6 +37,12 @@ enum Command {
     Frame(frame::Args),
     /// Export a recording as a video or as pictures
     Export(export::Args),
+    /// Copy a recording's segments and manifest, and verify the copy
+    Download(download::Args),
+    /// Delete a recording from all storages
+    ///
+    /// What the catalog knows of it stays, with the manifest's digest and who deleted it.
+    Rm(rm::Args),
     /// Check that a recording is complete and unchanged
     ///
     /// Exit code 0: whole. 3: true, but with gaps, undecoded parts, a recovered end or no end yet. 4: changed, incomplete or
@@ -51,6 +61,8 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<Outcome> {
         Command::Events(args) => events::run(global, &args),
         Command::Frame(args) => frame::run(global, &args),
         Command::Export(args) => export::run(global, &args),
+        Command::Download(args) => download::run(global, &args),
+        Command::Rm(args) => rm::run(global, &args),
         Command::Verify(args) => verify::run(global, &args),
     }
 }

@@ -1,11 +1,14 @@
 //! `recordings show`.
 
 use anyhow::Context as _;
+use deskreel_policy::Verb;
 use deskreel_recording::event::{Gap, SessionEnd, SessionStart};
 use serde::Serialize;
 
-use super::target::{Found, Target, runtime};
+use super::target::{Details, Found, Target, runtime};
 use super::{ls, size};
+use crate::access::recordings::Purpose;
+use crate::audit::RecordingAction;
 use crate::catalog::{Catalog, GapRow, PlacementRow, SessionRow, State};
 use crate::cmd::{Global, Listing, Outcome};
 use crate::output;
@@ -58,7 +61,12 @@ struct ShownFiles {
 
 pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
     let runtime = runtime()?;
-    match args.target.find(global, &runtime)? {
+    let purpose = Purpose {
+        verb: Verb::List,
+        what: RecordingAction::Access,
+        action: "show",
+    };
+    match args.target.find(global, &runtime, purpose)? {
         Found::Recording {
             row: Some(row), loaded, ..
         } => {
@@ -72,8 +80,9 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
             output::print(args.listing.format, &shown, text)?;
         }
         found => {
-            let (source, _) = found.source(&runtime)?;
-            let index = Index::read(&source).context("read the recording")?;
+            let opened = found.source(&runtime, Details::new())?;
+            let source = &opened.source;
+            let index = Index::read(source).context("read the recording")?;
             let shown = ShownFiles {
                 id: source.recording(),
                 segments: index.segments.len(),
@@ -86,6 +95,7 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
                 verify: format!("deskreel recordings verify {} --public-key FILE", args.target.recording),
             };
             output::print(args.listing.format, &shown, text_of_files)?;
+            opened.shown();
         }
     }
     Ok(Outcome::Fine)
@@ -151,6 +161,9 @@ fn text(shown: &Shown) -> String {
         ("undecoded", undecoded(row.undecoded)),
     ];
     rows.extend(row.problem.clone().map(|problem| ("problem", problem)));
+    rows.extend(row.hold.clone().map(|hold| ("hold", hold)));
+    rows.extend(deleted(row).map(|deleted| ("deleted", deleted)));
+    rows.extend(row.manifest_sha256.clone().map(|digest| ("manifest", digest)));
     rows.extend(shown.gap_list.iter().map(|gap| {
         let text = format!(
             "{} to {}: {}",
@@ -170,10 +183,16 @@ fn text(shown: &Shown) -> String {
         rows.push(("storage", text));
         rows.extend(stored.problems.iter().map(|problem| ("", problem.clone())));
     }
-    if row.state != State::NotRecorded {
+    if !matches!(row.state, State::NotRecorded | State::Deleted) {
         rows.push(("verify", shown.verify.clone()));
     }
     facts(rows)
+}
+
+/// When and by whom.
+fn deleted(row: &SessionRow) -> Option<String> {
+    let by = row.deleted_by.as_deref().unwrap_or("-");
+    Some(format!("{} by {by}", ls::utc(row.deleted?)))
 }
 
 fn undecoded(count: u64) -> String {

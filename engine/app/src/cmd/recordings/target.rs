@@ -5,10 +5,13 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use deskreel_config::{Loaded, LogLevel};
+use serde_json::{Map, Value};
 use tokio::runtime::{Builder, Runtime};
 use uuid::Uuid;
 
-use crate::catalog::{Catalog, Error, SessionRow, State};
+use super::door::Door;
+use crate::access::recordings::{Looked, Pass, Purpose, Refused};
+use crate::catalog::{Error, SessionRow, State};
 use crate::cmd::Global;
 use crate::host::{Plugins, StorageHandle};
 use crate::replay::{Place, Source};
@@ -22,6 +25,7 @@ pub(super) struct Target {
 }
 
 /// What was found.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub(super) enum Found {
     /// A recording that the catalog knows, or whose whole id was given.
     Recording {
@@ -31,9 +35,50 @@ pub(super) enum Found {
         row: Option<Box<SessionRow>>,
         /// The configuration, for storages and keys.
         loaded: Box<Loaded>,
+        /// The way to it, and what for.
+        access: Box<(Door, Looked)>,
     },
     /// Objects outside of any storage.
     Files(Source),
+}
+
+/// What the audit log is told of an access, beside the common fields.
+pub(super) type Details = Map<String, Value>;
+
+/// Fields of [`Details`].
+pub(super) fn details<const N: usize>(fields: [(&str, Value); N]) -> Details {
+    let fields = fields.into_iter().filter(|(_, value)| !value.is_null());
+    fields.map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// A recording that may be read.
+pub(super) struct Opened {
+    /// Its objects.
+    pub(super) source: Source,
+    /// The configuration, if it was read for that.
+    pub(super) loaded: Option<Box<Loaded>>,
+    /// To be told how it ended; none for files outside of any storage.
+    pass: Option<Pass>,
+}
+
+impl Opened {
+    /// What was announced was shown.
+    pub(super) fn shown(self) {
+        if let Some(pass) = self.pass {
+            pass.shown();
+        }
+    }
+
+    /// Tells what is about to be handed out.
+    ///
+    /// # Errors
+    /// The event can't be written: nothing may be handed out.
+    pub(super) fn done(&mut self, details: Details) -> anyhow::Result<()> {
+        match self.pass.take() {
+            Some(pass) => Ok(pass.done(Ok(details))?),
+            None => Ok(()),
+        }
+    }
 }
 
 /// A runtime for storages and signals: one thread, which also runs while the command computes.
@@ -55,11 +100,11 @@ pub(super) fn quiet_log(mut log: deskreel_config::Log) {
 }
 
 impl Target {
-    /// Looks the target up.
+    /// Looks the target up and asks the rules. Files outside of any storage know no rules but the operating system's.
     ///
     /// # Errors
-    /// Configuration, catalog, an id that is unknown or not unique, files that are no recording.
-    pub(super) fn find(&self, global: &Global, runtime: &Arc<Runtime>) -> anyhow::Result<Found> {
+    /// Configuration, catalog, an id that is unknown or not unique, files that are no recording, a refusal.
+    pub(super) fn find(&self, global: &Global, runtime: &Arc<Runtime>, purpose: Purpose) -> anyhow::Result<Found> {
         let path = Path::new(&self.recording);
         let text = &self.recording;
         let may_be_id = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
@@ -68,20 +113,26 @@ impl Target {
         }
         let loaded = global.load()?;
         quiet_log(loaded.config.log);
-        let found = Catalog::open_read_only(&loaded.config.data_dir).and_then(|catalog| catalog.session(text));
+        let door = Door::open(&loaded)?;
+        let found = door.gate().look(text, purpose);
         match (found, text.parse::<Uuid>()) {
-            (Ok(row), _) => Ok(Found::Recording {
-                id: row.id,
-                row: Some(Box::new(row)),
+            (Ok(looked), _) => Ok(Found::Recording {
+                id: looked.row.id,
+                row: Some(Box::new(looked.row.clone())),
                 loaded: Box::new(loaded),
+                access: Box::new((door, looked)),
             }),
-            (Err(Error::NotFound(_) | Error::Missing(_)), _) if path.is_dir() => self.files(runtime),
+            (Err(Refused::Catalog(Error::NotFound(_))), _) if path.is_dir() => self.files(runtime),
             // Another node's recording, in a storage that this node reads too.
-            (Err(Error::NotFound(_) | Error::Missing(_)), Ok(id)) => Ok(Found::Recording {
-                id,
-                row: None,
-                loaded: Box::new(loaded),
-            }),
+            (Err(Refused::Catalog(Error::NotFound(_))), Ok(id)) => {
+                let looked = door.gate().look_unlisted(id, purpose)?;
+                Ok(Found::Recording {
+                    id,
+                    row: None,
+                    loaded: Box::new(loaded),
+                    access: Box::new((door, looked)),
+                })
+            }
             (Err(error), _) => Err(error.into()),
         }
     }
@@ -98,19 +149,35 @@ impl Target {
 }
 
 impl Found {
-    /// The recording's objects, from all storages and the spool, and the configuration if it was read for that.
+    /// The recording's objects, from all storages and the spool, after the audit log was told. `details`: what of the
+    /// recording is wanted, for that event.
     ///
     /// # Errors
-    /// Storages that can't be opened, a session that was not recorded.
-    pub(super) fn source(self, runtime: &Arc<Runtime>) -> anyhow::Result<(Source, Option<Box<Loaded>>)> {
+    /// Storages that can't be opened, a session that was not recorded, an event that can't be written.
+    pub(super) fn source(self, runtime: &Arc<Runtime>, details: Details) -> anyhow::Result<Opened> {
         match self {
-            Self::Files(source) => Ok((source, None)),
-            Self::Recording { id, row, loaded } => {
+            Self::Files(source) => Ok(Opened {
+                source,
+                loaded: None,
+                pass: None,
+            }),
+            Self::Recording {
+                id,
+                row,
+                loaded,
+                access,
+            } => {
                 recorded(row.as_deref())?;
+                let (door, looked) = &*access;
+                let pass = door.gate().begin(looked, details)?;
                 let storages = open_storages(&loaded, runtime)?;
                 let mut places: Vec<Place> = storages.into_iter().map(Place::Storage).collect();
                 places.push(spool(&loaded, id));
-                Ok((Source::new(id, places, Arc::clone(runtime)), Some(loaded)))
+                Ok(Opened {
+                    source: Source::new(id, places, Arc::clone(runtime)),
+                    loaded: Some(loaded),
+                    pass: Some(pass),
+                })
             }
         }
     }
@@ -122,6 +189,10 @@ pub(super) fn recorded(row: Option<&SessionRow>) -> anyhow::Result<()> {
         Some(row) if row.state == State::NotRecorded => {
             let why = row.problem.as_deref().unwrap_or("no reason is known");
             anyhow::bail!("session {} was not recorded: {why}", row.id)
+        }
+        Some(row) if row.state == State::Deleted => {
+            let by = row.deleted_by.as_deref().unwrap_or("nobody knows who");
+            anyhow::bail!("recording {} was deleted by {by}", row.id)
         }
         _ => Ok(()),
     }

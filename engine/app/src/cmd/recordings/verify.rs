@@ -3,14 +3,18 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use deskreel_policy::Verb;
 use deskreel_recording::{
     Finding, FindingKind, Outcome as Verdict, Report, Verifier, VerifyOptions, VerifyingKey, key_id,
 };
 use ed25519_dalek::pkcs8::DecodePublicKey as _;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::size;
-use super::target::{Found, Target, open_storages, recorded, runtime, spool};
+use super::target::{Details, Found, Target, details, open_storages, recorded, runtime, spool};
+use crate::access::recordings::Purpose;
+use crate::audit::RecordingAction;
 use crate::catalog::{Catalog, SessionRow, State};
 use crate::cmd::{Global, Listing, Outcome};
 use crate::keys::NodeKey;
@@ -50,7 +54,12 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
     let runtime = runtime()?;
     let mut verified = Vec::new();
     let trusted;
-    match args.target.find(global, &runtime)? {
+    let purpose = Purpose {
+        verb: Verb::Read,
+        what: RecordingAction::Verify,
+        action: "verify",
+    };
+    match args.target.find(global, &runtime, purpose)? {
         Found::Files(source) => {
             trusted = match &args.public_key {
                 Some(path) => public_key(path)?,
@@ -62,8 +71,14 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
                 report,
             });
         }
-        Found::Recording { id, row, loaded } => {
+        Found::Recording {
+            id,
+            row,
+            loaded,
+            access,
+        } => {
             recorded(row.as_deref())?;
+            let pass = access.0.gate().begin(&access.1, Details::new())?;
             trusted = match &args.public_key {
                 Some(path) => public_key(path)?,
                 None => node_key(&loaded.config.data_dir)?,
@@ -80,6 +95,7 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
                 }
                 verified.push(Verified { place, report });
             }
+            pass.done(Ok(results(&verified)))?;
         }
     }
     if args.listing.format == output::Format::Text {
@@ -94,12 +110,29 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
     worst.context("no storage is configured")
 }
 
+/// What the audit log is told.
+fn results(verified: &[Verified]) -> Details {
+    let results = verified.iter().map(|Verified { place, report }| {
+        let result = match report.outcome {
+            Verdict::Whole => "whole",
+            Verdict::Findings => "findings",
+            Verdict::Broken => "broken",
+        };
+        (place.clone(), result.into())
+    });
+    details([("result", Value::Object(results.collect()))])
+}
+
 fn outcome(verdict: Verdict) -> Outcome {
     match verdict {
         Verdict::Whole => Outcome::Fine,
         Verdict::Findings => Outcome::Findings,
         Verdict::Broken => Outcome::Broken,
     }
+}
+
+pub(super) fn verify_source(source: &Source, trusted: VerifyingKey) -> anyhow::Result<Report> {
+    verify(source, trusted, false)
 }
 
 fn verify(source: &Source, trusted: VerifyingKey, deep: bool) -> anyhow::Result<Report> {
@@ -154,7 +187,7 @@ fn compare(report: &mut Report, row: &SessionRow, segments: u64) {
 }
 
 /// This node's own key.
-fn node_key(data_dir: &Path) -> anyhow::Result<VerifyingKey> {
+pub(super) fn node_key(data_dir: &Path) -> anyhow::Result<VerifyingKey> {
     match NodeKey::load(data_dir)? {
         Some(key) => Ok(key.public()),
         None => bail!(

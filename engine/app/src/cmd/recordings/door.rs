@@ -1,0 +1,90 @@
+//! How a command comes to recordings: who is at the keyboard, the rules, the audit log, the catalog.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use deskreel_config::Loaded;
+use deskreel_policy::Locks;
+use time::OffsetDateTime;
+
+use crate::access::recordings::{Asker, Gate, Ruler};
+use crate::access::{self, View, Who};
+use crate::audit::{Actor, Audit};
+use crate::catalog::{Catalog, Error};
+
+/// The rules, as whoever is at the keyboard meets them.
+pub(in crate::cmd) struct Rules {
+    asker: Asker,
+    view: View,
+    locks: Locks,
+}
+
+impl Rules {
+    /// # Errors
+    /// Resources that can't be read: what can't be ruled is refused.
+    pub(in crate::cmd) fn open(loaded: &Loaded) -> anyhow::Result<Self> {
+        let who = Who::is(&loaded.config.data_dir);
+        let view = access::look(loaded)
+            .context("read the resources that rule access to recordings")?
+            .view(OffsetDateTime::now_utc());
+        Ok(Self {
+            asker: Asker::at_keyboard(&who, &view),
+            locks: view.locks(),
+            view,
+        })
+    }
+
+    pub(in crate::cmd) fn ruler(&self) -> Ruler<'_> {
+        Ruler {
+            asker: &self.asker,
+            roles: &self.view.roles,
+            locks: &self.locks,
+        }
+    }
+
+    /// Who asks, for the audit log. Who became root by sudo is told beside it.
+    pub(in crate::cmd) fn actor(&self) -> Actor {
+        let sudo = std::env::var("SUDO_USER").ok();
+        Actor {
+            user: self.asker.name(),
+            sudo_user: sudo.filter(|_| rustix::process::geteuid().is_root()),
+        }
+    }
+}
+
+/// All of it.
+pub(in crate::cmd) struct Door {
+    rules: Rules,
+    audit: Audit,
+    catalog: Catalog,
+}
+
+impl Door {
+    /// # Errors
+    /// Resources, audit log or catalog that can't be opened.
+    pub(in crate::cmd) fn open(loaded: &Loaded) -> anyhow::Result<Self> {
+        Ok(Self {
+            rules: Rules::open(loaded)?,
+            catalog: catalog(&loaded.config.data_dir)?,
+            audit: Audit::open(&loaded.config).context("open the audit log, without which nothing is shown")?,
+        })
+    }
+
+    pub(in crate::cmd) fn gate(&self) -> Gate<'_> {
+        Gate {
+            ruler: self.rules.ruler(),
+            audit: &self.audit,
+            catalog: &self.catalog,
+            actor: self.rules.actor(),
+            address: None,
+        }
+    }
+}
+
+/// The catalog; an empty one where nothing was recorded yet, so that storages can be read all the same.
+fn catalog(data_dir: &Path) -> anyhow::Result<Catalog> {
+    match Catalog::open_read_only(data_dir) {
+        Err(Error::Missing(_)) => Ok(Catalog::nothing()?),
+        opened => Ok(opened?),
+    }
+}
