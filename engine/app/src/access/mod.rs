@@ -15,6 +15,7 @@ mod check;
 mod configured;
 mod entry;
 mod facts;
+pub(crate) mod recordings;
 mod snapshot;
 mod store;
 #[cfg(test)]

@@ -233,7 +233,10 @@ impl Gate<'_> {
             (1, Some(found)) => found,
             (0, _) => {
                 if let (1, Some((row, rule))) = (hidden.len(), hidden.pop()) {
-                    self.tell(&self.event(&row, purpose, rule.why.clone(), Phase::Done), Some(rule.why))?;
+                    self.tell(
+                        &self.event(&row, purpose, rule.why.clone(), Phase::Done),
+                        Some(rule.why),
+                    )?;
                 }
                 return Err(catalog::Error::NotFound(prefix.to_owned()).into());
             }
@@ -355,7 +358,9 @@ impl Pass {
     /// # Errors
     /// As [`Pass::done`].
     pub(crate) fn done_with(mut self, details: Map<String, Value>, error: Option<String>) -> Result<(), AuditError> {
-        let Some(mut event) = self.event.take() else { return Ok(()) };
+        let Some(mut event) = self.event.take() else {
+            return Ok(());
+        };
         event.details.extend(details);
         tell_end(&self.audit, &self.actor, event, error.map_or(Ok(Map::new()), Err))
     }

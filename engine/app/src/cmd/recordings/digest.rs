@@ -1,7 +1,7 @@
 //! The digest of what is handed out, for the audit log.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -13,10 +13,7 @@ use sha2::{Digest as _, Sha256};
 /// Files that can't be read.
 pub(super) fn digest_of(path: &Path) -> anyhow::Result<String> {
     if !path.is_dir() {
-        let mut hash = Sha256::new();
-        let copied = File::open(path).and_then(|mut file| io::copy(&mut file, &mut hash));
-        copied.with_context(|| format!("read {}", path.display()))?;
-        return Ok(hex::encode(hash.finalize()));
+        return file_digest(path).with_context(|| format!("read {}", path.display()));
     }
     let mut names = Vec::new();
     for entry in std::fs::read_dir(path).with_context(|| format!("read {}", path.display()))? {
@@ -29,6 +26,18 @@ pub(super) fn digest_of(path: &Path) -> anyhow::Result<String> {
         hash.update(format!("{digest}  {}\n", name.to_string_lossy()));
     }
     Ok(hex::encode(hash.finalize()))
+}
+
+fn file_digest(path: &Path) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hex::encode(hash.finalize())),
+            length => hash.update(buffer.get(..length).unwrap_or_default()),
+        }
+    }
 }
 
 #[cfg(test)]
