@@ -31,6 +31,8 @@ struct Shown {
     session: SessionRow,
     gap_list: Vec<GapRow>,
     storages: Vec<Stored>,
+    /// What policy decided, where it was asked.
+    decision: Option<serde_json::Value>,
     verify: String,
 }
 
@@ -74,6 +76,7 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
             let shown = Shown {
                 gap_list: catalog.gaps(row.id)?,
                 storages: by_storage(&catalog.placements(row.id)?),
+                decision: catalog.decision(row.id)?,
                 verify: format!("deskreel recordings verify {}", row.id),
                 session: *row,
             };
