@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown, fchown};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -113,6 +113,12 @@ impl NodeKey {
                 .open(&temporary)?;
             file.write_all(pem.as_bytes())?;
             file.sync_all()?;
+            // Made by root's command line, read by the service: they belong to whom data_dir belongs to.
+            let owner = fs::metadata(data_dir)?;
+            if file.metadata()?.uid() != owner.uid() {
+                fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
+                chown(&folder, Some(owner.uid()), Some(owner.gid()))?;
+            }
             fs::rename(&temporary, &path)?;
             File::open(&folder)?.sync_all()
         };

@@ -13,6 +13,7 @@ mod keys;
 mod log;
 mod output;
 mod pipeline;
+mod private;
 mod replay;
 
 use std::process::ExitCode;

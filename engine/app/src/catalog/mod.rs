@@ -17,6 +17,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
+use crate::private;
+
 pub(crate) use credentials::{PasswordRow, TicketRow};
 pub(crate) use resources::{ResourceTable, StoredOrigin, StoredResource};
 pub(crate) use rows::{GapRow, IdentityKind, NewSession, Object, PlacementRow, SegmentRow, SessionRow, State};
@@ -73,6 +75,14 @@ pub(crate) enum Error {
         /// Why not.
         source: std::io::Error,
     },
+    /// The database could not be kept from other accounts.
+    #[error("make the catalog {} readable by its owner only", path.display())]
+    Mode {
+        /// The database.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// A row that this program cannot have written.
     #[error("catalog holds {value:?} as {column} of session {session}")]
     Row {
@@ -112,11 +122,12 @@ impl Catalog {
     /// # Errors
     /// A folder or database that cannot be made or opened, or one that a newer version wrote.
     pub(crate) fn open(data_dir: &Path) -> Result<Self> {
-        std::fs::create_dir_all(data_dir).map_err(|source| Error::Folder {
+        private::create_dir_all(data_dir).map_err(|source| Error::Folder {
             path: data_dir.to_owned(),
             source,
         })?;
         let path = data_dir.join(FILE_NAME);
+        restrict(&path)?;
         let sql = |action| {
             let path = path.clone();
             move |source| Error::Sql { action, path, source }
@@ -207,6 +218,38 @@ impl Catalog {
             source,
         }
     }
+}
+
+#[cfg(test)]
+impl Catalog {
+    /// From now on segments with this number are refused; `None`: no longer.
+    pub(crate) fn refuse_segment(&self, number: Option<u32>) {
+        let drop = "DROP TRIGGER IF EXISTS refuse;";
+        let sql = number.map_or(drop.to_owned(), |number| {
+            format!(
+                "{drop} CREATE TRIGGER refuse BEFORE INSERT ON segments WHEN NEW.number = {number}
+                 BEGIN SELECT RAISE(ABORT, 'refused'); END;"
+            )
+        });
+        let done = self.lock().execute_batch(&sql);
+        assert!(done.is_ok(), "{done:?}");
+    }
+}
+
+/// Makes the database and what SQLite keeps beside it private. SQLite gives new files beside it the database's own mode.
+fn restrict(path: &Path) -> Result<()> {
+    let beside = |suffix: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        PathBuf::from(name)
+    };
+    private::ensure_file(path)
+        .and_then(|()| private::restrict_if_there(&beside("-wal")))
+        .and_then(|()| private::restrict_if_there(&beside("-shm")))
+        .map_err(|source| Error::Mode {
+            path: path.to_owned(),
+            source,
+        })
 }
 
 #[cfg(test)]

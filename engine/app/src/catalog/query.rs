@@ -32,6 +32,16 @@ impl Catalog {
         self.session_rows("WHERE s.state = ?1 ORDER BY s.started_ms, s.id", Some(state.name()))
     }
 
+    /// Whether anything was ever recorded and sealed.
+    ///
+    /// # Errors
+    /// SQLite failures.
+    pub(crate) fn has_recordings(&self) -> Result<bool> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM segments)";
+        let found = self.lock().query_row(sql, [], |row| row.get(0));
+        found.map_err(self.sql("look for recordings"))
+    }
+
     /// The one session whose id starts with `prefix` (case and hyphens as in the id; upper case is accepted).
     ///
     /// # Errors

@@ -1,11 +1,14 @@
 //! `deskreel keys`: the node's signing key.
 
+use std::path::Path;
+
 use anyhow::bail;
 use serde::Serialize;
 
 use super::{Global, Listing, Outcome};
 use crate::keys::{NodeKey, private_path};
 use crate::output;
+use crate::pipeline::FolderLock;
 
 /// Arguments of `keys`.
 #[derive(Debug, clap::Args)]
@@ -27,6 +30,12 @@ enum Command {
         #[command(flatten)]
         listing: Listing,
     },
+    /// Make a node key where the old one is lost
+    ///
+    /// The gateway makes its key by itself when it first starts. When the key is missing later, it refuses to start: put
+    /// the key back from a backup if there is one. With a new key, older recordings verify only with the old public key,
+    /// and those that were not closed are reported as damaged.
+    New,
 }
 
 #[derive(Debug, Serialize)]
@@ -38,8 +47,11 @@ struct Shown {
 /// Runs `keys`.
 pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
     let loaded = global.load()?;
-    let Command::Show { listing } = &args.command;
     let data_dir = &loaded.config.data_dir;
+    let listing = match &args.command {
+        Command::Show { listing } => listing,
+        Command::New => return new(data_dir),
+    };
     let Some(key) = NodeKey::load(data_dir)? else {
         bail!(
             "no node key at {}: the gateway makes it when it first starts",
@@ -54,5 +66,16 @@ pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
     output::print(listing.format, &shown, |shown| {
         format!("fingerprint {}\n{}", shown.fingerprint, shown.public_key)
     })?;
+    Ok(Outcome::Fine)
+}
+
+fn new(data_dir: &Path) -> anyhow::Result<Outcome> {
+    let path = private_path(data_dir);
+    let _lock = FolderLock::take("data_dir", data_dir)?;
+    if NodeKey::load(data_dir)?.is_some() {
+        bail!("there is a node key at {}: it is not replaced", path.display());
+    }
+    let key = NodeKey::load_or_create(data_dir)?;
+    println!("made {}, fingerprint {}", path.display(), key.fingerprint());
     Ok(Outcome::Fine)
 }

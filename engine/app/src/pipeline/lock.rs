@@ -1,28 +1,30 @@
-//! One engine a `data_dir`: a lock file that the operating system releases when the process ends, however it ends.
+//! One engine a `data_dir`, and one a spool: a lock file that the operating system releases when the process ends, however it ends.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
 
+use crate::private;
+
 const FILE_NAME: &str = "engine.lock";
 
 /// The lock, held until it is dropped.
 #[derive(Debug)]
-pub(super) struct DataDirLock {
+pub(crate) struct FolderLock {
     _file: File,
 }
 
-impl DataDirLock {
-    /// Takes the lock.
+impl FolderLock {
+    /// Takes the lock on a folder, which is made if it is missing. `key` is its name in the configuration.
     ///
     /// # Errors
     /// Another engine that has it (its pid is in the message), a folder that can't be written.
-    pub(super) fn take(data_dir: &Path) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(data_dir).with_context(|| format!("create data_dir {}", data_dir.display()))?;
-        let path = data_dir.join(FILE_NAME);
-        let mut file = OpenOptions::new()
+    pub(crate) fn take(key: &str, folder: &Path) -> anyhow::Result<Self> {
+        private::create_dir_all(folder).with_context(|| format!("create {key} {}", folder.display()))?;
+        let path = folder.join(FILE_NAME);
+        let mut file = private::open_options()
             .read(true)
             .write(true)
             .create(true)
@@ -35,8 +37,8 @@ impl DataDirLock {
                 let mut owner = String::new();
                 let _ = (&mut file).take(32).read_to_string(&mut owner);
                 bail!(
-                    "data_dir {} is in use by another deskreel (pid {})",
-                    data_dir.display(),
+                    "{key} {} is in use by another deskreel (pid {})",
+                    folder.display(),
                     owner.trim()
                 );
             }
@@ -69,12 +71,12 @@ mod tests {
     #[test]
     fn keeps_a_second_engine_out_until_dropped() {
         let folder = tempfile::tempdir().unwrap();
-        let lock = DataDirLock::take(folder.path()).unwrap();
+        let lock = FolderLock::take("data_dir", folder.path()).unwrap();
         assert!(is_held(folder.path()));
-        let error = DataDirLock::take(folder.path()).unwrap_err().to_string();
+        let error = FolderLock::take("data_dir", folder.path()).unwrap_err().to_string();
         assert!(error.contains(&format!("pid {}", std::process::id())), "{error}");
         drop(lock);
         assert!(!is_held(folder.path()));
-        DataDirLock::take(folder.path()).unwrap();
+        FolderLock::take("data_dir", folder.path()).unwrap();
     }
 }

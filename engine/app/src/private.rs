@@ -1,0 +1,122 @@
+//! Files and folders of the gateway's own: for the account that it runs as, and nobody else.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
+
+const FOLDER: u32 = 0o700;
+const FILE: u32 = 0o600;
+/// What group and others may do.
+const OTHERS: u32 = 0o077;
+
+/// Makes a folder, and those above it that are missing. One that is there keeps its mode: its owner chose it.
+///
+/// # Errors
+/// The disk's.
+pub(crate) fn create_dir_all(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(FOLDER).create(path)
+}
+
+/// Makes one folder.
+///
+/// # Errors
+/// The disk's, `AlreadyExists` among them.
+pub(crate) fn create_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(FOLDER).create(path)
+}
+
+/// How a file is made: add what is to be done with it.
+pub(crate) fn open_options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.mode(FILE);
+    options
+}
+
+/// Makes an empty file if there is none, and takes what is there already from group and others.
+///
+/// # Errors
+/// The disk's; a file of somebody else that others may read.
+pub(crate) fn ensure_file(path: &Path) -> io::Result<()> {
+    let file = open_options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)?;
+    restrict(&file)
+}
+
+/// Takes a file from group and others; one that doesn't exist is fine.
+///
+/// # Errors
+/// The disk's; a file of somebody else that others may read.
+pub(crate) fn restrict_if_there(path: &Path) -> io::Result<()> {
+    match File::open(path) {
+        Ok(file) => restrict(&file),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn restrict(file: &File) -> io::Result<()> {
+    let mode = file.metadata()?.permissions().mode();
+    if mode & OTHERS == 0 {
+        return Ok(());
+    }
+    file.set_permissions(Permissions::from_mode(mode & !OTHERS & 0o777))
+}
+
+/// The mode of a folder that group or others may enter, list or write; `None` if it is private.
+pub(crate) fn open_to_others(path: &Path) -> Option<u32> {
+    let mode = fs::metadata(path).ok()?.permissions().mode() & 0o777;
+    (mode & OTHERS != 0).then_some(mode)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn made_for_the_owner_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let inner = folder.path().join("a/b");
+        create_dir_all(&inner).unwrap();
+        create_dir_all(&inner).unwrap();
+        create_dir(&inner.join("c")).unwrap();
+        for path in ["a", "a/b", "a/b/c"] {
+            assert_eq!(mode(&folder.path().join(path)), 0o700, "{path}");
+        }
+        let file = inner.join("file");
+        ensure_file(&file).unwrap();
+        assert_eq!(mode(&file), 0o600);
+    }
+
+    #[test]
+    fn files_of_an_older_version_are_taken_from_others_and_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "content").unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+        ensure_file(&file).unwrap();
+        assert_eq!((mode(&file), fs::read_to_string(&file).unwrap().as_str()), (0o600, "content"));
+        fs::set_permissions(&file, Permissions::from_mode(0o664)).unwrap();
+        restrict_if_there(&file).unwrap();
+        assert_eq!(mode(&file), 0o600);
+        restrict_if_there(&folder.path().join("none")).unwrap();
+        assert!(!folder.path().join("none").exists());
+
+        // A folder keeps the mode that its owner gave it.
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o750)).unwrap();
+        create_dir_all(folder.path()).unwrap();
+        assert_eq!(open_to_others(folder.path()), Some(0o750));
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o700)).unwrap();
+        assert_eq!(open_to_others(folder.path()), None);
+    }
+}
