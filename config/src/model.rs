@@ -61,6 +61,8 @@ pub struct Gateway {
     pub handshake_timeout: Duration,
     /// From the client's TLS until the desktop's picture can start; people read certificate warnings in between.
     pub activation_timeout: Duration,
+    /// Most pixels of a session's screen, all monitors together.
+    pub screen_max_pixels: u64,
     /// Time to reach the desktop: TCP, X.224 and TLS.
     pub connect_timeout: Duration,
     /// Time that open sessions get to end when the gateway is told to stop.
@@ -132,6 +134,8 @@ pub struct Recording {
     pub queue_max_bytes: u64,
     /// Time without progress after which `session_recording.on_failure` acts.
     pub stall_max: Duration,
+    /// How long the desktop may take to paint its whole screen again before a gap ends without it.
+    pub repaint_max: Duration,
     /// Raw bytes of undecodable PDUs that one recording keeps.
     pub undecoded_max_bytes: u64,
 }

@@ -42,6 +42,7 @@ pub(crate) struct RawGateway {
     pub(crate) shutdown_timeout: RawDuration,
     pub(crate) sessions_max: u32,
     pub(crate) connections_per_address_max: u32,
+    pub(crate) screen_max_pixels: u64,
     pub(crate) logon_failures_max: u32,
     pub(crate) logon_failures_per_address_max: u32,
     pub(crate) logon_block: RawDuration,
@@ -72,6 +73,7 @@ pub(crate) struct RawRecording {
     pub(crate) frame_interval: RawDuration,
     pub(crate) queue_max_bytes: RawSize,
     pub(crate) stall_max: RawDuration,
+    pub(crate) repaint_max: RawDuration,
     pub(crate) undecoded_max_bytes: RawSize,
 }
 

@@ -35,6 +35,7 @@ pub(crate) fn resolve(raw: RawConfig, base_dir: &Path) -> (Config, Findings) {
             frame_interval: raw.recording.frame_interval.0,
             queue_max_bytes: raw.recording.queue_max_bytes.0,
             stall_max: raw.recording.stall_max.0,
+            repaint_max: raw.recording.repaint_max.0,
             undecoded_max_bytes: raw.recording.undecoded_max_bytes.0,
         },
         spool: Spool {
@@ -94,6 +95,7 @@ fn gateway(raw: RawGateway, base_dir: &Path) -> Gateway {
         default_desktop: raw.default_desktop,
         handshake_timeout: raw.handshake_timeout.0,
         activation_timeout: raw.activation_timeout.0,
+        screen_max_pixels: raw.screen_max_pixels,
         connect_timeout: raw.connect_timeout.0,
         shutdown_timeout: raw.shutdown_timeout.0,
         sessions_max: raw.sessions_max,

@@ -68,6 +68,7 @@ struct Shared {
     shutdown_timeout: Duration,
     claimed_identity: ClaimedIdentity,
     on_failure: OnFailure,
+    screen_max_pixels: u64,
 }
 
 impl Gateway {
@@ -111,6 +112,7 @@ impl Gateway {
             shutdown_timeout: gateway.shutdown_timeout,
             claimed_identity: config.access.claimed_identity,
             on_failure: config.session_recording.on_failure,
+            screen_max_pixels: gateway.screen_max_pixels,
         };
         Ok(Self {
             listener,

@@ -178,8 +178,10 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Pump<R, W> {
                 self.write(&batch.forward).await?;
             }
             OnFailure::BestEffort => {
-                self.write(&batch.forward).await?;
+                // A part of it may have gone out: what the receiver may have seen is recorded also when the write fails.
+                let written = self.write(&batch.forward).await;
                 self.relay.record(self.direction, batch.tap).await?;
+                written?;
             }
         }
         for reply in batch.replies {

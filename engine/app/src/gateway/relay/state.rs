@@ -15,7 +15,8 @@ use deskreel_rdp::phase::{self, ClientLogon, Facts, FilterError, FilterOptions, 
 use deskreel_rdp::tap::TapConfig;
 use deskreel_rdp::wire::FrameError;
 use deskreel_rdp::wire::x224::ConnectionRequest;
-use deskreel_recording::event::{self, SessionEnd};
+use deskreel_recording::Event;
+use deskreel_recording::event::{self, SessionEnd, SessionEvent};
 use tokio::sync::{SetOnce, mpsc};
 use tokio::time::timeout;
 use tracing::{debug, info};
@@ -73,6 +74,7 @@ impl Relay {
                 BulkCompression::Clear => phase::BulkCompression::Clear,
             },
             desktop: resource.name.clone(),
+            screen_max_pixels: admitted.shared.screen_max_pixels,
             ..FilterOptions::default()
         };
         let shared = &admitted.shared;
@@ -197,6 +199,14 @@ impl Relay {
                         phases.refresh(facts.desktop_width, facts.desktop_height)
                     };
                     debug!(pdus = pdus.len(), "asking the desktop to repaint");
+                    if pdus.is_empty() {
+                        recorder.note(Event::Session(SessionEvent::Alert {
+                            name: "no_repaint".to_owned(),
+                            detail: "the desktop can't be asked to repaint its screen: it does not offer that, or the \
+                                     client is minimised"
+                                .to_owned(),
+                        }));
+                    }
                     for pdu in pdus {
                         if desktop_mail.send(Mail::Inject(pdu)).await.is_err() {
                             break;
@@ -242,8 +252,10 @@ impl Relay {
             PhaseEvent::DeviceDenied { name, kind, right } => self.note_device(&name, kind, right),
             PhaseEvent::ClipboardBlocked { direction, formats } => self.note_blocked(direction, formats),
             PhaseEvent::DesktopError { code } => {
-                self.desktop_error.store(code, Ordering::Relaxed);
-                info!(code, "desktop sent Set Error Info");
+                // Some desktops repeat it with every PDU.
+                if self.desktop_error.swap(code, Ordering::Relaxed) != code {
+                    info!(code, "desktop sent Set Error Info");
+                }
             }
             PhaseEvent::Disconnected { .. } => {
                 // Err = the other side was first
