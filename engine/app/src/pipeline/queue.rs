@@ -12,6 +12,10 @@ use tokio::sync::Notify;
 
 /// What an entry costs besides its bytes, so that the bound holds for many tiny PDUs as well.
 const ENTRY_COST: usize = 256;
+/// PDUs below this size are copied: a slice keeps the whole buffer that it was read into, many times its own size.
+const COPY_BELOW_BYTES: usize = 16 << 10;
+/// What [`Queue::push_beyond`] may add to the bound.
+const BEYOND_MAX_BYTES: usize = 1 << 20;
 
 /// Something for the recorder, and when it happened.
 #[derive(Debug)]
@@ -25,6 +29,8 @@ pub(super) struct Entry {
 pub(super) enum What {
     /// One or several whole PDUs.
     Pdus(Direction, Bytes),
+    /// PDUs that stood here were dropped unseen.
+    Lost(Lost),
     /// A fact from the gateway; never a screen.
     Note(Box<Event>),
     /// The session is over; nothing follows.
@@ -34,7 +40,29 @@ pub(super) enum What {
     Panic,
 }
 
+/// PDUs that the recorder never sees.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Lost {
+    /// How many reads.
+    pub(super) reads: u64,
+    /// One that begins or ends an activation was among them.
+    pub(super) activation: bool,
+}
+
 impl Entry {
+    /// One or several whole PDUs that arrive now.
+    pub(super) fn pdus(direction: Direction, pdus: Bytes) -> Self {
+        let pdus = if pdus.len() < COPY_BELOW_BYTES {
+            Bytes::copy_from_slice(&pdus)
+        } else {
+            pdus
+        };
+        Self {
+            at: Instant::now(),
+            what: What::Pdus(direction, pdus),
+        }
+    }
+
     /// What the entry counts against the bound.
     pub(super) fn cost(&self) -> usize {
         match &self.what {
@@ -63,7 +91,6 @@ struct State {
     ended: bool,
     /// Some PDUs were dropped, or the queue got so full that the recorder must skip to catch up.
     shed: bool,
-    dropped: u64,
     /// The recorder waits, and wants to be woken by the first entry.
     idle: bool,
 }
@@ -75,15 +102,6 @@ pub(super) struct Queue {
     arrived: Condvar,
     room: Notify,
     max: usize,
-}
-
-/// What the recorder learns when it takes entries.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Taken {
-    /// The relay can't wait any longer: skip until the queue is nearly empty.
-    pub(super) shed: bool,
-    /// PDUs that were dropped unseen since the last call.
-    pub(super) dropped: u64,
 }
 
 impl Queue {
@@ -116,6 +134,20 @@ impl Queue {
         Ok(())
     }
 
+    /// Takes what should not be lost though the queue is full, up to a bound of its own; gives it back otherwise.
+    pub(super) fn push_beyond(&self, entry: Entry) -> Result<(), (Entry, Refused)> {
+        let cost = entry.cost();
+        let state = self.lock();
+        if state.ended {
+            return Err((entry, Refused::Ended));
+        }
+        if state.cost.saturating_add(cost) > self.max.saturating_add(BEYOND_MAX_BYTES) {
+            return Err((entry, Refused::Full));
+        }
+        self.append(state, entry, cost);
+        Ok(())
+    }
+
     /// Takes what must not be lost whatever the bound says: facts and the end. They are few: channels and one end.
     pub(super) fn push_always(&self, entry: Entry) {
         let cost = entry.cost();
@@ -139,11 +171,35 @@ impl Queue {
     }
 
     /// Tells the recorder to skip until it has caught up.
-    pub(super) fn shed(&self, dropped: u64) {
+    pub(super) fn shed(&self) {
+        self.lock().shed = true;
+        self.arrived.notify_one();
+    }
+
+    /// PDUs were dropped here, between what is queued and what will be. The recorder must skip, too.
+    pub(super) fn lost(&self, lost: Lost) {
         let mut state = self.lock();
+        if state.ended {
+            return;
+        }
         state.shed = true;
-        state.dropped += dropped;
-        drop(state);
+        if let Some(Entry {
+            what: What::Lost(before),
+            ..
+        }) = state.entries.back_mut()
+        {
+            before.reads += lost.reads;
+            before.activation |= lost.activation;
+            drop(state);
+            self.arrived.notify_one();
+            return;
+        }
+        let entry = Entry {
+            at: Instant::now(),
+            what: What::Lost(lost),
+        };
+        let cost = entry.cost();
+        self.append(state, entry, cost);
         self.arrived.notify_one();
     }
 
@@ -157,14 +213,21 @@ impl Queue {
         self.lock().done
     }
 
+    /// Whether all that was queued is worked through.
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        self.lock().cost == 0
+    }
+
     /// Where the relay waits for room; take the future before trying [`Queue::push`] again.
     pub(super) fn room(&self) -> &Notify {
         &self.room
     }
 
     /// Moves all entries to `batch`. With none there, waits for the first one (at most until `deadline`) and then lets
-    /// others gather for `gather`, unless the session ends or a quarter of the queue is full.
-    pub(super) fn take(&self, batch: &mut VecDeque<Entry>, deadline: Option<Instant>, gather: Duration) -> Taken {
+    /// others gather for `gather`, unless the session ends or a quarter of the queue is full. True: the relay can't wait any
+    /// longer, so skip until the queue is nearly empty.
+    pub(super) fn take(&self, batch: &mut VecDeque<Entry>, deadline: Option<Instant>, gather: Duration) -> bool {
         let mut state = self.lock();
         while state.entries.is_empty() && !state.shed {
             state.idle = true;
@@ -198,10 +261,7 @@ impl Queue {
         }
         batch.append(&mut state.entries);
         // What is shed ends when the recorder has worked through all that had been queued by now.
-        Taken {
-            shed: std::mem::take(&mut state.shed),
-            dropped: std::mem::take(&mut state.dropped),
-        }
+        std::mem::take(&mut state.shed)
     }
 
     /// The recorder is done with an entry of this cost.
@@ -287,12 +347,62 @@ mod tests {
     fn a_deadline_ends_the_wait_with_nothing() {
         let queue = Queue::new(1000);
         let mut batch = VecDeque::new();
-        let taken = queue.take(&mut batch, Some(Instant::now()), Duration::ZERO);
-        assert!(batch.is_empty() && taken == Taken::default());
-        queue.shed(3);
-        assert_eq!(
-            queue.take(&mut batch, None, Duration::ZERO),
-            Taken { shed: true, dropped: 3 }
-        );
+        let shed = queue.take(&mut batch, Some(Instant::now()), Duration::ZERO);
+        assert!(batch.is_empty() && !shed);
+        queue.shed();
+        assert!(queue.take(&mut batch, None, Duration::ZERO));
+        assert!(batch.is_empty());
+    }
+
+    /// Where it happened matters: what stands before it is right, what follows refers to what was never seen.
+    #[test]
+    fn what_is_lost_has_its_place() {
+        let queue = Queue::new(1000);
+        let lost = |activation| Lost { reads: 1, activation };
+        queue.push(pdu(100), 100).unwrap();
+        queue.lost(lost(false));
+        queue.lost(lost(true));
+        queue.push(pdu(100), 100).unwrap();
+        queue.lost(lost(false));
+        let mut batch = VecDeque::new();
+        assert!(queue.take(&mut batch, None, Duration::ZERO));
+        let two = Lost {
+            reads: 2,
+            activation: true,
+        };
+        let found: Vec<_> = batch
+            .iter()
+            .map(|entry| match &entry.what {
+                What::Lost(lost) => Some(*lost),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(found, [None, Some(two), None, Some(lost(false))]);
+    }
+
+    #[test]
+    fn the_room_beyond_is_bounded() {
+        let queue = Queue::new(1000);
+        queue.push(pdu(900), 100).unwrap();
+        let mut count = 0;
+        while queue.push_beyond(pdu(50_000)).is_ok() {
+            count += 1;
+        }
+        assert_eq!(count, 20);
+    }
+
+    /// A small PDU in the queue must not keep the buffer alive that it was read into.
+    #[test]
+    fn small_pdus_do_not_pin_their_buffer() {
+        let buffer = Bytes::from(vec![7; 64 << 10]);
+        let queued = |slice: Bytes| match Entry::pdus(Direction::ToClient, slice).what {
+            What::Pdus(_, bytes) => bytes,
+            _ => unreachable!(),
+        };
+        let small = queued(buffer.slice(..1000));
+        let large = queued(buffer.slice(..32 << 10));
+        assert!(small == buffer[..1000] && large == buffer[..32 << 10]);
+        assert_eq!(large.as_ptr(), buffer.as_ptr(), "large ones are not copied");
+        assert_ne!(small.as_ptr(), buffer.as_ptr());
     }
 }

@@ -10,13 +10,13 @@ use bytes::Bytes;
 use deskreel_config::OnFailure;
 use deskreel_policy::Decision;
 use deskreel_rdp::Direction;
-use deskreel_rdp::tap::TapConfig;
+use deskreel_rdp::tap::{TapConfig, has_activation};
 use deskreel_recording::Event;
 use deskreel_recording::event::{EndReason, SessionEnd};
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
-use super::queue::{Entry, Queue, Refused, What};
+use super::queue::{Entry, Lost, Queue, Refused, What};
 use super::trail::Trail;
 use crate::audit::SessionAudit;
 use crate::catalog::IdentityKind;
@@ -90,6 +90,8 @@ pub(super) struct Shared {
     pub(super) queue: Queue,
     /// What the audit log is told.
     pub(super) trail: Trail,
+    /// MCS channel of activations.
+    io_channel: u16,
     /// Segments go to the spool: a storage is async, or a sync storage stalled.
     pub(super) spooled: AtomicBool,
     /// Segments count when the sync storages have them; not any more after one stalled.
@@ -112,6 +114,7 @@ impl Shared {
             stall_max: rules.stall_max,
             queue: Queue::new(rules.queue_max_bytes),
             trail: Trail::new(facts, None),
+            io_channel: facts.tap.io_channel,
             spooled: AtomicBool::new(spooled),
             live: AtomicBool::new(live),
             in_memory: Mutex::new(0),
@@ -294,10 +297,7 @@ impl SessionRecorder {
     /// Only with strict: the session must end.
     pub(crate) async fn enqueue(&self, direction: Direction, pdus: Bytes) -> Result<(), RecorderFailed> {
         let Some(shared) = self.shared() else { return Ok(()) };
-        let entry = Entry {
-            at: Instant::now(),
-            what: What::Pdus(direction, pdus),
-        };
+        let entry = Entry::pdus(direction, pdus);
         if shared.is_strict() {
             shared.enqueue_strict(entry).await
         } else {
@@ -390,7 +390,13 @@ impl Shared {
             let mut room = std::pin::pin!(room);
             room.as_mut().enable();
             entry = match self.queue.push(entry, 100) {
-                Ok(()) | Err((_, Refused::Ended)) => return Ok(()),
+                Ok(()) => return Ok(()),
+                // Nothing that the recording can't show may pass.
+                Err((_, Refused::Ended)) => {
+                    return Err(RecorderFailed {
+                        reason: "the recording is closed already".to_owned(),
+                    });
+                }
                 Err((entry, Refused::Full)) => entry,
             };
             let waited = tokio::time::timeout(self.stall_max, room).await;
@@ -424,10 +430,16 @@ impl Shared {
                 break;
             }
         }
-        let dropped = match self.queue.push(entry, 100) {
-            Ok(()) | Err((_, Refused::Ended)) => 0,
-            Err((_, Refused::Full)) => 1,
+        let entry = match self.queue.push(entry, 100) {
+            Ok(()) | Err((_, Refused::Ended)) => return self.queue.shed(),
+            Err((entry, Refused::Full)) => entry,
         };
-        self.queue.shed(dropped);
+        // Without the last activation the tap knows neither the size of the picture nor its codecs, and there may be no
+        // other one for hours.
+        let activation = matches!(&entry.what, What::Pdus(_, pdus) if has_activation(self.io_channel, pdus));
+        if activation && self.queue.push_beyond(entry).is_ok() {
+            return self.queue.shed();
+        }
+        self.queue.lost(Lost { reads: 1, activation });
     }
 }

@@ -1,16 +1,16 @@
 //! Gaps, failures and the end of a recording.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use deskreel_rdp::tap::Decoded;
-use deskreel_recording::event::{EndReason, Gap, GapReason, SessionEnd};
+use deskreel_recording::event::{EndReason, Gap, GapReason, SessionEnd, SessionEvent};
 use deskreel_recording::{Event, sha256};
 use time::OffsetDateTime;
 use tracing::debug;
 
 use super::Work;
+use super::unpainted::Unpainted;
 use crate::catalog::{Closed, GapRow, State};
 use crate::pipeline::queue::What;
 
@@ -25,6 +25,20 @@ pub(super) struct OpenGap {
     began: Instant,
     /// Reads that the tap never saw.
     pub(super) dropped: u64,
+    /// The recorder has caught up and waits for the desktop to paint the whole screen; until then, PDUs are skipped.
+    repaint: Option<Repaint>,
+}
+
+struct Repaint {
+    began: Instant,
+    unpainted: Unpainted,
+}
+
+impl OpenGap {
+    /// PDUs are not decoded.
+    pub(super) fn is_skipping(&self) -> bool {
+        self.repaint.is_none()
+    }
 }
 
 /// How a recording ended, as the thread learned it.
@@ -38,41 +52,94 @@ pub(super) struct Ending {
 impl Work {
     /// From now on PDUs are skipped.
     pub(super) fn open_gap(&mut self, reason: GapReason, detail: &str) -> anyhow::Result<()> {
-        if self.gap.is_some() {
+        if let Some(gap) = &mut self.gap {
+            if gap.repaint.take().is_some() {
+                gap.began = Instant::now();
+            }
             return Ok(());
         }
         self.flush_frame()?;
         self.flush_move()?;
         tracing::warn!(session = %self.shared.id, ?reason, detail, "gap in the recording");
-        let from_ns = self.last_ns;
         self.gap = Some(OpenGap {
-            from_ns,
+            from_ns: self.seen_ns.max(self.last_ns),
             reason,
             detail: detail.to_owned(),
             began: Instant::now(),
             dropped: 0,
+            repaint: None,
         });
         Ok(())
     }
 
-    pub(super) fn close_gap_if_over(&mut self) -> anyhow::Result<()> {
-        let over = self.gap.as_ref().is_some_and(|gap| {
-            gap.began.elapsed() >= GAP_MIN && (gap.reason != GapReason::SpoolFull || self.sink.room().is_ok())
-        });
-        if !over {
+    /// What the desktop has yet to paint before the gap is over.
+    pub(super) fn unpainted(&mut self) -> Option<&mut Unpainted> {
+        let repaint = self.gap.as_mut()?.repaint.as_mut()?;
+        Some(&mut repaint.unpainted)
+    }
+
+    /// Goes on decoding when the cause of the gap is gone and the tap decodes rightly again. The gap itself lasts until the
+    /// desktop has painted the whole screen: black is not what the user sees.
+    pub(super) fn go_on_after_gap(&mut self) -> anyhow::Result<()> {
+        let Some(gap) = &self.gap else { return Ok(()) };
+        if let Some(repaint) = &gap.repaint {
+            return if repaint.began.elapsed() < self.repaint_max {
+                Ok(())
+            } else {
+                self.give_up_repaint()
+            };
+        }
+        let room = gap.reason != GapReason::SpoolFull || self.sink.room().is_ok();
+        if gap.began.elapsed() < GAP_MIN || !room || !self.tap.is_right() {
             return Ok(());
         }
-        let at = self.ns(Instant::now());
-        self.end_gap(at)?;
+        if let Some(gap) = &mut self.gap {
+            gap.repaint = Some(Repaint {
+                began: Instant::now(),
+                unpainted: Unpainted::default(),
+            });
+        }
         // The next picture is a key, and the desktop is asked to paint all of it.
         self.recorder()?.release_memory();
+        let at = self.ns(Instant::now());
         let mut out = std::mem::take(&mut self.out);
         self.tap.restart(&mut out);
         let handled = out.drain(..).try_for_each(|event| self.event(at, event));
         self.out = out;
         handled?;
         self.shared.want_refresh();
-        Ok(())
+        // Without a picture there is nothing to wait for.
+        self.close_gap_if_repainted(at)
+    }
+
+    /// Ends the gap if all of the screen is known again.
+    pub(super) fn close_gap_if_repainted(&mut self, at: u64) -> anyhow::Result<()> {
+        match self.unpainted() {
+            Some(unpainted) if unpainted.is_empty() => {
+                self.end_gap(at)?;
+                self.flush_frame()
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The desktop doesn't paint all of the screen: the recording goes on and says what is not known.
+    fn give_up_repaint(&mut self) -> anyhow::Result<()> {
+        let pixels = self.unpainted().map_or(0, |unpainted| unpainted.area());
+        let at = self.ns(Instant::now());
+        self.end_gap(at)?;
+        let detail = format!(
+            "the desktop did not repaint {pixels} pixels within {:?} after a gap (recording.repaint_max): until it does, \
+             they are black in the recording whatever the user sees",
+            self.repaint_max
+        );
+        tracing::warn!(session = %self.shared.id, detail, "gap in the recording");
+        let alert = SessionEvent::Alert {
+            name: "not_repainted".to_owned(),
+            detail,
+        };
+        self.push(at, &Event::Session(alert))?;
+        self.flush_frame()
     }
 
     fn end_gap(&mut self, at: u64) -> anyhow::Result<()> {
@@ -93,18 +160,23 @@ impl Work {
         let row = gap_row(&gap);
         self.shared.trail.gap(&gap);
         self.push(gap.to_ns, &Event::Gap(gap))?;
-        self.sink.gap(&row)
+        if let Err(error) = self.sink.gap(&row) {
+            // Only listings lack it: no reason to record less.
+            tracing::error!(session = %self.shared.id, %error, "the catalog lacks a gap that the recording has");
+        }
+        Ok(())
     }
 
     /// After a failure: nothing can be recorded any more, but the session (best effort) or its ending (strict) goes on
     /// until the gateway says that it is over.
     pub(super) fn give_up(&mut self, reason: &str) -> Ending {
         self.shared.fail(reason);
-        let failed = Some((self.last_ns, reason.to_owned()));
-        let mut batch = VecDeque::new();
+        // What was painted since then is not recorded any more.
+        let from_ns = self.first_damage_ns.take().unwrap_or(self.seen_ns);
+        let failed = Some((from_ns, reason.to_owned()));
         loop {
-            self.shared.queue.take(&mut batch, None, Duration::ZERO);
-            while let Some(entry) = batch.pop_front() {
+            // First what the recorder had taken already: the end may be there.
+            while let Some(entry) = self.batch.pop_front() {
                 self.shared.queue.done(entry.cost());
                 if let What::End(end) = entry.what {
                     return Ending {
@@ -114,11 +186,14 @@ impl Work {
                     };
                 }
             }
+            self.shared.queue.take(&mut self.batch, None, Duration::ZERO);
         }
     }
 
     /// Closes the recording.
     pub(super) fn close(&mut self, ending: Ending, started: OffsetDateTime) -> anyhow::Result<()> {
+        // A manifest may only state segments that are on their way to the storages.
+        self.sink.check()?;
         let Ending { at_ns, mut end, failed } = ending;
         let Decoded {
             raw,

@@ -4,6 +4,7 @@
 //! settled screen is always recorded exactly and a moving one at most 25 times a second.
 
 mod ending;
+mod unpainted;
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -24,10 +25,12 @@ use super::queue::{Entry, What};
 use super::session::Shared;
 use super::sink::Sink;
 use ending::{Ending, GAP_MIN, OpenGap};
+use unpainted::Unpainted;
 pub(super) use ending::{end_text, gap_row};
 
 /// How often the open segment is made durable: half of the two seconds that a crash may lose.
 const APPEND_INTERVAL: Duration = Duration::from_secs(1);
+const QUEUE_FULL: &str = "the recorder can't keep up (recording.queue_max_bytes)";
 /// Rectangles that gather before they are merged into one.
 const DAMAGE_MAX: usize = 256;
 /// After so long without a changed pixel the recorder gives its compressor's memory back.
@@ -41,6 +44,8 @@ pub(super) struct Setup {
     pub(super) sink: Sink,
     pub(super) frame_interval: Duration,
     pub(super) undecoded_max_bytes: u64,
+    /// How long the desktop may take to repaint its screen after a gap.
+    pub(super) repaint_max: Duration,
     /// Wall-clock time of time 0.
     pub(super) started: OffsetDateTime,
 }
@@ -61,6 +66,9 @@ struct Work {
     sink: Sink,
     frame_interval: Duration,
     undecoded_max_bytes: u64,
+    repaint_max: Duration,
+    /// Taken from the queue and not yet worked through. Here, so that a failure loses none of it: the end may be among them.
+    batch: VecDeque<Entry>,
     out: Vec<TapEvent>,
     damage: Vec<Rect>,
     first_damage_ns: Option<u64>,
@@ -73,6 +81,8 @@ struct Work {
     error_info: Option<u32>,
     /// Time of the last thing recorded.
     last_ns: u64,
+    /// Time of the last entry that was worked through: up to here nothing is missing.
+    seen_ns: u64,
     /// Something was recorded since the last append.
     dirty: bool,
     /// Something was recorded since the last seal.
@@ -122,6 +132,8 @@ impl Work {
             sink: setup.sink,
             frame_interval: setup.frame_interval,
             undecoded_max_bytes: setup.undecoded_max_bytes,
+            repaint_max: setup.repaint_max,
+            batch: VecDeque::new(),
             out: Vec::new(),
             damage: Vec::new(),
             first_damage_ns: None,
@@ -132,6 +144,7 @@ impl Work {
             undecoded: UndecodedCount::default(),
             error_info: None,
             last_ns: 0,
+            seen_ns: 0,
             // The start event is there.
             dirty: true,
             unsealed: true,
@@ -158,29 +171,23 @@ impl Work {
 
     /// Works until the session's end arrives.
     fn work(&mut self) -> anyhow::Result<(u64, SessionEnd)> {
-        let mut batch = VecDeque::new();
         self.tick(Instant::now())?;
         loop {
-            let taken = self.shared.queue.take(&mut batch, self.deadline(), self.frame_interval);
-            if taken.shed {
-                self.open_gap(
-                    GapReason::QueueFull,
-                    "the recorder can't keep up (recording.queue_max_bytes)",
-                )?;
+            let deadline = self.deadline();
+            let shed = self.shared.queue.take(&mut self.batch, deadline, self.frame_interval);
+            if shed {
+                self.open_gap(GapReason::QueueFull, QUEUE_FULL)?;
+            } else {
+                self.go_on_after_gap()?;
             }
-            if let Some(gap) = &mut self.gap {
-                gap.dropped += taken.dropped;
-            }
-            if !taken.shed {
-                self.close_gap_if_over()?;
-            }
-            while let Some(entry) = batch.pop_front() {
-                let cost = entry.cost();
+            while let Some(entry) = self.batch.pop_front() {
+                let (cost, at) = (entry.cost(), self.ns(entry.at));
                 let end = self.entry(entry);
                 self.shared.queue.done(cost);
                 if let Some(end) = end? {
-                    return Ok(end);
+                    return Ok((at, end));
                 }
+                self.seen_ns = self.seen_ns.max(at);
                 // A long backlog must neither grow the segment beyond its size nor keep it from the disk.
                 self.seal_if_due(self.last_ns)?;
                 let now = Instant::now();
@@ -194,19 +201,20 @@ impl Work {
 
     /// When there is something to do even if nothing arrives.
     fn deadline(&self) -> Option<Instant> {
-        let frame = self.first_damage_ns.map(|at| self.instant(at) + self.frame_interval);
+        let frame = self.first_damage_ns.filter(|_| self.gap.is_none());
+        let frame = frame.map(|at| self.instant(at) + self.frame_interval);
         let moved = self
             .moved
             .as_ref()
             .map(|(at, _)| self.instant(*at) + self.frame_interval);
         // A segment that holds something grows old.
         let segment = self.unsealed.then_some(self.next_append);
-        let gap = self.gap.as_ref().map(|_| Instant::now() + GAP_MIN);
+        let gap = self.gap.as_ref().map(|_| Instant::now() + GAP_MIN.min(self.repaint_max));
         let rest = (!self.rested).then(|| self.instant(self.last_frame_ns) + REST);
         [frame, moved, segment, gap, rest].into_iter().flatten().min()
     }
 
-    fn entry(&mut self, entry: Entry) -> anyhow::Result<Option<(u64, SessionEnd)>> {
+    fn entry(&mut self, entry: Entry) -> anyhow::Result<Option<SessionEnd>> {
         let at = self.ns(entry.at);
         match entry.what {
             What::Pdus(direction, bytes) => {
@@ -228,14 +236,22 @@ impl Work {
                 self.push(at, &note)?;
                 Ok(None)
             }
-            What::End(end) => Ok(Some((at, end))),
+            What::Lost(lost) => {
+                self.open_gap(GapReason::QueueFull, QUEUE_FULL)?;
+                if let Some(gap) = &mut self.gap {
+                    gap.dropped += lost.reads;
+                }
+                self.tap.lost(lost.activation);
+                Ok(None)
+            }
+            What::End(end) => Ok(Some(end)),
             #[cfg(test)]
             What::Panic => panic!("a defect"),
         }
     }
 
     fn pdu(&mut self, at: u64, direction: Direction, pdu: &[u8]) -> anyhow::Result<()> {
-        if self.gap.is_some() {
+        if self.gap.as_ref().is_some_and(OpenGap::is_skipping) {
             self.tap.skip(direction, pdu);
             return Ok(());
         }
@@ -250,23 +266,26 @@ impl Work {
         self.tap.pdu(direction, pdu, &mut out);
         let handled = out.drain(..).try_for_each(|event| self.event(at, event));
         self.out = out;
-        handled
+        handled?;
+        self.close_gap_if_repainted(at)
     }
 
     fn event(&mut self, at: u64, event: TapEvent) -> anyhow::Result<()> {
         match event {
-            TapEvent::Damage(rect) => self.damaged(at, convert::rect(rect)),
+            TapEvent::Damage(rect) => {
+                let rect = convert::rect(rect);
+                if let Some(unpainted) = self.unpainted() {
+                    unpainted.paint(rect);
+                }
+                self.damaged(at, rect);
+            }
             TapEvent::Resized { width, height } => {
+                let whole = Rect::new(0, 0, width, height);
+                if let Some(unpainted) = self.unpainted() {
+                    *unpainted = Unpainted::whole(whole);
+                }
                 self.damage.clear();
-                self.damaged(
-                    at,
-                    Rect {
-                        x: 0,
-                        y: 0,
-                        width,
-                        height,
-                    },
-                );
+                self.damaged(at, whole);
             }
             TapEvent::FrameEnd => {
                 if at >= self.last_frame_ns.saturating_add(self.frame_interval_ns()) {
@@ -392,9 +411,9 @@ impl Work {
         Ok(())
     }
 
-    /// Records the picture if something was painted.
+    /// Records the picture if something was painted. Not in a gap: parts of it are not known yet.
     fn flush_frame(&mut self) -> anyhow::Result<()> {
-        if self.first_damage_ns.take().is_none() {
+        if self.gap.is_some() || self.first_damage_ns.take().is_none() {
             return Ok(());
         }
         self.flush_move()?;

@@ -402,6 +402,13 @@ impl Fixture {
         }
     }
 
+    /// Width and height of the screen.
+    pub(super) fn size(&self) -> (u16, u16) {
+        let (width, rgb) = &self.screenshot;
+        let fit = |value: usize| u16::try_from(value).unwrap();
+        (fit(*width), fit(rgb.len() / 3 / width))
+    }
+
     pub(super) fn facts(&self) -> SessionFacts {
         SessionFacts {
             id: Uuid::now_v7(),

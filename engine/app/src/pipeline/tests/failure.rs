@@ -171,58 +171,6 @@ async fn a_full_spool_ends_a_strict_session_and_refuses_the_next() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gap_is_recorded_and_the_picture_comes_back_with_a_key() {
-    let mut bed = Bed::new(&[("disk", Mode::Async, true)]);
-    bed.config.session_recording.on_failure = OnFailure::BestEffort;
-    let fixture = Fixture::load("xrdp-planar");
-    let sessions = bed.start().await;
-    let facts = fixture.facts();
-    let id = facts.id;
-    let recorder = sessions.open(facts).await.unwrap();
-    let shared = Arc::clone(recorder.shared().unwrap());
-    fixture.feed(&recorder).await;
-    let seen = shared.queue.progress();
-    let worked = || shared.queue.progress() >= fixture.batches().len() as u64;
-    eventually("the stream is worked through", worked).await;
-    assert!(seen <= shared.queue.progress());
-    shared.queue.shed(2);
-    // What arrives in the gap keeps the decompressor right and isn't recorded.
-    recorder.wants_refresh().await;
-    recorder.ended(ended());
-    recorder.closed().await;
-    bed.wait_for(id, State::Complete).await;
-    let recording = bed.recording(0, id);
-    let events = recording.events();
-    let gap = events.iter().find_map(|(_, event)| match event {
-        Event::Gap(gap) => Some(gap),
-        _ => None,
-    });
-    let gap = gap.unwrap();
-    assert_eq!(gap.reason, GapReason::QueueFull);
-    assert!(
-        gap.to_ns > gap.from_ns && gap.detail.as_ref().unwrap().contains("2 reads were dropped"),
-        "{gap:?}"
-    );
-    let last_screen = events
-        .iter()
-        .rfind(|(_, event)| matches!(event, Event::Screen(_)))
-        .unwrap();
-    assert!(
-        matches!(&last_screen.1, Event::Screen(screen) if screen.key),
-        "the picture resumes with a key"
-    );
-    let report = recording.verify(&bed);
-    assert_eq!(
-        report.outcome,
-        Outcome::Findings,
-        "true, but with a gap: {:?}",
-        report.findings
-    );
-    assert_eq!(bed.catalog().gaps(id).unwrap().len(), 1);
-    sessions.shutdown().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_defect_of_the_recorder_is_never_silent() {
     for on_failure in [OnFailure::Strict, OnFailure::BestEffort] {
         let mut bed = Bed::new(&[("disk", Mode::Sync, true)]);
@@ -344,23 +292,13 @@ async fn strict_waits_for_room_and_gives_up_only_without_progress() {
     assert_eq!(recorder.failed().await, error);
 }
 
+/// What comes behind the end can't be recorded any more, so it must not reach the user.
 #[tokio::test]
-async fn best_effort_never_waits_long_and_says_what_it_dropped() {
-    let shared = shared(OnFailure::BestEffort, Duration::from_secs(15));
-    let recorder = SessionRecorder::recording(Arc::clone(&shared));
-    let pdu = || bytes::Bytes::from(vec![0; 30_000]);
-    for _ in 0..3 {
-        recorder.enqueue(Direction::ToClient, pdu()).await.unwrap();
-    }
-    // One short wait in all, not one a PDU: from now on nothing is waited for, so each is ready when first polled.
-    for _ in 0..7 {
-        let mut enqueue = std::pin::pin!(recorder.enqueue(Direction::ToClient, pdu()));
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        assert!(enqueue.as_mut().poll(&mut context).is_ready());
-    }
-    let mut batch = std::collections::VecDeque::new();
-    let taken = shared.queue.take(&mut batch, None, Duration::ZERO);
-    // Two below three quarters, one more to keep the decompressor right, the others dropped.
-    assert!(taken.shed);
-    assert_eq!((batch.len(), taken.dropped), (3, 7));
+async fn strict_takes_nothing_after_the_end() {
+    let shared = shared(OnFailure::Strict, Duration::from_secs(15));
+    let recorder = SessionRecorder::recording(shared);
+    recorder.ended(ended());
+    let pdu = bytes::Bytes::from_static(&[0, 3, 0]);
+    let error = recorder.enqueue(Direction::ToClient, pdu).await.unwrap_err();
+    assert_eq!(error.reason, "the recording is closed already");
 }
