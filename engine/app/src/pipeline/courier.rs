@@ -22,6 +22,9 @@ use super::trail;
 use crate::audit::{Audit, Event};
 use crate::catalog::{Catalog, Object};
 
+/// Between two attempts to write to the spool what it did not take.
+const SPILL_INTERVAL: Duration = Duration::from_secs(1);
+
 /// What the courier is told.
 #[derive(Debug)]
 pub(super) enum Order {
@@ -95,6 +98,9 @@ pub(super) struct Courier {
     spilled_all: bool,
     /// Objects that are being written to the spool: never two writers for one file.
     spilling: BTreeSet<ObjectId>,
+    /// Objects that the spool did not take, and when to try again.
+    unspilled: BTreeSet<ObjectId>,
+    spill_at: Option<Instant>,
 }
 
 impl Courier {
@@ -114,6 +120,8 @@ impl Courier {
             stop: None,
             spilled_all: false,
             spilling: BTreeSet::new(),
+            unspilled: BTreeSet::new(),
+            spill_at: None,
         }
     }
 
@@ -132,7 +140,7 @@ impl Courier {
                 .as_ref()
                 .filter(|_| !self.spilled_all)
                 .map(|(deadline, _)| *deadline);
-            let wake = wake.into_iter().chain(deadline).min();
+            let wake = wake.into_iter().chain(deadline).chain(self.spill_at).min();
             tokio::select! {
                 order = self.orders.recv(), if !self.orders.is_closed() || !self.orders.is_empty() => match order {
                     Some(order) => self.order(order),
@@ -148,6 +156,11 @@ impl Courier {
                     Err(error) => tracing::error!(%error, "a delivery task ended early"),
                 },
                 () = sleep_until(wake) => {
+                    if self.spill_at.is_some_and(|at| Instant::now() >= at) {
+                        self.spill_at = None;
+                        let again = std::mem::take(&mut self.unspilled);
+                        self.spill_objects(again);
+                    }
                     if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                         self.spilled_all = true;
                         self.spill(None);
@@ -250,7 +263,12 @@ impl Courier {
 
     /// Writes what is in memory to the spool.
     fn spill(&mut self, recording: Option<Uuid>) {
-        for id in self.delivery.in_memory(recording) {
+        let held = self.delivery.in_memory(recording);
+        self.spill_objects(held);
+    }
+
+    fn spill_objects(&mut self, objects: impl IntoIterator<Item = ObjectId>) {
+        for id in objects {
             let Some(bytes) = self.payloads.get(&id).cloned() else {
                 continue;
             };
@@ -312,6 +330,9 @@ impl Courier {
                     // The last attempt: there is nowhere left to put it.
                     self.forget(id);
                     self.delivery.spilled(id);
+                } else if self.payloads.contains_key(&id) {
+                    self.unspilled.insert(id);
+                    self.spill_at.get_or_insert_with(|| Instant::now() + SPILL_INTERVAL);
                 }
             }
         }

@@ -7,6 +7,7 @@
 mod convert;
 mod courier;
 mod delivery;
+mod ground;
 mod lock;
 mod queue;
 mod recorder;
@@ -37,7 +38,7 @@ use crate::audit::{Audit, AuditError};
 use crate::catalog::{Catalog, IdentityKind, NewSession};
 use crate::keys::NodeKey;
 use courier::{Courier, Health, Links, Means, Order};
-pub(crate) use lock::is_held as is_running;
+pub(crate) use lock::{FolderLock, is_held as is_running};
 use recovery::{Outcome, Recovery, When};
 use session::{Rules, Shared};
 pub(crate) use session::{SessionFacts, SessionRecorder};
@@ -82,6 +83,9 @@ pub(crate) enum OpenError {
     ShuttingDown,
 }
 
+/// A recording whose recorder failed, and why.
+type Repair = (Uuid, String);
+
 /// All sessions of this engine: opens recorders and delivers what they seal. One per process; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Sessions {
@@ -94,11 +98,11 @@ struct Inner {
     means: Means,
     targets: Arc<[Target]>,
     orders: mpsc::Sender<Order>,
-    repairs: mpsc::Sender<Uuid>,
+    repairs: mpsc::Sender<Repair>,
     background: Mutex<Vec<tokio::task::JoinHandle<()>>>,
     shutting_down: AtomicBool,
-    /// Last, so that it is released last.
-    _lock: lock::DataDirLock,
+    /// Last, so that they are released last.
+    _locks: Vec<FolderLock>,
 }
 
 impl Sessions {
@@ -117,16 +121,16 @@ impl Sessions {
         }
         let local = config.clone();
         let open = move || -> anyhow::Result<_> {
-            let lock = lock::DataDirLock::take(&local.data_dir)?;
-            let key = NodeKey::load_or_create(&local.data_dir)?;
+            let locks = ground::lock_folders(&local.data_dir, &local.spool.path)?;
             let catalog = Catalog::open(&local.data_dir)?;
             let spool = spool::Spool::open(&local.spool.path, local.spool.max_bytes, local.spool.min_free_bytes);
             let spool = spool.with_context(|| format!("open the spool {} (spool.path)", local.spool.path.display()))?;
+            let key = ground::node_key(&local.data_dir, &catalog, &spool)?;
             // After the key, whose fingerprint is in the events.
             let audit = Audit::open(&local).context("open the audit log")?;
-            Ok((lock, key, catalog, spool, audit))
+            Ok((locks, key, catalog, spool, audit))
         };
-        let (lock, key, catalog, spool, audit) = tokio::task::spawn_blocking(open).await.context("open data_dir")??;
+        let (locks, key, catalog, spool, audit) = tokio::task::spawn_blocking(open).await.context("open data_dir")??;
         let targets = storages
             .iter()
             .map(|storage| Target {
@@ -155,7 +159,7 @@ impl Sessions {
             repairs,
             background: Mutex::new(vec![courier]),
             shutting_down: AtomicBool::new(false),
-            _lock: lock,
+            _locks: locks,
         });
         inner
             .end_unrecorded()
@@ -291,7 +295,7 @@ impl Inner {
         let recovery = self.recovery();
         let mut postponed = Vec::new();
         for recording in recovery.list().await? {
-            if !recover_one(&recovery, recording, When::Start).await {
+            if !recover_one(&recovery, recording, &When::Start).await {
                 postponed.push(recording);
             }
         }
@@ -467,7 +471,11 @@ impl Inner {
                 false
             }
         };
-        if !closed && self.repairs.blocking_send(shared.id).is_err() {
+        if closed {
+            return;
+        }
+        let reason = shared.failure().unwrap_or_default();
+        if self.repairs.blocking_send((shared.id, reason)).is_err() {
             tracing::error!(session = %shared.id, "the recording is closed at the next start");
         }
     }
@@ -500,13 +508,14 @@ impl Inner {
             sink,
             frame_interval: recording.frame_interval,
             undecoded_max_bytes: recording.undecoded_max_bytes,
+            repaint_max: recording.repaint_max,
             started,
         })
     }
 }
 
 /// Recovers one recording and says so in the log. False: try again later.
-async fn recover_one(recovery: &Recovery, recording: Uuid, when: When) -> bool {
+async fn recover_one(recovery: &Recovery, recording: Uuid, when: &When) -> bool {
     match recovery.recover(recording, when).await {
         Ok(Outcome::Resumed) => tracing::info!(session = %recording, "going on with the delivery of a recording"),
         Ok(Outcome::Recovered) => tracing::warn!(session = %recording, "closed a recording that a crash had left open"),
@@ -522,8 +531,8 @@ async fn recover_one(recovery: &Recovery, recording: Uuid, when: When) -> bool {
 }
 
 /// Closes recordings whose recorder failed, and tries again where a storage did not answer.
-async fn repair(recovery: Recovery, mut arriving: mpsc::Receiver<Uuid>, mut postponed: Vec<Uuid>) {
-    let started: std::collections::HashSet<Uuid> = postponed.iter().copied().collect();
+async fn repair(recovery: Recovery, mut arriving: mpsc::Receiver<Repair>, postponed: Vec<Uuid>) {
+    let mut postponed: Vec<_> = postponed.into_iter().map(|recording| (recording, When::Start)).collect();
     loop {
         let wait = if postponed.is_empty() {
             Duration::MAX
@@ -531,18 +540,13 @@ async fn repair(recovery: Recovery, mut arriving: mpsc::Receiver<Uuid>, mut post
             RECOVERY_INTERVAL
         };
         match tokio::time::timeout(wait, arriving.recv()).await {
-            Ok(Some(recording)) => postponed.push(recording),
+            Ok(Some((recording, reason))) => postponed.push((recording, When::Running { reason })),
             Ok(None) => return,
             Err(_) => {}
         }
-        for recording in std::mem::take(&mut postponed) {
-            let when = if started.contains(&recording) {
-                When::Start
-            } else {
-                When::Running
-            };
-            if !recover_one(&recovery, recording, when).await {
-                postponed.push(recording);
+        for (recording, when) in std::mem::take(&mut postponed) {
+            if !recover_one(&recovery, recording, &when).await {
+                postponed.push((recording, when));
             }
         }
     }

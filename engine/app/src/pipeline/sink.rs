@@ -52,6 +52,9 @@ pub(super) struct Sink {
     /// Bytes of sealed segments that may wait in memory for a sync storage.
     pub(super) memory_max_bytes: u64,
     open: Option<OpenSegment>,
+    /// A sealed segment did not get its whole way. What is durable is all that may be stated of the recording, and only
+    /// recovery looks at that.
+    broken: bool,
 }
 
 impl Sink {
@@ -71,6 +74,7 @@ impl Sink {
             targets,
             memory_max_bytes,
             open: None,
+            broken: false,
         }
     }
 
@@ -97,7 +101,21 @@ impl Sink {
                 self.open.insert(begun.context("begin a segment in the spool")?)
             }
         };
-        open.append(&bytes).context("append to the open segment in the spool")
+        let appended = open.append(&bytes);
+        if appended.is_err() {
+            // What follows would look durable and perhaps not be: the file stays as it is until the whole segment is written.
+            self.open = None;
+        }
+        appended.context("append to the open segment in the spool")
+    }
+
+    /// Whether a manifest may still be made.
+    ///
+    /// # Errors
+    /// A segment did not get its whole way: the recording has to be closed from what is durable.
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        anyhow::ensure!(!self.broken, "a sealed segment did not reach the catalog or the delivery");
+        Ok(())
     }
 
     /// The spool's limits, where the spool is in use.
@@ -113,23 +131,31 @@ impl Sink {
         self.shared.limit_memory(self.memory_max_bytes);
     }
 
-    /// A segment is sealed: it becomes durable or is held in memory, the catalog learns of it, the courier gets it.
+    /// A segment is sealed: it becomes durable or is held in memory, the catalog learns of it, the courier gets it. If any
+    /// of that fails, the segment is in the spool if that is possible at all, and [`Sink::check`] fails from then on.
     ///
     /// # Errors
     /// Disk, catalog.
     pub(super) fn sealed(&mut self, segment: &SealedSegment) -> anyhow::Result<()> {
         let id = self.id(Object::Segment(segment.number));
-        let open = self.open.take();
+        let mut durable = false;
+        let Err(mut error) = self.pass_on(id, segment, &mut durable) else {
+            return Ok(());
+        };
+        self.broken = true;
+        if !durable && let Err(lost) = self.write_anew(id, segment) {
+            error = error.context(format!("{} is lost, the spool does not take it either: {lost}", id.object));
+        }
+        Err(error)
+    }
+
+    fn pass_on(&mut self, id: ObjectId, segment: &SealedSegment, durable: &mut bool) -> anyhow::Result<()> {
         let payload = if self.spooled() {
-            match (open, segment.bytes.get(segment.taken..)) {
-                (Some(open), Some(rest)) if open.length() == segment.taken as u64 => open.seal(rest),
-                // The session went over to the spool within this segment.
-                _ => self.spool.write(id, &segment.bytes),
-            }
-            .with_context(|| format!("write {} to the spool", id.object))?;
+            self.spool_segment(id, segment)
+                .with_context(|| format!("write {} to the spool", id.object))?;
+            *durable = true;
             None
         } else {
-            self.shared.hold(segment.bytes.len() as u64);
             Some(segment.bytes.clone())
         };
         let row = segment_row(&segment.seal, &segment.bytes);
@@ -137,6 +163,26 @@ impl Sink {
         self.catalog
             .segment_sealed(self.shared.id, &row, &for_catalog(&self.targets))?;
         self.send(id, row.bytes, payload)
+    }
+
+    fn spool_segment(&mut self, id: ObjectId, segment: &SealedSegment) -> std::io::Result<()> {
+        if let (Some(open), Some(rest)) = (self.open.take(), segment.bytes.get(segment.taken..))
+            && open.length() == segment.taken as u64
+        {
+            match open.seal(rest) {
+                Ok(()) => return Ok(()),
+                Err(error) => {
+                    tracing::warn!(session = %id.recording, object = %id.object, %error, "written to the spool anew");
+                }
+            }
+        }
+        // The session went over to the spool within this segment, or a write to the open one failed.
+        self.write_anew(id, segment)
+    }
+
+    fn write_anew(&self, id: ObjectId, segment: &SealedSegment) -> std::io::Result<()> {
+        self.spool.write(id, &segment.bytes)?;
+        self.spool.remove_open(id.recording, segment.number)
     }
 
     /// The recording is closed.
@@ -152,7 +198,6 @@ impl Sink {
                 .context("write the manifest to the spool")?;
             None
         } else {
-            self.shared.hold(size);
             Some(Bytes::from(manifest))
         };
         self.catalog
@@ -168,6 +213,14 @@ impl Sink {
         self.catalog.gap(self.shared.id, gap).map_err(Into::into)
     }
 
+    /// From now on the file of the open segment can't be made durable.
+    #[cfg(test)]
+    pub(super) fn fail_to_sync(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.fail_to_sync();
+        }
+    }
+
     fn id(&self, object: Object) -> ObjectId {
         ObjectId {
             recording: self.shared.id,
@@ -177,6 +230,7 @@ impl Sink {
 
     fn send(&self, id: ObjectId, size: u64, payload: Option<Bytes>) -> anyhow::Result<()> {
         let live = self.shared.live.load(Ordering::Acquire);
+        let held = payload.as_ref().map_or(0, |payload| payload.len() as u64);
         let order = Order::Deliver {
             id,
             size,
@@ -184,8 +238,10 @@ impl Sink {
             live,
             missing: None,
         };
-        self.orders
-            .blocking_send(order)
-            .map_err(|_| anyhow::anyhow!("the delivery has stopped"))
+        self.shared.hold(held);
+        self.orders.blocking_send(order).map_err(|_| {
+            self.shared.release(held);
+            anyhow::anyhow!("the delivery has stopped")
+        })
     }
 }

@@ -7,7 +7,7 @@
 //! ```
 //! A name without `.open` or a leading dot means: whole, synced, never changed again.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,9 +18,12 @@ use uuid::Uuid;
 
 use super::delivery::ObjectId;
 use crate::catalog::Object;
+use crate::private;
 
 /// Bytes of the spool that are kept for closing recordings when it is full.
 const RESERVE_BYTES: u64 = 16 << 20;
+/// Attempts at a file whose folder goes away meanwhile: whoever removes its last file takes the folder along.
+const ATTEMPTS: u32 = 100;
 
 /// The spool. All functions block on the disk.
 #[derive(Debug)]
@@ -52,7 +55,7 @@ impl Spool {
     /// # Errors
     /// A folder that can't be made or read.
     pub(super) fn open(path: &Path, max_bytes: u64, min_free_bytes: u64) -> io::Result<Self> {
-        fs::create_dir_all(path)?;
+        private::create_dir_all(path)?;
         let spool = Self {
             path: path.to_owned(),
             max_bytes,
@@ -105,9 +108,9 @@ impl Spool {
     /// # Errors
     /// Disk errors; a segment with this number that exists already.
     pub(super) fn begin(self: &Arc<Self>, recording: Uuid, number: u32) -> io::Result<OpenSegment> {
-        self.make_folder(recording)?;
         let path = self.folder(recording).join(open_name(number));
-        let file = OpenOptions::new().append(true).create_new(true).open(&path)?;
+        let create = || private::open_options().append(true).create_new(true).open(&path);
+        let file = self.in_folder(recording, create)?;
         sync_folder(&self.folder(recording))?;
         Ok(OpenSegment {
             spool: Arc::clone(self),
@@ -126,11 +129,14 @@ impl Spool {
     /// # Errors
     /// Disk errors.
     pub(super) fn write(&self, id: ObjectId, bytes: &[u8]) -> io::Result<()> {
-        self.make_folder(id.recording)?;
         let path = self.file(id);
         let temporary = self.folder(id.recording).join(format!(".{}", name(id.object)));
         let before = fs::metadata(&path).map_or(0, |metadata| metadata.len());
-        let mut file = File::create(&temporary)?;
+        let create = || {
+            let mut options = private::open_options();
+            options.write(true).create(true).truncate(true).open(&temporary)
+        };
+        let mut file = self.in_folder(id.recording, create)?;
         let written = file
             .write_all(bytes)
             .and_then(|()| file.sync_all())
@@ -139,7 +145,7 @@ impl Spool {
             let _ = fs::remove_file(&temporary);
             return Err(error);
         }
-        self.used.fetch_sub(before, Ordering::Relaxed);
+        self.freed(before);
         self.used.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         sync_folder(&self.folder(id.recording))
     }
@@ -255,16 +261,33 @@ impl Spool {
             Err(error) => return Err(error),
         };
         fs::remove_file(path)?;
-        self.used.fetch_sub(length, Ordering::Relaxed);
+        self.freed(length);
         Ok(())
     }
 
-    fn make_folder(&self, recording: Uuid) -> io::Result<()> {
-        match fs::create_dir(self.folder(recording)) {
-            Ok(()) => sync_folder(&self.path),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            Err(error) => Err(error),
+    fn freed(&self, bytes: u64) {
+        let less = |used: u64| Some(used.saturating_sub(bytes));
+        let _ = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+
+    /// Makes a file in the folder of a recording, and the folder first where there is none. The courier removes a folder
+    /// that it has emptied at any moment, so what is there now may be gone when the file is made; with a file in it, the
+    /// folder stays.
+    fn in_folder(&self, recording: Uuid, create: impl Fn() -> io::Result<File>) -> io::Result<File> {
+        let mut made = false;
+        for attempt in 1.. {
+            match private::create_dir(&self.folder(recording)) {
+                Ok(()) => made = true,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+            match create() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && attempt < ATTEMPTS => {}
+                Ok(file) if made => return sync_folder(&self.path).map(|()| file),
+                file => return file,
+            }
         }
+        Err(io::ErrorKind::NotFound.into())
     }
 
     fn folder(&self, recording: Uuid) -> PathBuf {
@@ -292,15 +315,28 @@ impl OpenSegment {
         self.length
     }
 
-    /// Appends and makes it durable.
+    /// Appends and makes it durable. After an error nothing is known of what was appended since the last success: what is
+    /// appended then may be lost though the disk calls it durable, so the segment has to be written anew.
     ///
     /// # Errors
     /// Disk errors.
     pub(super) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all(bytes)?;
-        self.length += bytes.len() as u64;
-        self.spool.used.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        self.file.sync_data()
+        let written = self.file.write_all(bytes);
+        let added = match &written {
+            Ok(()) => bytes.len() as u64,
+            // A part of them, perhaps.
+            Err(_) => fs::metadata(&self.path).map_or(0, |file| file.len().saturating_sub(self.length)),
+        };
+        self.length += added;
+        self.spool.used.fetch_add(added, Ordering::Relaxed);
+        written.and_then(|()| self.file.sync_data())
+    }
+
+    /// From now on writing seems to work and making it durable fails.
+    #[cfg(test)]
+    pub(super) fn fail_to_sync(&mut self) {
+        // Takes everything, and can't be synced.
+        self.file = File::options().write(true).open("/dev/null").unwrap_or_else(|error| panic!("{error}"));
     }
 
     /// Appends the rest and gives the segment its final name; durable when this returns.
@@ -334,6 +370,8 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
 
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     const RECORDING: Uuid = Uuid::from_u128(7);
@@ -366,6 +404,12 @@ mod tests {
             }
         );
         assert_eq!(spool.read_open(RECORDING, 3).unwrap(), "abc");
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let inside = folder.path().join(RECORDING.to_string());
+        assert_eq!((mode(&inside), mode(&inside.join("00000003.open"))), (0o700, 0o600));
+        spool.write(manifest(), b"{}").unwrap();
+        assert_eq!(mode(&inside.join("manifest.json")), 0o600);
+        spool.remove(manifest()).unwrap();
         assert!(spool.begin(RECORDING, 3).is_err(), "never two writers");
         open.seal(b"def").unwrap();
         assert_eq!(
@@ -380,6 +424,37 @@ mod tests {
         spool.remove(segment(3)).unwrap();
         spool.remove_folder(RECORDING).unwrap();
         assert!(spool.recordings().unwrap().is_empty());
+        assert_eq!(spool.used.load(Ordering::Relaxed), 0);
+    }
+
+    /// The courier takes the folder along with the last file in it, at any moment of a running session.
+    #[test]
+    fn a_folder_that_is_removed_meanwhile_is_made_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Arc::new(Spool::open(folder.path(), 1 << 30, 0).unwrap());
+        let over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    spool.remove_folder(RECORDING).unwrap();
+                    std::thread::yield_now();
+                }
+            });
+            for number in 0..300 {
+                let begun = spool.begin(RECORDING, number).map(|mut open| open.append(b"a"));
+                let removed = spool.remove_open(RECORDING, number);
+                let written = spool.write(segment(number), b"b");
+                let gone = spool.remove(segment(number));
+                if begun.is_err() || written.is_err() || removed.is_err() || gone.is_err() {
+                    over.store(true, Ordering::Relaxed);
+                }
+                begun.unwrap().unwrap();
+                removed.unwrap();
+                written.unwrap();
+                gone.unwrap();
+            }
+            over.store(true, Ordering::Relaxed);
+        });
         assert_eq!(spool.used.load(Ordering::Relaxed), 0);
     }
 

@@ -28,7 +28,6 @@ use find::{Piece, Pieces};
 use crate::audit::Event;
 use crate::catalog::{Closed, IdentityKind, NewSession, Object, PlacementRow, SegmentRow, SessionRow, State};
 
-const DETAIL: &str = "the gateway stopped during the session; the recording was closed afterwards";
 
 /// What recovery works with.
 #[derive(Clone)]
@@ -51,12 +50,34 @@ pub(super) enum Outcome {
 }
 
 /// When recovery runs, and so what it means that a sealed segment is nowhere.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum When {
     /// At start: it was in memory when the gateway was killed, and is lost.
     Start,
     /// While the gateway runs, after a recorder failed: it is still on its way.
-    Running,
+    Running {
+        /// Why it failed.
+        reason: String,
+    },
+}
+
+impl When {
+    /// Why the recording has no end of its own.
+    fn detail(&self) -> String {
+        match self {
+            Self::Start => "the gateway stopped during the session; the recording was closed afterwards".to_owned(),
+            Self::Running { reason } => {
+                format!("the recorder failed during the session, and the recording was closed from what was durable: {reason}")
+            }
+        }
+    }
+
+    fn nothing_durable(&self) -> String {
+        match self {
+            Self::Start => "the gateway stopped before anything was durable".to_owned(),
+            Self::Running { reason } => format!("the recorder failed before anything was durable: {reason}"),
+        }
+    }
 }
 
 impl Recovery {
@@ -87,7 +108,7 @@ impl Recovery {
     ///
     /// # Errors
     /// A storage, the spool or the catalog that doesn't answer: try again later, nothing is lost by it.
-    pub(super) async fn recover(&self, recording: Uuid, when: When) -> anyhow::Result<Outcome> {
+    pub(super) async fn recover(&self, recording: Uuid, when: &When) -> anyhow::Result<Outcome> {
         let row = self.row(recording).await?;
         if let Some(row) = row.as_ref().filter(|row| row.state != State::Recording)
             && self.resume(recording, row.state).await?
@@ -169,12 +190,16 @@ impl Recovery {
     }
 
     /// Closes an open recording.
-    async fn close(&self, recording: Uuid, row: Option<SessionRow>, when: When) -> anyhow::Result<Outcome> {
+    async fn close(&self, recording: Uuid, row: Option<SessionRow>, when: &When) -> anyhow::Result<Outcome> {
         let pieces = Pieces {
             listed: self.listed(recording).await?,
             stored: self.stored(recording).await?,
         };
-        let mut found = Gathered::default();
+        let mut found = Gathered {
+            detail: when.detail(),
+            nothing_durable: when.nothing_durable(),
+            ..Gathered::default()
+        };
         let mut closing = Closing::new(recording, vec![self.key.verifying_key()]);
         let mut problems = Vec::new();
         let mut numbers = 0;
@@ -209,7 +234,7 @@ impl Recovery {
         if let Some(row) = &row {
             found.lost = self.lost(row.id, numbers, &stray, problems.is_empty()).await?;
         }
-        if when == When::Running && !found.lost.is_empty() {
+        if matches!(when, When::Running { .. }) && !found.lost.is_empty() {
             anyhow::bail!("{} sealed segments are still on their way", found.lost.len());
         }
         if row.is_none() && found.segments.is_empty() && problems.is_empty() {
@@ -254,8 +279,8 @@ impl Recovery {
             return Ok(None);
         }
         let detail = match found.lost.len() {
-            0 => DETAIL.to_owned(),
-            lost => format!("{DETAIL}; {lost} sealed segments that no storage had yet are lost"),
+            0 => found.detail.clone(),
+            lost => format!("{}; {lost} sealed segments that no storage had yet are lost", found.detail),
         };
         let bytes = Bytes::from(closing.finish(&detail, &self.key)?);
         let manifest = Manifest::parse(&bytes)?;
@@ -316,7 +341,7 @@ impl Recovery {
                 ));
             }
         } else if found.segments.is_empty() && problems.is_empty() {
-            problems.push("the gateway stopped before anything was durable".to_owned());
+            problems.push(found.nothing_durable.clone());
         }
         let outcome = match (&manifest, recovered) {
             (Some(_), false) if problems.is_empty() => Outcome::Resumed,
@@ -405,7 +430,7 @@ impl Recovery {
             ended: started + std::time::Duration::from_millis(duration_ms),
             duration_ms,
             undecoded: body.map_or(0, |body| body.undecoded_count),
-            end_reason: body.map_or_else(|| format!("recovered: {DETAIL}"), |body| end_text(&body.end)),
+            end_reason: body.map_or_else(|| format!("recovered: {}", found.detail), |body| end_text(&body.end)),
             problem,
             manifest_sha256: manifest.map(|(_, piece)| hex::encode(sha256(&piece.bytes))),
         };
@@ -459,6 +484,9 @@ struct Gathered {
     segments: Vec<(SegmentRow, bool, BTreeSet<usize>)>,
     /// Sealed segments that are nowhere.
     lost: Vec<u32>,
+    /// Why the recording has no end of its own, and what is wrong if there is nothing of it.
+    detail: String,
+    nothing_durable: String,
 }
 
 /// A session that the catalog doesn't know, from the facts in its own recording.

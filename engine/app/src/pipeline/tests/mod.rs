@@ -4,7 +4,9 @@
 
 mod bed;
 mod crash;
+mod durability;
 mod failure;
+mod gaps;
 mod kill;
 
 use std::time::Duration;
