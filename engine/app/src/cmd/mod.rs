@@ -26,7 +26,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use deskreel_config::{Loaded, Sources};
 
-use crate::output::Format;
+use crate::output::{Format, visible_lines};
 
 /// How a command that did not fail ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,7 +182,7 @@ pub(crate) fn main() -> ExitCode {
         Ok(Outcome::Findings) => ExitCode::from(3),
         Ok(Outcome::Broken) => ExitCode::from(4),
         Err(error) => {
-            eprintln!("deskreel: {error:#}");
+            eprintln!("deskreel: {}", visible_lines(&format!("{error:#}")));
             ExitCode::from(if error.is::<UsageError>() { 2 } else { 1 })
         }
     }

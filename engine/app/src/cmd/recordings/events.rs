@@ -12,7 +12,7 @@ use super::target::{Target, details, runtime};
 use crate::access::recordings::Purpose;
 use crate::audit::RecordingAction;
 use crate::cmd::{Global, Listing, Outcome};
-use crate::output::Format;
+use crate::output::{Format, visible, visible_json, yaml_item};
 use crate::replay::{Index, Source, clock, nanoseconds};
 
 /// Arguments of `recordings events`.
@@ -99,11 +99,11 @@ fn print(source: &Source, index: &Index, args: &Args, out: &mut impl Write) -> a
             let row = row(time_ns, &event)?;
             match args.listing.format {
                 Format::Text => writeln!(out, "{}", line(time_ns, &event, &row)),
-                Format::Json => write!(out, "{separator}  {}", Value::Object(row)),
-                Format::Yaml => {
-                    let one = serde_saphyr::to_string(&[row]).context("print as YAML")?;
-                    write!(out, "{one}{}", if one.ends_with('\n') { "" } else { "\n" })
+                Format::Json => {
+                    let one = Value::Object(row).to_string();
+                    write!(out, "{separator}  {}", visible_json(&one))
                 }
+                Format::Yaml => out.write_all(yaml_item(&row)?.as_bytes()),
             }
             .context("write to stdout")?;
             separator = ",\n";
@@ -136,7 +136,7 @@ fn row(time_ns: u64, event: &Event) -> anyhow::Result<Map<String, Value>> {
     Ok(row)
 }
 
-/// An event as one line: time, channel, and the rest as `name=value`.
+/// An event as one line: time, channel, and the rest as `name=value`. Names and texts in it come from client and desktop.
 fn line(time_ns: u64, event: &Event, row: &Map<String, Value>) -> String {
     let mut line = format!("{}  {:<9}", clock(time_ns), event.channel().topic());
     let known = ["time", "time_ns", "channel"];
@@ -155,5 +155,27 @@ fn line(time_ns: u64, event: &Event, row: &Map<String, Value>) -> String {
             other => line.push_str(&format!("{name}={other}")),
         }
     }
-    line.trim_end().to_owned()
+    visible(line.trim_end()).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_harmless_line() {
+        let hostile = "a\u{1b}[2J\u{9b}31m\n00:00:01.000  session \u{202e}b";
+        let event = Event::Undecoded(deskreel_recording::event::Undecoded {
+            what: hostile.to_owned(),
+            codec_id: None,
+            rect: None,
+            error: hostile.replace([' ', '\n'], "\u{7}"),
+            length: 0,
+            pdu: bytes::Bytes::new(),
+        });
+        let line = line(0, &event, &row(0, &event).unwrap());
+        assert!(!line.chars().any(|c| c.is_control() || c == '\u{202e}'), "{line:?}");
+        assert!(line.contains("\\u{1b}[2J\\u{9b}31m"), "{line}");
+    }
 }

@@ -20,6 +20,7 @@ use crate::access::recordings::Purpose;
 use crate::audit::RecordingAction;
 use crate::cmd::{Global, Outcome, UsageError};
 use crate::host::{ExporterHandle, Plugins};
+use crate::output::visible;
 use crate::replay::{Exported, Index, Stretch, clock, export, nanoseconds};
 
 /// Arguments of `recordings export`.
@@ -118,7 +119,7 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
 /// What the person should know of the export.
 fn tell(exported: &Exported, still_runs: bool) -> Outcome {
     for note in &exported.summary.notes {
-        eprintln!("deskreel: {note}");
+        eprintln!("deskreel: {}", visible(note));
     }
     if exported.gaps > 0 {
         eprintln!("deskreel: {} gaps in it: nothing was recorded there", exported.gaps);

@@ -132,11 +132,11 @@ fn by_storage(placements: &[PlacementRow]) -> Vec<Stored> {
     storages
 }
 
-/// `name  value` lines.
+/// `name  value` lines; no value leaves its line.
 fn facts(rows: Vec<(&str, String)>) -> String {
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     rows.into_iter()
-        .map(|(name, value)| format!("{name:width$}  {value}\n"))
+        .map(|(name, value)| format!("{name:width$}  {}\n", output::visible(&value)))
         .collect()
 }
 
@@ -235,4 +235,18 @@ fn text_of_files(shown: &ShownFiles) -> String {
     );
     rows.push(("verify", shown.verify.clone()));
     facts(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fact_stays_in_its_line() {
+        let text = facts(vec![
+            ("user", "a\nstate  complete\u{1b}[2J\u{202e}".to_owned()),
+            ("id", "1".to_owned()),
+        ]);
+        assert_eq!(text, "user  a\\nstate  complete\\u{1b}[2J\\u{202e}\nid    1\n");
+    }
 }
