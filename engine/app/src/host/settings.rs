@@ -1,12 +1,15 @@
 //! From the operator's settings to those that a plugin gets: paths made absolute, secrets fetched, all of it checked against
 //! the plugin's JSON Schema.
 
+use std::env::VarError;
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
 /// How deep schemas and settings may nest.
 const DEPTH_MAX: usize = 32;
+/// Of how many parts the schema of one value may consist; the rest is not looked at.
+const PARTS_MAX: usize = 1000;
 /// Largest secret in a file.
 const SECRET_MAX_BYTES: u64 = 64 << 10;
 
@@ -36,9 +39,9 @@ pub(crate) fn resolve(settings: &Value, schema: &Value, base_dir: &Path) -> Resu
         settings.clone()
     };
     let mut errors = Vec::new();
-    Walk { root: schema }.value(schema, &mut resolved, "", 0, &mut |format, value, key| match format {
-        "path" => make_absolute(value, base_dir),
-        "password" => {
+    let mut visit = |found: Found<'_>, value: &mut Value, key: &str| match found {
+        Found::Format("path") => make_absolute(value, base_dir),
+        Found::Format("password") => {
             if let Err(message) = fetch_secret(value, base_dir) {
                 errors.push(SettingError {
                     key: key.to_owned(),
@@ -46,8 +49,9 @@ pub(crate) fn resolve(settings: &Value, schema: &Value, base_dir: &Path) -> Resu
                 });
             }
         }
-        _ => {}
-    });
+        Found::Format(_) | Found::Unknown => {}
+    };
+    Walk { root: schema }.value(&[schema], &mut resolved, "", 0, &mut visit);
     for error in validator.iter_errors(&resolved) {
         let key = key_of(error.instance_path().as_str());
         if errors.iter().any(|known| known.key == key) {
@@ -114,76 +118,137 @@ fn key_of(pointer: &str) -> String {
     key
 }
 
-/// Replaces every secret by a word, for output.
+/// Replaces every secret by a word, for output: the values of secret settings, and of those that the schema does not know (a
+/// secret under a misspelt key is one too). Where to find a secret, `{env: NAME}` or `{file: PATH}`, is none.
 pub(crate) fn conceal(settings: &mut Value, schema: &Value) {
-    Walk { root: schema }.value(schema, settings, "", 0, &mut |format, value, _| {
-        if format == "password" && value.is_string() {
-            *value = Value::String(CONCEALED.to_owned());
-        }
-    });
+    if !settings.is_object() {
+        return hide(settings);
+    }
+    let mut visit = |found: Found<'_>, value: &mut Value, _: &str| match found {
+        Found::Format("password") if !is_reference(value) => hide(value),
+        Found::Format(_) => {}
+        Found::Unknown => hide(value),
+    };
+    Walk { root: schema }.value(&[schema], settings, "", 0, &mut visit);
 }
 
-/// Replaces every text by a word, for output: where the schema isn't known, any may be a secret.
+fn hide(value: &mut Value) {
+    if !value.is_null() {
+        *value = Value::String(CONCEALED.to_owned());
+    }
+}
+
+/// Whether a value says where a secret is, and not what it is.
+fn is_reference(value: &Value) -> bool {
+    value.as_object().is_some_and(|fields| {
+        fields.len() == 1
+            && ["env", "file"]
+                .iter()
+                .any(|name| fields.get(*name).is_some_and(Value::is_string))
+    })
+}
+
+/// Replaces every value by a word, for output: where the schema isn't known, any may be a secret.
 pub(crate) fn conceal_all(settings: &mut Value) {
     match settings {
-        Value::String(text) => CONCEALED.clone_into(text),
-        Value::Array(items) => items.iter_mut().for_each(conceal_all),
-        Value::Object(fields) => fields.values_mut().for_each(conceal_all),
-        _ => {}
+        Value::Object(fields) => fields.values_mut().for_each(hide),
+        other => hide(other),
     }
 }
 
 /// What stands where a secret is.
 const CONCEALED: &str = "(hidden)";
 
-/// What happens to a value whose schema has a format: format, value, key.
-type OnFormat<'a> = &'a mut dyn FnMut(&str, &mut Value, &str);
+/// What a walk finds out about a value.
+#[derive(Debug, Clone, Copy)]
+enum Found<'a> {
+    /// A schema gives it this format.
+    Format(&'a str),
+    /// No schema describes it. What is in it is not looked at.
+    Unknown,
+}
+
+/// What happens to a value: what was found, the value, its key.
+type Visit<'a> = &'a mut dyn FnMut(Found<'_>, &mut Value, &str);
 
 struct Walk<'a> {
     root: &'a Value,
 }
 
-impl Walk<'_> {
-    /// Finds the formats of a schema, and of those that it consists of, in a value.
-    fn value(&self, schema: &Value, value: &mut Value, key: &str, depth: usize, on_format: OnFormat<'_>) {
-        if depth > DEPTH_MAX {
+impl<'a> Walk<'a> {
+    /// Finds the formats that schemas, and those that they consist of, give to a value and to what is in it.
+    fn value(&self, schemas: &[&'a Value], value: &mut Value, key: &str, depth: usize, visit: Visit<'_>) {
+        let mut all = Vec::new();
+        for &schema in schemas {
+            self.parts(schema, 0, &mut all);
+        }
+        if depth > DEPTH_MAX || all.is_empty() {
+            return visit(Found::Unknown, value, key);
+        }
+        let formats: Vec<&str> = all.iter().filter_map(|schema| schema["format"].as_str()).collect();
+        for format in &formats {
+            visit(Found::Format(format), value, key);
+        }
+        if formats.contains(&"password") {
+            // A secret is one, whatever it is made of.
             return;
-        }
-        if let Some(name) = schema["$ref"].as_str()
-            && let Some(target) = name.strip_prefix('#').and_then(|pointer| self.root.pointer(pointer))
-        {
-            self.value(target, value, key, depth + 1, on_format);
-        }
-        for several in ["anyOf", "oneOf", "allOf"] {
-            for schema in schema[several].as_array().into_iter().flatten() {
-                self.value(schema, value, key, depth + 1, on_format);
-            }
-        }
-        if let Some(format) = schema["format"].as_str() {
-            on_format(format, value, key);
         }
         match value {
             Value::Object(fields) => {
                 for (name, field) in fields {
-                    let own = &schema["properties"][name];
-                    let schema = if own.is_null() {
-                        &schema["additionalProperties"]
-                    } else {
-                        own
-                    };
-                    self.value(schema, field, &format!("{key}.{name}"), depth + 1, on_format);
+                    let schemas: Vec<&Value> = all.iter().flat_map(|&schema| of_field(schema, name)).collect();
+                    self.value(&schemas, field, &format!("{key}.{name}"), depth + 1, visit);
                 }
             }
             Value::Array(items) => {
                 for (index, item) in items.iter_mut().enumerate() {
-                    let own = &schema["prefixItems"][index];
-                    let schema = if own.is_null() { &schema["items"] } else { own };
-                    self.value(schema, item, &format!("{key}[{index}]"), depth + 1, on_format);
+                    let schemas: Vec<&Value> = all.iter().filter_map(|&schema| of_item(schema, index)).collect();
+                    self.value(&schemas, item, &format!("{key}[{index}]"), depth + 1, visit);
                 }
             }
             _ => {}
         }
     }
+
+    /// A schema and those that it refers to or is made of.
+    fn parts(&self, schema: &'a Value, depth: usize, all: &mut Vec<&'a Value>) {
+        if depth > DEPTH_MAX || all.len() > PARTS_MAX {
+            return;
+        }
+        all.push(schema);
+        let named = schema["$ref"].as_str().and_then(|name| name.strip_prefix('#'));
+        let named = named.and_then(|pointer| self.root.pointer(pointer));
+        let several = ["anyOf", "oneOf", "allOf"]
+            .iter()
+            .flat_map(|name| schema[*name].as_array());
+        let one = ["if", "then", "else"].iter().filter_map(|name| schema.get(*name));
+        for part in named.into_iter().chain(several.flatten()).chain(one) {
+            self.parts(part, depth + 1, all);
+        }
+    }
+}
+
+/// The schemas of a field in the schema of its object. Of `additionalProperties` only one that says something counts.
+fn of_field<'a>(schema: &'a Value, name: &str) -> Vec<&'a Value> {
+    let mut found: Vec<&Value> = schema["properties"].get(name).into_iter().collect();
+    for (pattern, schema) in schema["patternProperties"].as_object().into_iter().flatten() {
+        let matching = jsonschema::validator_for(&serde_json::json!({ "pattern": pattern }));
+        // One that can't be read is taken to match: rather hide too much.
+        if matching.map_or(true, |matching| matching.is_valid(&Value::String(name.to_owned()))) {
+            found.push(schema);
+        }
+    }
+    if found.is_empty() {
+        let rest = &schema["additionalProperties"];
+        found.extend(rest.as_object().filter(|rest| !rest.is_empty()).map(|_| rest));
+    }
+    found
+}
+
+/// The schema of an item in the schema of its array.
+fn of_item(schema: &Value, index: usize) -> Option<&Value> {
+    let own = schema["prefixItems"].get(index).or_else(|| schema.get("items"))?;
+    own.as_object().filter(|own| !own.is_empty()).map(|_| own)
 }
 
 fn make_absolute(value: &mut Value, base_dir: &Path) {
@@ -202,12 +267,20 @@ fn fetch_secret(value: &mut Value, base_dir: &Path) -> Result<(), String> {
     let Value::Object(fields) = &*value else { return Ok(()) };
     let text = |name: &str| fields.get(name).and_then(Value::as_str).filter(|_| fields.len() == 1);
     let fetched = match (text("env"), text("file")) {
-        (Some(name), _) => std::env::var(name).map_err(|error| format!("env {name}: {error}"))?,
+        (Some(name), _) => variable(name, std::env::var(name))?,
         (_, Some(file)) => secret_file(&base_dir.join(file))?,
         _ => return Ok(()),
     };
     *value = Value::String(fetched);
     Ok(())
+}
+
+/// An environment variable's value. The error is in own words: the standard library's shows a value that isn't UTF-8.
+fn variable(name: &str, value: Result<String, VarError>) -> Result<String, String> {
+    value.map_err(|error| match error {
+        VarError::NotPresent => format!("environment variable {name} is not set"),
+        VarError::NotUnicode(_) => format!("environment variable {name} is not UTF-8"),
+    })
 }
 
 /// A path without `.` in its midst, for messages.
@@ -281,7 +354,7 @@ mod tests {
         let wrong = errors(&json!({"path": "/x", "token": {"env": "DESKREEL_TEST_NO_SUCH_VARIABLE"}}));
         assert_eq!(
             wrong,
-            [".token env DESKREEL_TEST_NO_SUCH_VARIABLE: environment variable not found"]
+            [".token environment variable DESKREEL_TEST_NO_SUCH_VARIABLE is not set"]
         );
         let wrong = errors(&json!({"path": "/x", "token": ["s3cret"]}));
         assert!(
@@ -295,10 +368,76 @@ mod tests {
         let mut settings = json!({"path": "x", "token": "s3cret"});
         conceal(&mut settings, &schema());
         assert_eq!(settings, json!({"path": "x", "token": "(hidden)"}));
-        let mut settings = json!({"path": ["x", {"deep": "s3cret"}], "count": 5, "token": {"env": "NAME"}});
+        let mut settings = json!({"path": ["x", {"deep": "s3cret"}], "count": 5, "token": null});
         conceal_all(&mut settings);
-        assert!(!settings.to_string().contains("s3cret"), "{settings}");
-        assert_eq!(settings["count"], 5);
+        assert_eq!(
+            settings,
+            json!({"path": "(hidden)", "count": "(hidden)", "token": null})
+        );
+    }
+
+    #[test]
+    fn a_secret_of_any_shape_is_concealed_and_where_it_is_found_is_not() {
+        for token in [
+            json!("s3cret"),
+            json!(4711),
+            json!(["s3cret"]),
+            json!({"envv": "s3cret"}),
+            json!({"env": "NAME", "x": "s3cret"}),
+            json!({"env": ["s3cret"]}),
+        ] {
+            let mut settings = json!({"path": "x", "token": token});
+            conceal(&mut settings, &schema());
+            assert_eq!(settings["token"], "(hidden)", "{token}");
+        }
+        for token in [json!({"env": "NAME"}), json!({"file": "./token"}), json!(null)] {
+            let mut settings = json!({"path": "x", "token": token});
+            conceal(&mut settings, &schema());
+            assert_eq!(settings["token"], token);
+        }
+    }
+
+    #[test]
+    fn what_the_schema_does_not_know_is_concealed() {
+        let mut settings =
+            json!({"path": "x", "tokn": "s3cret", "count": 3, "roots": [{"ca": "c", "key": ["s3cret"]}]});
+        conceal(&mut settings, &schema());
+        assert_eq!(
+            settings,
+            json!({"path": "x", "tokn": "(hidden)", "count": 3, "roots": [{"ca": "c", "key": "(hidden)"}]})
+        );
+        let mut settings = json!("s3cret");
+        conceal(&mut settings, &schema());
+        assert_eq!(settings, "(hidden)");
+        // Known in one part is known; free values are not known from there on.
+        let schema = json!({
+            "allOf": [
+                {"properties": {"a": {"type": "string"}, "free": true}},
+                {"properties": {"b": {"$ref": "#/$defs/B"}}, "patternProperties": {"^s_": {"format": "password"}}},
+                {"properties": {"list": {"type": "array"}, "map": {"additionalProperties": {"type": "string"}}}},
+            ],
+            "$defs": {"B": {"oneOf": [{"type": "null"}, {"type": "string", "format": "password"}]}},
+        });
+        let mut settings = json!({
+            "a": "a", "b": "s3cret", "s_x": "s3cret", "t_x": "s3cret", "free": {"x": "s3cret"},
+            "list": ["s3cret"], "map": {"k": "v"},
+        });
+        conceal(&mut settings, &schema);
+        assert_eq!(
+            settings,
+            json!({
+                "a": "a", "b": "(hidden)", "s_x": "(hidden)", "t_x": "(hidden)", "free": {"x": "(hidden)"},
+                "list": ["(hidden)"], "map": {"k": "v"},
+            })
+        );
+    }
+
+    #[test]
+    fn a_variable_that_is_not_utf8_stays_out_of_the_message() {
+        use std::os::unix::ffi::OsStringExt as _;
+        let value = std::ffi::OsString::from_vec(b"s3cret\xff".to_vec());
+        let message = variable("NAME", Err(VarError::NotUnicode(value))).unwrap_err();
+        assert_eq!(message, "environment variable NAME is not UTF-8");
     }
 
     #[test]
