@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use deskreel_config::{
-    ClusterMode, Config, Document, Loaded, Mode, OnFailure, Origin, Resources, Verify, load_resources,
+    ClusterMode, Config, Document, Loaded, Mode, OnFailure, Resources, Verify, load_resources,
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -23,7 +23,9 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Check the configuration and the resources; every error is printed, exit code 2
+    /// Check the configuration, the resources and the plugins' settings; every error is printed, exit code 2
+    ///
+    /// Plugins are loaded, and secrets in their settings are looked up, but none is opened: no storage is contacted.
     Check,
     /// Show every key with its value
     ///
@@ -63,14 +65,14 @@ fn check(global: &Global) -> anyhow::Result<Outcome> {
             Resources::default()
         }
     };
-    errors.extend(unusable_plugins(&loaded));
+    errors.extend(Plugins::new(&loaded).problems());
     if !errors.is_empty() {
         return Err(UsageError(errors.join("\n")).into());
     }
     output::print(output::Format::Text, &(), |()| found(global, &loaded, &resources))?;
     warnings.extend(loaded.warnings(&resources).iter().map(ToString::to_string));
     for warning in warnings {
-        eprintln!("deskreel: warning: {warning}");
+        eprintln!("deskreel: warning: {}", output::visible(&warning));
     }
     Ok(Outcome::Fine)
 }
@@ -97,23 +99,6 @@ fn in_force(loaded: &Loaded, folder: &Resources, errors: &mut Vec<String>, warni
     Some(view)
 }
 
-/// Why configured plugins can't be used, as far as that shows without running any.
-fn unusable_plugins(loaded: &Loaded) -> Vec<String> {
-    let configured = Plugins::new(loaded)
-        .list()
-        .into_iter()
-        .filter(|plugin| !plugin.configured_as.is_empty());
-    let problems = configured.filter_map(|plugin| plugin.problem);
-    problems
-        .map(
-            |problem| match problem.split_once(": ").map(|(key, _)| loaded.origin(key)) {
-                None | Some(Origin::Default) => problem,
-                Some(origin) => format!("{origin}: {problem}"),
-            },
-        )
-        .collect()
-}
-
 /// What a check found, for people.
 fn found(global: &Global, loaded: &Loaded, resources: &Resources) -> String {
     let Config {
@@ -127,7 +112,7 @@ fn found(global: &Global, loaded: &Loaded, resources: &Resources) -> String {
     } = &loaded.config;
     let mut out = String::new();
     let mut line = |name: &str, text: String| {
-        let _ = writeln!(out, "{name:<12}{text}");
+        let _ = writeln!(out, "{name:<12}{}", output::visible(&text));
     };
     line("file", global.file_and_why(loaded));
     line("data", data_dir.display().to_string());
@@ -282,5 +267,41 @@ fn plain(value: &Value) -> String {
     match value {
         Value::String(text) if !text.is_empty() && !text.chars().any(char::is_control) => text.clone(),
         value => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn the_check_looks_at_the_settings_of_plugins() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("deskreel.yaml");
+        let global = Global {
+            config: Some(file.clone()),
+            set: Vec::new(),
+        };
+        let check_with = |settings: &str| {
+            let text = format!(
+                "access: {{resources_dir: ./resources}}\n\
+                 storages:\n  - {{name: a, plugin: local, settings: {{path: ./a}}}}\n  - {{name: b, plugin: local, settings: {settings}}}\n"
+            );
+            std::fs::write(&file, text).unwrap();
+            check(&global)
+        };
+        check_with("{path: ./b}").unwrap();
+        let error = check_with("{pahs: ./b}").unwrap_err();
+        let text = error.to_string();
+        assert!(error.is::<UsageError>(), "{text}");
+        for part in [
+            "deskreel.yaml:4:",
+            "storages[1].settings.pahs: unknown setting",
+            "storages[1].settings.path: is missing",
+        ] {
+            assert!(text.contains(part), "{part:?} in {text:?}");
+        }
+        assert!(!folder.path().join("a").exists(), "a storage was opened");
     }
 }

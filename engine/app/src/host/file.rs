@@ -3,28 +3,43 @@
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
-/// Refuses a file that somebody else could have written, or whose digest isn't the configured one.
-pub(crate) fn check(path: &Path, sha256: Option<&str>) -> Result<(), String> {
-    let facts = fs::metadata(path).map_err(|error| error.to_string())?;
+/// Refuses a file that somebody else could have written or put there, or whose digest isn't the configured one. Returns the file
+/// that was checked, without links: what is loaded must be that one, wherever a link leads by then.
+pub(crate) fn check(path: &Path, sha256: Option<&str>) -> Result<PathBuf, String> {
+    let real = path.canonicalize().map_err(|error| error.to_string())?;
+    let facts = fs::metadata(&real).map_err(|error| error.to_string())?;
     if !facts.is_file() {
         return Err("is not a file".to_owned());
     }
     owned(&facts, "the file")?;
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        let facts = fs::metadata(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        // In a sticky folder only the owner can replace a file.
-        if facts.mode() & STICKY == 0 {
-            owned(&facts, "its folder")?;
-        }
+    safe_folder(&real, "its folder")?;
+    // Who may change a link chooses among all plugins of the machine.
+    if path.is_symlink() {
+        safe_folder(path, "the folder of its link")?;
     }
-    match sha256 {
-        Some(expected) => digest(path, expected),
-        None => Ok(()),
+    if let Some(expected) = sha256 {
+        digest(&real, expected)?;
     }
+    Ok(real)
+}
+
+fn safe_folder(path: &Path, what: &str) -> Result<(), String> {
+    let Some(folder) = path.parent() else { return Ok(()) };
+    let folder = if folder.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        folder
+    };
+    let facts = fs::metadata(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    // In a sticky folder only the owner can replace a file.
+    if facts.mode() & STICKY == 0 {
+        owned(&facts, &format!("{what} {}", folder.display()))?;
+    }
+    Ok(())
 }
 
 const STICKY: u32 = 0o1000;

@@ -120,7 +120,7 @@ impl<'a> Plugins<'a> {
                 }
             };
             let wrong = file::check(&path, entry.sha256)
-                .and_then(|()| meta::read(&path))
+                .and_then(|real| meta::read(&real))
                 .and_then(|meta| search::fits(&meta, entry.kind, entry.plugin))
                 .err();
             let index = listed.iter().position(|row| row.path == path).unwrap_or_else(|| {
@@ -133,6 +133,25 @@ impl<'a> Plugins<'a> {
             }
         }
         listed
+    }
+
+    /// What is wrong with the configured plugins and with their settings. Loads them, but opens none.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let config = &self.loaded.config;
+        let storages = config.storages.iter().map(|storage| {
+            let entry = storage.into();
+            let (_, library) = self.load(&entry, library::load_storage)?;
+            self.settings(&entry, &library.info().settings_schema)
+        });
+        let exporters = config.exporters.iter().map(|exporter| {
+            let entry = exporter.into();
+            let (_, library) = self.load(&entry, library::load_exporter)?;
+            self.settings(&entry, &library.info().settings_schema)
+        });
+        let outcomes = storages.chain(exporters);
+        outcomes
+            .filter_map(|outcome| outcome.err().map(|error| error.to_string()))
+            .collect()
     }
 
     /// The configuration with the secrets in plugins' settings replaced by a word, for output. Where a plugin can't be loaded
@@ -168,10 +187,10 @@ impl<'a> Plugins<'a> {
         let fail = |message: String| self.usage_error(&format!("{}.{blame}", entry.source_key), &message);
         let path = self.search.find(entry.kind, entry.plugin, entry.path).map_err(fail)?;
         let fail_at = |message: String| fail(format!("{}: {message}", path.display()));
-        file::check(&path, entry.sha256).map_err(fail_at)?;
-        let meta = meta::read(&path).map_err(fail_at)?;
+        let real = file::check(&path, entry.sha256).map_err(fail_at)?;
+        let meta = meta::read(&real).map_err(fail_at)?;
         search::fits(&meta, entry.kind, entry.plugin).map_err(fail_at)?;
-        let library = load(&path).map_err(fail_at)?;
+        let library = load(&real).map_err(fail_at)?;
         tracing::debug!(
             path = %path.display(), plugin = meta.name, version = meta.version, sdk = meta.sdk, "loaded plugin"
         );

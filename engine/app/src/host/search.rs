@@ -124,7 +124,7 @@ impl Listed {
     pub(crate) fn read(path: PathBuf) -> Self {
         match meta::read(&path) {
             Ok(meta) => {
-                let problem = file::check(&path, None).and_then(|()| supported(&meta)).err();
+                let problem = file::check(&path, None).and_then(|_| supported(&meta)).err();
                 Self {
                     kind: Some(meta.kind),
                     name: meta.name,

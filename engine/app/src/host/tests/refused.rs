@@ -138,7 +138,7 @@ async fn files_that_others_may_write() {
     chmod(&file, 0o644);
     chmod(setup.folder.path(), 0o777);
     setup
-        .refuses(&file, "local", "its folder can be written by others (mode 777)")
+        .refuses(&file, "local", "can be written by others (mode 777)")
         .await;
     chmod(setup.folder.path(), 0o1777);
     setup
@@ -148,6 +148,44 @@ async fn files_that_others_may_write() {
         )])
         .await
         .unwrap();
+}
+
+/// A link in a safe folder to a file that others may replace.
+#[tokio::test]
+async fn links_are_followed_before_the_check() {
+    let setup = Setup::new();
+    let chmod = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    let (safe, open_to_all) = (setup.path("safe"), setup.path("open"));
+    for folder in [&safe, &open_to_all] {
+        std::fs::create_dir(folder).unwrap();
+        chmod(folder, 0o755);
+    }
+    let file = open_to_all.join("libdeskreel_storage_local.so");
+    std::fs::copy(built("libdeskreel_storage_local.so"), &file).unwrap();
+    chmod(&file, 0o644);
+    let link = safe.join("libdeskreel_storage_local.so");
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    let usable = format!(
+        "{{name: x, plugin: local, path: {}, settings: {{path: y}}}}",
+        show(&link)
+    );
+    setup.open(&[&usable]).await.unwrap();
+    chmod(&open_to_all, 0o777);
+    let reason = format!("its folder {} can be written by others (mode 777)", show(&open_to_all));
+    setup.refuses(&link, "local", &reason).await;
+    chmod(&open_to_all, 0o755);
+    chmod(&safe, 0o777);
+    setup.refuses(&link, "local", "the folder of its link").await;
+    // What is loaded is the file that was checked.
+    assert_eq!(
+        crate::host::file::check(&file, None).unwrap(),
+        file.canonicalize().unwrap()
+    );
+    chmod(&safe, 0o755);
+    assert_eq!(
+        crate::host::file::check(&link, None).unwrap(),
+        file.canonicalize().unwrap()
+    );
 }
 
 #[tokio::test]
