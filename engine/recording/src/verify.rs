@@ -1,5 +1,7 @@
 //! The verifier (docs/format.md section 8).
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use ed25519_dalek::VerifyingKey;
 use serde::Serialize;
@@ -68,6 +70,11 @@ pub enum FindingKind {
     RolledBack,
     /// The screen stream or an event does not decode (broken, `deep` only).
     Undecodable,
+    /// Not there, and the reason is known: still on its way, or never meant to be there (finding). The verifier itself does not
+    /// find this; whoever knows adds it.
+    Absent,
+    /// Could not be read, so that nothing is known (finding). Likewise.
+    Unchecked,
 }
 
 /// One finding.
@@ -108,6 +115,8 @@ const FINDINGS_MAX: usize = 1000;
 /// Verifies a recording, one segment at a time, in bounded memory (one segment, its decoder, and a line a segment).
 pub struct Verifier {
     options: VerifyOptions,
+    /// See [`Verifier::known_absent`].
+    absent: BTreeSet<u32>,
     recording: Option<Uuid>,
     next: u32,
     /// The seal before the next segment; `None` at the begin and behind a segment that is missing or damaged.
@@ -141,6 +150,7 @@ impl Verifier {
         let recording = options.recording;
         Self {
             options,
+            absent: BTreeSet::new(),
             recording,
             next: 0,
             last_seal: None,
@@ -155,6 +165,12 @@ impl Verifier {
             frames: 0,
             findings: Vec::new(),
         }
+    }
+
+    /// Names segments that are known not to be there, such as those still on their way: their absence is no finding, whoever
+    /// knows the reason tells it. One that is there is verified all the same.
+    pub fn known_absent(&mut self, numbers: BTreeSet<u32>) {
+        self.absent = numbers;
     }
 
     /// Looks at a segment object; call it in order of the numbers in the object keys.
@@ -489,7 +505,22 @@ impl Verifier {
         self.screen_lost = true;
     }
 
+    /// Segments `first` to `last` are not there.
     fn missing(&mut self, first: u32, last: u32) {
+        let known: Vec<u32> = self.absent.range(first..=last).copied().collect();
+        let mut from = Some(first);
+        for known in known {
+            if let Some(first) = from.filter(|first| *first < known) {
+                self.missing_run(first, known - 1);
+            }
+            from = known.checked_add(1);
+        }
+        if let Some(first) = from.filter(|first| *first <= last) {
+            self.missing_run(first, last);
+        }
+    }
+
+    fn missing_run(&mut self, first: u32, last: u32) {
         let text = if first == last {
             format!("segment {first} is missing")
         } else {

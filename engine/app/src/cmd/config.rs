@@ -2,9 +2,7 @@
 
 use std::fmt::Write as _;
 
-use deskreel_config::{
-    ClusterMode, Config, Document, Loaded, Mode, OnFailure, Resources, Verify, load_resources,
-};
+use deskreel_config::{ClusterMode, Config, Document, Loaded, Mode, OnFailure, Resources, Verify, load_resources};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;

@@ -35,7 +35,8 @@ impl Place {
     }
 }
 
-/// A recording's objects. Places are asked in order: the first that has an object gives it.
+/// A recording's objects. Places are asked in order: the first that has an object gives it. Objects leave the spool when a
+/// storage has them, so the spool must stand before the storages: asked afterwards, it may have nothing any more.
 pub(crate) struct Source {
     recording: Uuid,
     places: Vec<Place>,
@@ -144,11 +145,19 @@ impl Source {
     /// # Errors
     /// A segment that no place has, or that could not be read.
     pub(crate) fn segment(&self, number: u32) -> anyhow::Result<Bytes> {
-        let key = segment_key(self.recording, number);
-        match self.object(&key, &format!("{number:08}.{SEGMENT}"))? {
+        match self.find_segment(number)? {
             Some(bytes) => Ok(bytes),
-            None => bail!("segment {key} is missing"),
+            None => bail!("segment {} is missing", segment_key(self.recording, number)),
         }
+    }
+
+    /// A segment's bytes; `None` when no place has it.
+    ///
+    /// # Errors
+    /// A place that could not be read, when no other has it.
+    pub(crate) fn find_segment(&self, number: u32) -> anyhow::Result<Option<Bytes>> {
+        let key = segment_key(self.recording, number);
+        self.object(&key, &format!("{number:08}.{SEGMENT}"))
     }
 
     /// A segment, its structure and digest checked.

@@ -380,3 +380,34 @@ fn digest_of_nothing() {
         "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     );
 }
+
+#[test]
+fn only_holes_that_are_known_are_no_finding() {
+    let recording = recording();
+    let last = recording.segments.len() as u32 - 1;
+    assert!(last >= 3, "{last}");
+    let verify = |absent: &[u32], left_out: &[u32], manifest: Option<&[u8]>| {
+        let mut verifier = Verifier::new(VerifyOptions {
+            trusted: vec![key(1).verifying_key()],
+            ..VerifyOptions::default()
+        });
+        verifier.known_absent(absent.iter().copied().collect());
+        for (number, bytes) in recording.objects().filter(|(number, _)| !left_out.contains(number)) {
+            verifier.segment(number, bytes);
+        }
+        verifier.finish(manifest)
+    };
+    let manifest = Some(&recording.manifest[..]);
+    for left_out in [&[0][..], &[1], &[1, 2], &[last], &[0, last]] {
+        assert_eq!(verify(left_out, left_out, manifest).outcome, Outcome::Whole, "{left_out:?}");
+        let open = verify(left_out, left_out, None);
+        assert_eq!(open.outcome, Outcome::Findings, "{:?}", open.findings);
+    }
+    broken(&verify(&[1], &[1, 2], manifest), FindingKind::Missing, Some(2));
+    broken(&verify(&[2], &[1, 2], manifest), FindingKind::Missing, Some(1));
+    broken(&verify(&[1], &[1, last], manifest), FindingKind::Missing, Some(last));
+    broken(&verify(&[1], &[0, 1, 2], manifest), FindingKind::Missing, Some(0));
+    broken(&verify(&[1], &[0, 1, 2], manifest), FindingKind::Missing, Some(2));
+    // One that is there is verified all the same.
+    assert_eq!(verify(&[1, 2], &[], manifest).outcome, Outcome::Whole);
+}

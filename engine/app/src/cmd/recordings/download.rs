@@ -48,7 +48,7 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
     let copied = copy(&opened.source, output.temporary())?;
     // What was written is what is verified, not what was read.
     let written = Source::folder(output.temporary(), runtime)?;
-    let report = verify_source(&written, node_key(&loaded.config.data_dir)?)?;
+    let report = verify_source(&written, node_key(&loaded.config.data_dir)?, false)?;
     let (outcome, result) = match report.outcome {
         Verdict::Whole => (Outcome::Fine, "whole"),
         Verdict::Findings => (Outcome::Findings, "findings"),
@@ -86,6 +86,8 @@ struct Copied {
 
 /// Copies every object under the name that it has in a storage.
 fn copy(source: &Source, folder: &Path) -> anyhow::Result<Copied> {
+    // The manifest first: it comes after all segments, so that what it lists is there.
+    let manifest = source.manifest()?;
     let mut bytes = 0;
     let numbers: BTreeSet<u32> = source.segments()?;
     for number in numbers {
@@ -93,7 +95,6 @@ fn copy(source: &Source, folder: &Path) -> anyhow::Result<Copied> {
         write(&folder.join(format!("{number:08}.mcap")), &segment)?;
         bytes += segment.len() as u64;
     }
-    let manifest = source.manifest()?;
     if let Some(manifest) = &manifest {
         write(&folder.join("manifest.json"), manifest)?;
         bytes += manifest.len() as u64;

@@ -1,5 +1,6 @@
 //! `deskreel recordings`: list, show, play, export, verify, copy and delete recordings.
 
+mod copy;
 mod digest;
 pub(in crate::cmd) mod door;
 mod download;
@@ -45,8 +46,9 @@ enum Command {
     Rm(rm::Args),
     /// Check that a recording is complete and unchanged
     ///
-    /// Exit code 0: whole. 3: true, but with gaps, undecoded parts, a recovered end or no end yet. 4: changed, incomplete or
-    /// not signed by a trusted key.
+    /// Exit code 0: whole. 3: true, but with gaps, undecoded parts, a recovered end or no end yet, or a storage could not be
+    /// checked. 4: changed, incomplete or not signed by a trusted key. Every storage's copy is reported; those that are not
+    /// `required` count only as findings, and only where they are not what was written.
     Verify(verify::Args),
 }
 

@@ -149,7 +149,7 @@ impl Target {
 }
 
 impl Found {
-    /// The recording's objects, from all storages and the spool, after the audit log was told. `details`: what of the
+    /// The recording's objects, from the spool and all storages, after the audit log was told. `details`: what of the
     /// recording is wanted, for that event.
     ///
     /// # Errors
@@ -171,8 +171,8 @@ impl Found {
                 let (door, looked) = &*access;
                 let pass = door.gate().begin(looked, details)?;
                 let storages = open_storages(&loaded, runtime)?;
-                let mut places: Vec<Place> = storages.into_iter().map(Place::Storage).collect();
-                places.push(spool(&loaded, id));
+                let mut places = vec![spool(&loaded, id)];
+                places.extend(storages.into_iter().map(Place::Storage));
                 Ok(Opened {
                     source: Source::new(id, places, Arc::clone(runtime)),
                     loaded: Some(loaded),
@@ -199,7 +199,7 @@ pub(super) fn recorded(row: Option<&SessionRow>) -> anyhow::Result<()> {
 }
 
 /// Opens the configured storages. One that can't be opened is skipped with a warning as long as another can.
-pub(super) fn open_storages(loaded: &Loaded, runtime: &Arc<Runtime>) -> anyhow::Result<Vec<Arc<StorageHandle>>> {
+fn open_storages(loaded: &Loaded, runtime: &Arc<Runtime>) -> anyhow::Result<Vec<Arc<StorageHandle>>> {
     let plugins = Plugins::new(loaded);
     let mut opened = Vec::new();
     let mut failed = None;
