@@ -1,5 +1,6 @@
 //! `deskreel demo`: the main job with nothing installed.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,6 +11,7 @@ use anyhow::Context as _;
 use super::{Outcome, UsageError};
 use crate::catalog::State;
 use crate::demo::{Demo, Shown};
+use crate::output::visible;
 
 /// Where `--wait` listens: a port that needs no root and is not taken by a desktop.
 const LISTEN_WAITING: &str = "127.0.0.1:33890";
@@ -71,12 +73,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Outcome> {
         shown.session.state
     );
     println!();
-    println!("The video:     {path}");
-    println!("The recording: {}", folder.join("recordings").join(&id).display());
-    println!("Last screen that the client saw: {}", shown.last_screen.display());
+    println!("The video:     {}", quoted(&path));
+    println!("The recording: {}", quoted_path(&folder.join("recordings").join(&id)));
+    println!("Last screen that the client saw: {}", quoted_path(&shown.last_screen));
     println!(
         "Look further with DESKREEL_CONFIG={} and deskreel recordings show {id}",
-        shown.config.display()
+        quoted_path(&shown.config)
     );
     if args.wait {
         wait(&mut shown)?;
@@ -86,15 +88,37 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Outcome> {
 
 /// Runs a command as a person would, on the demo's configuration, and shows it.
 fn deskreel(shown: &Shown, arguments: &[&str]) -> anyhow::Result<Option<i32>> {
-    println!("\n$ deskreel {}", arguments.join(" "));
+    let words: Vec<String> = arguments.iter().map(|argument| quoted(argument)).collect();
+    println!("\n$ deskreel {}", words.join(" "));
     let own = std::env::current_exe().context("find the own program")?;
-    let status = Command::new(own)
-        .args(arguments)
-        .arg("--config")
-        .arg(&shown.config)
+    let mut command = Command::new(own);
+    command.args(arguments).arg("--config").arg(&shown.config);
+    // The demo's configuration is the whole of it.
+    without_settings(&mut command, std::env::vars_os().map(|(name, _)| name));
+    let status = command
         .status()
-        .with_context(|| format!("run deskreel {}", arguments.join(" ")))?;
+        .with_context(|| format!("run deskreel {}", words.join(" ")))?;
     Ok(status.code())
+}
+
+/// Takes the variables that are configuration out of a command's environment.
+fn without_settings(command: &mut Command, names: impl Iterator<Item = OsString>) {
+    for name in names.filter(|name| name.as_encoded_bytes().starts_with(b"DESKREEL_")) {
+        command.env_remove(name);
+    }
+}
+
+fn quoted_path(path: &Path) -> String {
+    quoted(&path.display().to_string())
+}
+
+/// A word as a shell takes it, to be copied from the terminal.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./:=,@+%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    visible(&format!("'{}'", word.replace('\'', r"'\''"))).into_owned()
 }
 
 fn wait(shown: &mut Shown) -> anyhow::Result<()> {
@@ -108,4 +132,35 @@ fn wait(shown: &mut Shown) -> anyhow::Result<()> {
     }
     println!("The gateway has ended.");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_can_be_copied_into_a_shell() {
+        for (word, expected) in [
+            ("/tmp/deskreel-demo/a.mp4", "/tmp/deskreel-demo/a.mp4"),
+            ("/tmp/my demo/a.mp4", "'/tmp/my demo/a.mp4'"),
+            ("it's", r"'it'\''s'"),
+            ("$(reboot)", "'$(reboot)'"),
+            ("~/x", "'~/x'"),
+            ("", "''"),
+        ] {
+            assert_eq!(quoted(word), expected);
+        }
+    }
+
+    #[test]
+    fn settings_of_the_environment_do_not_reach_the_commands() {
+        let mut command = Command::new("deskreel");
+        let names = ["DESKREEL_DATA_DIR", "PATH", "DESKREEL_CONFIG", "MY_DESKREEL_X"];
+        without_settings(&mut command, names.into_iter().map(OsString::from));
+        let removed: Vec<_> = command.get_envs().collect();
+        assert_eq!(
+            removed,
+            [("DESKREEL_CONFIG".as_ref(), None), ("DESKREEL_DATA_DIR".as_ref(), None)]
+        );
+    }
 }

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use deskreel_config::{Loaded, RecordingMode, load_resources};
+use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
@@ -15,9 +16,16 @@ use crate::pipeline::{Sessions, Storage};
 
 /// Run the gateway until SIGTERM or SIGINT
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// End when this process, which must be the parent, does
+    #[arg(long, value_name = "PID", hide = true)]
+    end_with: Option<i32>,
+}
 
-pub(crate) fn run(global: &Global, _args: &Args) -> anyhow::Result<Outcome> {
+pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
+    if let Some(parent) = args.end_with {
+        end_with(parent)?;
+    }
     let loaded = global.load()?;
     crate::log::init(loaded.config.log);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -28,6 +36,16 @@ pub(crate) fn run(global: &Global, _args: &Args) -> anyhow::Result<Outcome> {
     // A plugin that hangs in a call must not keep the process.
     runtime.shutdown_background();
     outcome
+}
+
+/// Asks for SIGTERM when the parent ends, however that happens. The thread that calls this must live as long as the process.
+fn end_with(parent: i32) -> anyhow::Result<()> {
+    set_parent_process_death_signal(Some(Signal::TERM)).context("ask for a signal when the parent ends")?;
+    // It may have ended before.
+    if getppid().map(Pid::as_raw_pid) != Some(parent) {
+        bail!("--end-with {parent}: the process has ended, or is not the parent");
+    }
+    Ok(())
 }
 
 async fn serve(global: &Global, loaded: &Loaded) -> anyhow::Result<Outcome> {
@@ -109,4 +127,22 @@ async fn storages(loaded: &Loaded) -> anyhow::Result<Vec<Arc<dyn Storage>>> {
         }
     }
     Ok(storages)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use rustix::process::parent_process_death_signal;
+
+    use super::*;
+
+    #[test]
+    fn the_gateway_ends_with_its_parent_only() {
+        let parent = getppid().unwrap().as_raw_pid();
+        end_with(parent).unwrap();
+        assert_eq!(parent_process_death_signal().unwrap(), Some(Signal::TERM));
+        let other = i32::try_from(std::process::id()).unwrap();
+        assert!(end_with(other).unwrap_err().to_string().contains("not the parent"));
+        set_parent_process_death_signal(None).unwrap();
+    }
 }

@@ -12,18 +12,24 @@ use ironrdp_pdu::gcc::{ConnectionType, KeyboardType};
 use ironrdp_pdu::input::MousePdu;
 use ironrdp_pdu::input::fast_path::{FastPathInput, FastPathInputEvent, KeyboardFlags};
 use ironrdp_pdu::input::mouse::PointerFlags;
+use ironrdp_pdu::mcs::{DisconnectProviderUltimatum, DisconnectReason};
 use ironrdp_pdu::rdp::capability_sets::{MajorPlatformType, RailSupportLevel};
 use ironrdp_pdu::rdp::client_info::{CompressionType, PerformanceFlags, TimezoneInfo};
+use ironrdp_pdu::x224::X224;
 use ironrdp_session::image::DecodedImage;
-use ironrdp_session::{ActiveStageBuilder, ActiveStageOutput};
+use ironrdp_session::{ActiveStage, ActiveStageBuilder, ActiveStageOutput};
 use ironrdp_tokio::{Framed, FramedWrite as _, LocalTokioStream};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::gateway::tls::{any_certificate, fingerprint};
 
 /// What the script types into the desktop's notes.
 const TEXT: &str = "This session goes through the gateway. Every key, click and pixel of it is in the recording.";
+/// How long the gateway may take to close when the client has left.
+const FAREWELL: Duration = Duration::from_secs(5);
 /// Time between two inputs.
 const STEP: Duration = Duration::from_millis(60);
 
@@ -159,17 +165,35 @@ async fn session(script: Script) -> anyhow::Result<Seen> {
             }
         }
     }
-    // Leaves as people do who close the window: politely where the other side still listens.
-    for output in stage.graceful_shutdown().context("encode the farewell")? {
-        if let ActiveStageOutput::ResponseFrame(frame) = output {
-            framed.write_all(&frame).await.context("write to the gateway")?;
-        }
-    }
+    leave(&stage, framed).await?;
     Ok(Seen {
         width,
         height,
         rgba: image.data().to_vec(),
     })
+}
+
+/// Leaves as people do who close the window: says so, closes TLS and takes what is still on its way, because data that nobody
+/// reads would turn the close into a reset.
+async fn leave(stage: &ActiveStage, mut framed: Framed<LocalTokioStream<TlsStream<TcpStream>>>) -> anyhow::Result<()> {
+    for output in stage.graceful_shutdown().context("encode the farewell")? {
+        if let ActiveStageOutput::ResponseFrame(frame) = output {
+            framed.write_all(&frame).await.context("write to the gateway")?;
+        }
+    }
+    let farewell = X224(DisconnectProviderUltimatum::from_reason(
+        DisconnectReason::UserRequested,
+    ));
+    let farewell = encode_vec(&farewell).context("encode the farewell")?;
+    framed.write_all(&farewell).await.context("write to the gateway")?;
+    let (mut stream, _unread) = framed.into_inner();
+    let close = async {
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
+    };
+    // An error or a time-out: the other side was faster or does not close. The session is over either way.
+    let _ = tokio::time::timeout(FAREWELL, close).await;
+    Ok(())
 }
 
 /// A mouse on its way across the screen, a click into the notes, and text.

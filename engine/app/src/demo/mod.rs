@@ -3,6 +3,7 @@
 
 mod client;
 mod desktop;
+mod listening;
 mod scene;
 
 use std::fs;
@@ -125,6 +126,9 @@ impl Gateway {
             .arg("serve")
             .arg("--config")
             .arg(config)
+            // However the demo ends, nothing of it stays behind.
+            .arg("--end-with")
+            .arg(std::process::id().to_string())
             // The demo's configuration is the whole of it.
             .env_clear()
             .stdin(Stdio::null())
@@ -136,7 +140,7 @@ impl Gateway {
 
     fn wait_ready(&mut self, address: SocketAddr) -> anyhow::Result<()> {
         let begun = Instant::now();
-        while std::net::TcpListener::bind(address).is_ok() {
+        while !listening::listens(self.0.id(), address)? {
             if let Some(status) = self.0.try_wait().context("look after the gateway")? {
                 bail!("the gateway ended ({status}) before it was ready");
             }
@@ -230,13 +234,30 @@ fn write_png(path: &Path, seen: &Seen) -> anyhow::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::net::SocketAddr;
 
     use std::time::Duration;
 
     use super::client::{self, Script};
-    use super::desktop::{Desktop, PASSWORD, SIZE, USER};
+    pub(crate) use super::desktop::Desktop;
+    use super::desktop::{PASSWORD, SIZE, USER};
+
+    /// A short session with what listens at `address` and shows a certificate with this fingerprint.
+    pub(crate) fn session(address: SocketAddr, fingerprint: String) -> anyhow::Result<()> {
+        let script = Script {
+            address,
+            user: USER,
+            password: PASSWORD,
+            size: SIZE,
+            duration: Duration::from_secs(1),
+            fingerprint,
+            progress: Box::new(|_passed| {}),
+        };
+        client::run(script).map(drop)
+    }
 
     fn script(desktop: &Desktop, password: &'static str) -> Script {
         Script {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod bad_peers;
+mod demo;
 mod sessions;
 
 use std::io::{self, Write};
