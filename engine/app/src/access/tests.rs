@@ -302,10 +302,10 @@ fn what_cannot_be_read_never_widens_access() {
     assert_eq!(ask(&access.view()).verdict, Verdict::Allow);
     assert!(access.view().problems[0].contains("role/dev: the version before it stays in force: not JSON"));
     drop(access);
-    // after a start there is none, so the role does not exist and its users are refused
+    // after a start there is none, so the role closes everything to its users
     let access = Access::start(&bed.loaded()).unwrap();
-    assert_eq!(ask(&access.view()).reason, Some(Reason::RoleUnknown));
-    assert!(access.view().problems[0].contains("role/dev can't be read, so nobody has it"));
+    assert_eq!(ask(&access.view()).reason, Some(Reason::DenyLabels));
+    assert!(access.view().problems[0].contains("role/dev can't be read, so it denies everything"));
     // a lock can't be left out
     damage(&bed, ResourceKind::Lock, "l", "{}");
     wait(&access, |view| view.unavailable.is_some());
@@ -321,6 +321,40 @@ fn what_cannot_be_read_never_widens_access() {
     bed.remove(ResourceKind::Lock, "l").unwrap();
     wait(&access, |view| view.unavailable.is_none() && view.problems.is_empty());
     assert_eq!(ask(&access.view()).verdict, Verdict::Allow);
+}
+
+#[test]
+fn a_preset_does_not_come_back_for_a_role_that_cannot_be_read() {
+    let desktop = "kind: windows_desktop\nversion: v3\nmetadata: {name: d}\nspec: {addr: h}\n---\n";
+    let user = "kind: user\nversion: v2\nmetadata: {name: a}\nspec: {roles: [access], traits: {windows_logins: [a]}}\n";
+    let bed = Bed::new("", &format!("{desktop}{user}"));
+    damage(&bed, ResourceKind::Role, "access", "{}");
+    let view = look(&bed.loaded()).unwrap().view(OffsetDateTime::now_utc());
+    let ask = Ask {
+        user: "a",
+        identity: Identity::Proven {
+            by: ProvenBy::Password,
+        },
+        desktop: Some("d"),
+        login: Some("a"),
+        source: None,
+        now: OffsetDateTime::now_utc(),
+        open_sessions: 0,
+    };
+    assert_eq!(view.decide(&view.request(&ask)).verdict, Verdict::Deny);
+}
+
+#[test]
+fn what_is_shown_of_presets_is_what_policy_has() {
+    for preset in deskreel_policy::presets() {
+        let mut entries = entry::defaults().iter();
+        let shown = entries.find(|entry| entry.name() == preset.metadata.name).unwrap();
+        let deskreel_config::Resource::Role(role) = &shown.document.resource else {
+            panic!("{}", shown.name())
+        };
+        assert_eq!((&role.allow, &role.deny), (&preset.allow, &preset.deny));
+        assert_eq!(role.options, preset.options);
+    }
 }
 
 #[test]

@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use deskreel_config::{Config, Document, Loaded, Resource, ResourceKind, Role, User};
+use deskreel_config::{
+    Config, Document, Loaded, Metadata, Resource, ResourceKind, Role, RoleConditions, Rule, User,
+};
 use deskreel_policy::{
     AccessRequest, Cluster, Decision, DesktopFacts, Identity, LockedOut, Locks, Problem, Reason, RoleSet, Severity,
     UserFacts,
@@ -160,15 +162,18 @@ impl View {
                 Resource::Lock(lock) => locks.push(lock.clone()),
             }
         }
+        let unreadable = snapshot.unreadable.iter().map(|unreadable| (unreadable.name.clone(), u64::MAX));
         let compiled: Vec<(String, u64)> = roles
             .iter()
             .map(|(role, entry)| (role.metadata.name.clone(), entry.revision))
+            .chain(unreadable)
             .collect();
         // what is only proposed has revision 0 too, but never a previous view
         let (set, role_problems) = match previous.filter(|previous| previous.compiled == compiled) {
             Some(previous) => (previous.roles.clone(), previous.role_problems.clone()),
             None => {
-                let (set, problems) = RoleSet::compile(roles.iter().map(|(role, _)| *role));
+                let closed: Vec<Role> = closed_roles(snapshot).collect();
+                let (set, problems) = RoleSet::compile(roles.iter().map(|(role, _)| *role).chain(&closed));
                 (set, role_errors(&problems, snapshot))
             }
         };
@@ -290,6 +295,31 @@ impl View {
     }
 }
 
+/// In place of each role that can't be read, one that closes everything to its users: the role may have had a deny, and a
+/// preset of its name must not come back for it.
+fn closed_roles(snapshot: &Snapshot) -> impl Iterator<Item = Role> {
+    let all = || vec!["*".to_owned()];
+    let unreadable = snapshot.unreadable.iter();
+    let roles = unreadable.filter(|unreadable| unreadable.kind == ResourceKind::Role);
+    roles.map(move |unreadable| Role {
+        metadata: Metadata {
+            name: unreadable.name.clone(),
+            ..Metadata::default()
+        },
+        deny: RoleConditions {
+            windows_desktop_labels: BTreeMap::from([("*".to_owned(), all())]),
+            windows_desktop_logins: all(),
+            rules: vec![Rule {
+                resources: all(),
+                verbs: all(),
+                condition: None,
+            }],
+            ..RoleConditions::default()
+        },
+        ..Role::default()
+    })
+}
+
 /// Errors of roles that are in force all the same, in words.
 fn role_errors(problems: &[Problem], snapshot: &Snapshot) -> Vec<String> {
     let errors = problems.iter().filter(|problem| problem.severity == Severity::Error);
@@ -317,7 +347,8 @@ fn snapshot_problems(snapshot: &Snapshot) -> Vec<String> {
         }
     }
     for Unreadable { kind, name, problem } in &snapshot.unreadable {
-        problems.push(format!("{kind}/{name} can't be read, so nobody has it: {problem}"));
+        let so = if *kind == ResourceKind::Role { "so it denies everything to whoever has it" } else { "so it is not there" };
+        problems.push(format!("{kind}/{name} can't be read, {so}: {problem}"));
     }
     problems
 }
