@@ -368,7 +368,7 @@ fn what_a_change_would_change() {
     let odd = folder.write("odd.yaml", &odd).display().to_string();
     let (code, out, _) = folder.run(&["resources", "check", &odd]);
     assert!(
-        code == 3 && out.contains("matches none of the desktops"),
+        code == 3 && out.contains("opens no desktop that there is"),
         "{code} {out}"
     );
     let (code, out, _) = folder.run(&["resources", "check", &file]);

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use deskreel_config::{ConfigError, Document, LockingMode, Resource, ResourceKind, Role};
-use deskreel_policy::{Identity, Match, RoleSet, Severity, UserFacts};
+use deskreel_policy::{DesktopFacts, ROLES_PER_USER_MAX, RoleSet, Severity, UserFacts};
 use time::OffsetDateTime;
 
-use super::view::{Ask, Snapshot, View};
+use super::view::{Snapshot, View};
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -49,6 +49,10 @@ pub(crate) fn check(documents: &[&Document], before: &Snapshot, now: OffsetDateT
     for document in documents {
         match &document.resource {
             Resource::User(user) => {
+                if user.roles.len() > ROLES_PER_USER_MAX {
+                    let message = format!("more than {ROLES_PER_USER_MAX} roles");
+                    found.errors.push(document.error("spec.roles", message));
+                }
                 for (index, role) in user.roles.iter().enumerate() {
                     if !known.contains(role.as_str()) {
                         let near = known.iter().find(|known| strsim::levenshtein(known, role) <= 2);
@@ -66,10 +70,7 @@ pub(crate) fn check(documents: &[&Document], before: &Snapshot, now: OffsetDateT
                         .warnings
                         .push(document.error("spec.expires", "has passed already, so it locks nothing"));
                 }
-                let target = &lock.target;
-                let fields = [&target.user, &target.role, &target.windows_desktop, &target.login];
-                if fields.iter().filter(|field| field.is_some()).count() > 1 {
-                    let message = "several targets: each locks by itself, not only where all meet";
+                if let Some(message) = deskreel_policy::lint_lock(lock) {
                     found.lints.push(document.error("spec.target", message));
                 }
             }
@@ -81,13 +82,12 @@ pub(crate) fn check(documents: &[&Document], before: &Snapshot, now: OffsetDateT
     found
 }
 
-/// Roles that are compared with desktops one by one.
-const LINTED_MAX: usize = 2_000_000;
-
-/// Hints that need the whole view: roles that open no desktop or no login, a relaxed lock mode.
+/// Hints that need the whole view: roles that open or close nothing, a relaxed lock mode.
 pub(crate) fn lint(documents: &[&Document], view: &View, now: OffsetDateTime) -> Vec<ConfigError> {
+    let users: Vec<UserFacts> = view.users.values().map(UserFacts::from).collect();
+    let desktops: Vec<DesktopFacts> = view.desktop_facts(now).cloned().collect();
+    let unused = deskreel_policy::unused(&view.roles, &users, &desktops, now);
     let mut hints = Vec::new();
-    let mut left = LINTED_MAX;
     for document in documents {
         let Resource::Role(role) = &document.resource else {
             continue;
@@ -96,58 +96,8 @@ pub(crate) fn lint(documents: &[&Document], view: &View, now: OffsetDateTime) ->
             let message = "relaxes access.locking_mode, which is strict";
             hints.push(document.error("spec.options.lock", message));
         }
-        let allow = &role.allow;
-        let opens = !allow.windows_desktop_labels.is_empty() || allow.windows_desktop_labels_expression.is_some();
-        if opens && allow.windows_desktop_logins.is_empty() {
-            let message = "opens desktops with no login: write windows_desktop_logins";
-            hints.push(document.error("spec.allow", message));
-        }
-        if !opens && !allow.windows_desktop_logins.is_empty() {
-            let message = "names logins on no desktop: write windows_desktop_labels";
-            hints.push(document.error("spec.allow.windows_desktop_logins", message));
-        }
-        if opens && !matches_some(role, view, now, &mut left) {
-            let message = "matches none of the desktops that there are now";
-            hints.push(document.error("spec.allow.windows_desktop_labels", message));
-        }
+        let of_role = unused.iter().filter(|problem| problem.role == role.metadata.name);
+        hints.extend(of_role.map(|problem| document.error(&problem.path, problem.message.clone())));
     }
     hints
-}
-
-/// Whether the labels match any desktop for anybody who has the role. True when there is too much to look at.
-fn matches_some(role: &Role, view: &View, now: OffsetDateTime, left: &mut usize) -> bool {
-    let name = &role.metadata.name;
-    let holders = view.users.values().filter(|user| user.roles.contains(name));
-    let mut users: Vec<UserFacts> = holders.map(UserFacts::from).collect();
-    if users.is_empty() {
-        users.push(UserFacts {
-            name: "anybody".to_owned(),
-            exists: true,
-            ..UserFacts::default()
-        });
-    }
-    let matched = |part: Option<&Match>| part.is_none_or(|part| matches!(part, Match::Matched(_)));
-    for mut user in users {
-        user.roles = vec![name.clone()];
-        for facts in view.desktop_facts(now) {
-            let Some(rest) = left.checked_sub(1) else { return true };
-            *left = rest;
-            let mut request = view.request(&Ask {
-                user: &user.name,
-                identity: Identity::Claimed,
-                desktop: Some(&facts.name),
-                login: None,
-                source: None,
-                now,
-                open_sessions: 0,
-            });
-            request.user = user.clone();
-            let decision = view.decide(&request);
-            let role = decision.matched.iter().find(|role| role.role == *name);
-            if role.is_some_and(|role| matched(role.allow.labels.as_ref()) && matched(role.allow.expression.as_ref())) {
-                return true;
-            }
-        }
-    }
-    false
 }

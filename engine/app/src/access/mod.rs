@@ -4,12 +4,6 @@
 //! ([`store`]). The catalog holds the last two, so every process of a `data_dir` sees the same; [`watch`] tells the
 //! running gateway of changes. [`View`] is what decisions read: a new one after each change, immutable.
 
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "the gateway and the commands use it from the next commits on"
-)]
-
 mod actor;
 mod check;
 mod configured;

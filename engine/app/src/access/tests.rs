@@ -332,9 +332,7 @@ fn a_preset_does_not_come_back_for_a_role_that_cannot_be_read() {
     let view = look(&bed.loaded()).unwrap().view(OffsetDateTime::now_utc());
     let ask = Ask {
         user: "a",
-        identity: Identity::Proven {
-            by: ProvenBy::Password,
-        },
+        identity: Identity::Proven { by: ProvenBy::Password },
         desktop: Some("d"),
         login: Some("a"),
         source: None,
@@ -439,6 +437,6 @@ fn references_must_exist() {
     let lock = "kind: lock\nversion: v2\nmetadata: {name: l}\nspec: {target: {user: a, role: b}, expires: '2020-01-01T00:00:00Z'}\n";
     let found = check_text(lock);
     assert!(
-        found.warnings[0].message.contains("has passed already") && found.lints[0].message.contains("several targets")
+        found.warnings[0].message.contains("has passed already") && found.lints[0].message.contains("several fields")
     );
 }

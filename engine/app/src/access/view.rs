@@ -5,9 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use deskreel_config::{
-    Config, Document, Loaded, Metadata, Resource, ResourceKind, Role, RoleConditions, Rule, User,
-};
+use deskreel_config::{Config, Document, Loaded, Metadata, Resource, ResourceKind, Role, RoleConditions, Rule, User};
 use deskreel_policy::{
     AccessRequest, Cluster, Decision, DesktopFacts, Identity, LockedOut, Locks, Problem, Reason, RoleSet, Severity,
     UserFacts,
@@ -162,7 +160,10 @@ impl View {
                 Resource::Lock(lock) => locks.push(lock.clone()),
             }
         }
-        let unreadable = snapshot.unreadable.iter().map(|unreadable| (unreadable.name.clone(), u64::MAX));
+        let unreadable = snapshot
+            .unreadable
+            .iter()
+            .map(|unreadable| (unreadable.name.clone(), u64::MAX));
         let compiled: Vec<(String, u64)> = roles
             .iter()
             .map(|(role, entry)| (role.metadata.name.clone(), entry.revision))
@@ -347,7 +348,11 @@ fn snapshot_problems(snapshot: &Snapshot) -> Vec<String> {
         }
     }
     for Unreadable { kind, name, problem } in &snapshot.unreadable {
-        let so = if *kind == ResourceKind::Role { "so it denies everything to whoever has it" } else { "so it is not there" };
+        let so = if *kind == ResourceKind::Role {
+            "so it denies everything to whoever has it"
+        } else {
+            "so it is not there"
+        };
         problems.push(format!("{kind}/{name} can't be read, {so}: {problem}"));
     }
     problems

@@ -3,29 +3,38 @@
 use std::path::PathBuf;
 
 use anyhow::bail;
-use deskreel_config::ResourceKind;
-use deskreel_policy::{AccessRequest, Identity, ProvenBy, Verb, Verdict, render};
+use deskreel_config::{Loaded, ResourceKind};
+use deskreel_policy::{AccessRequest, Identity, ProvenBy, UserFacts, Verb, Verdict, render};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::change::{lines, warn};
 use super::create;
 use super::{Global, Listing, Outcome, UsageError};
+use crate::access::recordings::{Asker, Ruler, facts};
 use crate::access::{Ask, Snapshot, View, Who, check, look};
+use crate::catalog::Catalog;
 use crate::output;
 
 /// Arguments of `explain`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exit code 0 = allowed, 3 = denied.\n\nExamples:\n  \
                         deskreel explain --user alice --desktop lab\n  \
-                        deskreel explain --user alice --desktop lab --login root --file new-roles.yaml")]
+                        deskreel explain --user alice --desktop lab --login root --file new-roles.yaml\n  \
+                        deskreel explain --user alice --recording ID --verb export")]
 pub(crate) struct Args {
     /// Who asks
     #[arg(long, value_name = "NAME")]
     user: String,
     /// For which desktop
-    #[arg(long, value_name = "NAME")]
-    desktop: String,
+    #[arg(long, value_name = "NAME", required_unless_present = "recording")]
+    desktop: Option<String>,
+    /// For which recording, instead of a desktop
+    #[arg(long, value_name = "ID", conflicts_with_all = ["desktop", "login"], requires = "verb")]
+    recording: Option<String>,
+    /// What for: list, read, export, download, watch, terminate or delete
+    #[arg(long, value_name = "VERB", requires = "recording", value_parser = verb)]
+    verb: Option<Verb>,
     /// With which account on it [default: not known yet]
     #[arg(long, value_name = "NAME")]
     login: Option<String>,
@@ -99,6 +108,9 @@ pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
         &args.user,
     )?;
     let view = with_files(snapshot, &args.file)?.view(now);
+    if let (Some(id), Some(verb)) = (&args.recording, args.verb) {
+        return recording(&loaded, &view, args, id, verb, now);
+    }
     let request = request(&view, args, now);
     if !args.claimed && !request.user.exists && view.cluster.claimed_identity == deskreel_config::ClaimedIdentity::Allow
     {
@@ -119,15 +131,64 @@ fn request(view: &View, args: &Args, now: OffsetDateTime) -> AccessRequest {
     let mut request = view.request(&Ask {
         user: &args.user,
         identity: if args.claimed { Identity::Claimed } else { PROVEN },
-        desktop: Some(&args.desktop),
+        desktop: args.desktop.as_deref(),
         login: args.login.as_deref(),
         source: None,
         now,
         open_sessions: args.open_sessions,
     });
-    request.user.roles.extend(args.role.iter().cloned());
-    request.user.roles.retain(|role| !args.without_role.contains(role));
+    change_roles(&mut request.user, args);
     request
+}
+
+fn change_roles(user: &mut UserFacts, args: &Args) {
+    user.roles.extend(args.role.iter().cloned());
+    user.roles.retain(|role| !args.without_role.contains(role));
+}
+
+/// The rule that decides about a recording.
+fn recording(
+    loaded: &Loaded,
+    view: &View,
+    args: &Args,
+    id: &str,
+    verb: Verb,
+    now: OffsetDateTime,
+) -> anyhow::Result<Outcome> {
+    let row = Catalog::open_read_only(&loaded.config.data_dir)?.session(id)?;
+    let mut user = view.user(&args.user, if args.claimed { Identity::Claimed } else { PROVEN });
+    change_roles(&mut user, args);
+    let ruler = Ruler {
+        asker: &Asker::User(user),
+        roles: &view.roles,
+        locks: &view.locks(),
+    };
+    let decision = ruler.may(verb, &facts(&row), now);
+    output::print(args.listing.format, &decision, |decision| {
+        let verdict = if decision.allowed { "allow" } else { "deny" };
+        let rule = match (&decision.role, &decision.rule) {
+            (Some(role), Some(rule)) => format!(" by role {role}, {rule}"),
+            _ => String::new(),
+        };
+        format!("{verdict}{rule}: {}\n", decision.why)
+    })?;
+    Ok(if decision.allowed {
+        Outcome::Fine
+    } else {
+        Outcome::Findings
+    })
+}
+
+/// A verb as people write it.
+///
+/// # Errors
+/// It is none of a recording's.
+pub(super) fn verb(word: &str) -> Result<Verb, String> {
+    const WORDS: &str = "list, read, export, download, watch, terminate, delete";
+    if !WORDS.split(", ").any(|known| known == word) {
+        return Err(format!("is not one of: {WORDS}"));
+    }
+    serde_json::from_value(word.into()).map_err(|error| error.to_string())
 }
 
 /// Who may read users and roles may ask about others; everybody about oneself.

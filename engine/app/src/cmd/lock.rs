@@ -58,7 +58,11 @@ pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
         .filter_map(|(key, name)| Some((key.to_owned(), name.as_deref()?.into())))
         .collect();
     let mut spec = Map::from_iter([("target".to_owned(), Value::Object(target))]);
-    spec.extend(args.message.as_ref().map(|message| ("message".to_owned(), message.as_str().into())));
+    spec.extend(
+        args.message
+            .as_ref()
+            .map(|message| ("message".to_owned(), message.as_str().into())),
+    );
     spec.extend(expires.map(|expires| ("expires".to_owned(), expires.into())));
     let source = json!({
         "kind": ResourceKind::Lock.as_str(),

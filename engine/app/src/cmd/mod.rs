@@ -151,7 +151,7 @@ enum Command {
     Users(users::Args),
     /// Explain who may do what, with every vote and reason
     Explain(explain::Args),
-    /// List who may open a desktop
+    /// List who may open a desktop, or do something with a recording
     WhoCan(who_can::Args),
     /// Check files of resources, and see what they would change
     Resources(resources::Args),

@@ -1,12 +1,15 @@
-//! `deskreel who-can`: the users that may open a desktop.
+//! `deskreel who-can`: the users that may open a desktop, or do something with a recording.
 
-use deskreel_policy::Verdict;
+use deskreel_config::Loaded;
+use deskreel_policy::{Verb, Verdict};
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::explain::{PROVEN, permit};
+use super::explain::{PROVEN, permit, verb};
 use super::{Global, Listing, Outcome};
-use crate::access::{Ask, Who, look};
+use crate::access::recordings::{Asker, Ruler, facts};
+use crate::access::{Ask, View, Who, look};
+use crate::catalog::Catalog;
 use crate::output;
 
 /// Arguments of `who-can`.
@@ -16,9 +19,15 @@ use crate::output;
                         deskreel who-can --desktop lab --login root"
 )]
 pub(crate) struct Args {
-    /// The desktop
-    #[arg(long, value_name = "NAME")]
-    desktop: String,
+    /// Who may open this desktop
+    #[arg(long, value_name = "NAME", required_unless_present = "recording")]
+    desktop: Option<String>,
+    /// Who may do something with this recording, instead of a desktop
+    #[arg(long, value_name = "ID", conflicts_with_all = ["desktop", "login"], requires = "verb")]
+    recording: Option<String>,
+    /// What: list, read, export, download, watch, terminate or delete
+    #[arg(long, value_name = "VERB", requires = "recording", value_parser = verb)]
+    verb: Option<Verb>,
     /// With this account on it [default: with any]
     #[arg(long, value_name = "NAME")]
     login: Option<String>,
@@ -30,7 +39,8 @@ pub(crate) struct Args {
 struct Row {
     user: String,
     logins: Vec<String>,
-    roles: Vec<String>,
+    /// The roles, or the one that decided.
+    by: String,
 }
 
 /// Runs `who-can`.
@@ -39,16 +49,41 @@ pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
     let now = OffsetDateTime::now_utc();
     let view = look(&loaded)?.view(now);
     permit(&Who::is(&loaded.config.data_dir), &view, "")?;
-    if view.desktop(&args.desktop, now).is_none() {
-        anyhow::bail!("there is no windows_desktop/{}", args.desktop);
+    let rows = match (&args.desktop, &args.recording, args.verb) {
+        (Some(desktop), ..) => of_desktop(&view, desktop, args.login.as_deref(), now)?,
+        (None, Some(id), Some(verb)) => of_recording(&loaded, &view, id, verb, now)?,
+        // the flags' own rules leave no other
+        _ => Vec::new(),
+    };
+    output::print(args.listing.format, &rows, |rows| {
+        let row = |row: &Row| vec![row.user.clone(), row.logins.join(", "), row.by.clone()];
+        let rows: Vec<Vec<String>> = rows.iter().map(row).collect();
+        output::table(&["USER", "LOGINS", "ROLES"], &rows)
+    })?;
+    if args.desktop.is_some() && view.cluster.claimed_identity == deskreel_config::ClaimedIdentity::Allow {
+        eprintln!(
+            "deskreel: any other name may be claimed too, with the roles {} (access.claimed_identity is allow)",
+            view.cluster.claimed_roles.join(", ")
+        );
+    }
+    Ok(if rows.is_empty() {
+        Outcome::Findings
+    } else {
+        Outcome::Fine
+    })
+}
+
+fn of_desktop(view: &View, desktop: &str, login: Option<&str>, now: OffsetDateTime) -> anyhow::Result<Vec<Row>> {
+    if view.desktop(desktop, now).is_none() {
+        anyhow::bail!("there is no windows_desktop/{desktop}");
     }
     let mut rows = Vec::new();
     for user in view.users.keys() {
         let decision = view.decide(&view.request(&Ask {
             user,
             identity: PROVEN,
-            desktop: Some(&args.desktop),
-            login: args.login.as_deref(),
+            desktop: Some(desktop),
+            login,
             source: None,
             now,
             open_sessions: 0,
@@ -60,24 +95,30 @@ pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
         };
         rows.push(Row {
             user: user.clone(),
+            by: decision.roles.join(", "),
             logins,
-            roles: decision.roles,
         });
     }
-    output::print(args.listing.format, &rows, |rows| {
-        let row = |row: &Row| vec![row.user.clone(), row.logins.join(", "), row.roles.join(", ")];
-        let rows: Vec<Vec<String>> = rows.iter().map(row).collect();
-        output::table(&["USER", "LOGINS", "ROLES"], &rows)
-    })?;
-    if view.cluster.claimed_identity == deskreel_config::ClaimedIdentity::Allow {
-        eprintln!(
-            "deskreel: any other name may be claimed too, with the roles {} (access.claimed_identity is allow)",
-            view.cluster.claimed_roles.join(", ")
-        );
+    Ok(rows)
+}
+
+fn of_recording(loaded: &Loaded, view: &View, id: &str, verb: Verb, now: OffsetDateTime) -> anyhow::Result<Vec<Row>> {
+    let session = facts(&Catalog::open_read_only(&loaded.config.data_dir)?.session(id)?);
+    let mut rows = Vec::new();
+    for user in view.users.keys() {
+        let ruler = Ruler {
+            asker: &Asker::User(view.user(user, PROVEN)),
+            roles: &view.roles,
+            locks: &view.locks(),
+        };
+        let decision = ruler.may(verb, &session, now);
+        if decision.allowed {
+            rows.push(Row {
+                user: user.clone(),
+                logins: Vec::new(),
+                by: decision.role.unwrap_or_default(),
+            });
+        }
     }
-    Ok(if rows.is_empty() {
-        Outcome::Findings
-    } else {
-        Outcome::Fine
-    })
+    Ok(rows)
 }
