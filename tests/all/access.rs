@@ -204,7 +204,7 @@ fn all_errors_at_once_and_nothing_stored() {
     assert_eq!(
         err,
         "deskreel: new.yaml:11:13: role/b: spec.options.desktop_clipbord: unknown field, did you mean desktop_clipboard?\n\
-         new.yaml:13:36: role/b: spec.allow.windows_desktop_labels.env: \"5\" is a number or a boolean here; quote it: '5'\n\
+         new.yaml:13:35: role/b: spec.allow.windows_desktop_labels.env: \"5\" is a number or a boolean here; quote it: '5'\n\
          new.yaml:16:10: user/u: version: \"v1\" is not one of: v2\n"
     );
     assert!(!folder.ok(&["get", "role"]).contains("dev"));
@@ -364,7 +364,8 @@ fn what_a_change_would_change() {
 
     let odd = DEV
         .replace("env: dev", "env: nowhere")
-        .replace("name: dev", "name: odd");
+        .replace("name: dev", "name: odd")
+        .replace("'{{internal.windows_logins}}'", "admin");
     let odd = folder.write("odd.yaml", &odd).display().to_string();
     let (code, out, _) = folder.run(&["resources", "check", &odd]);
     assert!(
@@ -441,6 +442,10 @@ fn a_running_gateway_sees_commands_and_reloads() -> anyhow::Result<()> {
     fs::write(dir.path().join("resources/bad.yaml"), DEV)?;
     rustix::process::kill_process(pid, rustix::process::Signal::HUP)?;
     seen("SIGHUP: resources are read again")?;
-    assert!(String::from_utf8_lossy(&gateway.run(&["get", "role/dev"])?.stdout).contains("config-file"));
+    let shown = gateway.run(&["get", "role/dev"])?;
+    assert!(
+        String::from_utf8_lossy(&shown.stdout).contains("config-file"),
+        "{shown:?}"
+    );
     Ok(())
 }

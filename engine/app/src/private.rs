@@ -105,7 +105,10 @@ mod tests {
         fs::write(&file, "content").unwrap();
         fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
         ensure_file(&file).unwrap();
-        assert_eq!((mode(&file), fs::read_to_string(&file).unwrap().as_str()), (0o600, "content"));
+        assert_eq!(
+            (mode(&file), fs::read_to_string(&file).unwrap().as_str()),
+            (0o600, "content")
+        );
         fs::set_permissions(&file, Permissions::from_mode(0o664)).unwrap();
         restrict_if_there(&file).unwrap();
         assert_eq!(mode(&file), 0o600);

@@ -2,9 +2,7 @@
 
 use std::path::PathBuf;
 
-use deskreel_config::{
-    Document, Loaded, Origin, RECORDING_CONFIG_NAME, ResourceKind, Resources, load_resources, read_stored,
-};
+use deskreel_config::{Document, Loaded, Origin, RECORDING_CONFIG_NAME, ResourceKind, load_resources, read_stored};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
@@ -14,8 +12,6 @@ use crate::cmd::UsageError;
 /// Resources of origin config-file.
 #[derive(Debug)]
 pub(crate) struct Configured {
-    /// The folder, as it was read.
-    pub(crate) folder: Resources,
     /// Everything, the section included.
     pub(crate) documents: Vec<(Document, String)>,
 }
@@ -30,8 +26,11 @@ impl Configured {
             load_resources(&loaded.config.access.resources_dir).map_err(|errors| UsageError(errors.to_string()))?;
         let mut documents: Vec<(Document, String)> = folder
             .documents
-            .iter()
-            .map(|document| (document.clone(), place(&document.place)))
+            .into_iter()
+            .map(|document| {
+                let place = place(&document.place);
+                (document, place)
+            })
             .collect();
         if let Some((document, place)) = section(loaded)? {
             let in_folder = documents
@@ -45,7 +44,7 @@ impl Configured {
             }
             documents.push((document, place));
         }
-        Ok(Self { folder, documents })
+        Ok(Self { documents })
     }
 
     /// The rows that are stored.

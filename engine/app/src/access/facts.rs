@@ -63,6 +63,7 @@ pub(crate) struct Desktop {
     /// As written.
     pub(crate) resource: Arc<WindowsDesktop>,
     /// Changes whenever the resource does.
+    #[allow(dead_code, reason = "until the gateway keeps TLS settings a desktop")]
     pub(crate) revision: u64,
     /// What policy sees of it.
     pub(crate) facts: DesktopFacts,

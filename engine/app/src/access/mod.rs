@@ -19,10 +19,13 @@ mod watch;
 
 pub(crate) use actor::Who;
 pub(crate) use check::{Checked, check, lint};
-pub(crate) use configured::{Configured, place};
-pub(crate) use entry::{Entry, ResourceOrigin, hide, unhide};
+pub(crate) use entry::{Entry, unhide};
+#[allow(
+    unused_imports,
+    reason = "the gateway names the type where it keeps TLS settings a desktop"
+)]
 pub(crate) use facts::Desktop;
 pub(crate) use snapshot::{look, open_for_change};
 pub(crate) use store::{Change, ChangeVerb, Force, Refused, remove, replace, subject};
-pub(crate) use view::{Ask, Settings, Snapshot, View};
+pub(crate) use view::{Ask, Snapshot, View};
 pub(crate) use watch::Access;

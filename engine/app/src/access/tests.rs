@@ -8,6 +8,7 @@ use deskreel_policy::{Identity, ProvenBy, Reason, Verdict};
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
+use super::entry::{ResourceOrigin, defaults};
 use super::*;
 use crate::catalog::{Catalog, StoredOrigin, StoredResource};
 
@@ -248,6 +249,16 @@ fn a_running_gateway_sees_changes() {
             .contains("did you mean windows_desktop_labels?")
     );
     assert!(access.view().roles.contains("dev"));
+    // alice, whom a command made, loses her role; a user in the folder could not
+    let user = "---\nkind: user\nversion: v2\nmetadata: {name: bob}\nspec: {roles: [dev]}\n";
+    bed.write("", &format!("{}{user}", role("ops", "{}")));
+    assert!(
+        access
+            .reload(&bed.loaded())
+            .unwrap_err()
+            .to_string()
+            .contains("there is no role \"dev\"")
+    );
     bed.write("session_recording: off\n", &role("ops", "{}"));
     access.reload(&bed.loaded()).unwrap();
     let view = access.view();
@@ -345,7 +356,7 @@ fn a_preset_does_not_come_back_for_a_role_that_cannot_be_read() {
 #[test]
 fn what_is_shown_of_presets_is_what_policy_has() {
     for preset in deskreel_policy::presets() {
-        let mut entries = entry::defaults().iter();
+        let mut entries = defaults().iter();
         let shown = entries.find(|entry| entry.name() == preset.metadata.name).unwrap();
         let deskreel_config::Resource::Role(role) = &shown.document.resource else {
             panic!("{}", shown.name())

@@ -201,7 +201,7 @@ impl View {
         for desktop in desktops {
             let desktop = Desktop::new(
                 desktop,
-                super::ResourceOrigin::ConfigFile,
+                super::entry::ResourceOrigin::ConfigFile,
                 1,
                 &HostLabelRules::default(),
             );
@@ -286,6 +286,7 @@ impl View {
     }
 
     /// Whether a running session must end.
+    #[allow(dead_code, reason = "until running sessions are watched")]
     pub(crate) fn locked_out(
         &self,
         decision: &Decision,

@@ -15,7 +15,7 @@ use super::snapshot::{of_stored, take_out};
 use super::store::store_configured;
 use super::view::{Settings, Snapshot, View};
 use super::{Checked, check};
-use crate::catalog::{self, Catalog};
+use crate::catalog::{self, Catalog, StoredOrigin};
 use crate::cmd::UsageError;
 
 /// Pause between two looks at the catalog. A change is in force after one of them.
@@ -88,6 +88,7 @@ impl Access {
     }
 
     /// Sees every change of what is in force.
+    #[allow(dead_code, reason = "until running sessions are watched")]
     pub(crate) fn changed(&self) -> watch::Receiver<Arc<View>> {
         self.view.subscribe()
     }
@@ -198,7 +199,10 @@ impl State {
 /// Stores what the configuration says; what is in force then.
 fn take_over(catalog: &Catalog, settings: Settings, configured: &Configured) -> anyhow::Result<Snapshot> {
     let documents: Vec<_> = configured.documents.iter().map(|(document, _)| document).collect();
-    let before = of_stored(settings.clone(), &catalog.resources()?);
+    // what the configuration said before is about to go
+    let mut stays = catalog.resources()?;
+    stays.retain(|stored| stored.origin == StoredOrigin::Dynamic);
+    let before = of_stored(settings.clone(), &stays);
     let Checked { errors, .. } = check(&documents, &before, OffsetDateTime::now_utc());
     if !errors.is_empty() {
         let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();

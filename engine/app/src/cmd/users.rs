@@ -78,7 +78,6 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<Outcome> {
             let changer = Changer::open(global)?;
             for name in names {
                 changer.remove(ResourceKind::User, &name)?;
-                Credentials::open(&changer.loaded.config.data_dir)?.remove_password(&name)?;
             }
         }
     }

@@ -130,7 +130,8 @@ impl Sessions {
             let audit = Audit::open(&local).context("open the audit log")?;
             Ok((locks, key, catalog, spool, audit))
         };
-        let (locks, key, catalog, spool, audit) = tokio::task::spawn_blocking(open).await.context("open data_dir")??;
+        let (locks, key, catalog, spool, audit) =
+            tokio::task::spawn_blocking(open).await.context("open data_dir")??;
         let targets = storages
             .iter()
             .map(|storage| Target {
@@ -532,7 +533,10 @@ async fn recover_one(recovery: &Recovery, recording: Uuid, when: &When) -> bool 
 
 /// Closes recordings whose recorder failed, and tries again where a storage did not answer.
 async fn repair(recovery: Recovery, mut arriving: mpsc::Receiver<Repair>, postponed: Vec<Uuid>) {
-    let mut postponed: Vec<_> = postponed.into_iter().map(|recording| (recording, When::Start)).collect();
+    let mut postponed: Vec<_> = postponed
+        .into_iter()
+        .map(|recording| (recording, When::Start))
+        .collect();
     loop {
         let wait = if postponed.is_empty() {
             Duration::MAX

@@ -114,7 +114,10 @@ impl Sink {
     /// # Errors
     /// A segment did not get its whole way: the recording has to be closed from what is durable.
     pub(super) fn check(&self) -> anyhow::Result<()> {
-        anyhow::ensure!(!self.broken, "a sealed segment did not reach the catalog or the delivery");
+        anyhow::ensure!(
+            !self.broken,
+            "a sealed segment did not reach the catalog or the delivery"
+        );
         Ok(())
     }
 
@@ -144,7 +147,10 @@ impl Sink {
         };
         self.broken = true;
         if !durable && let Err(lost) = self.write_anew(id, segment) {
-            error = error.context(format!("{} is lost, the spool does not take it either: {lost}", id.object));
+            error = error.context(format!(
+                "{} is lost, the spool does not take it either: {lost}",
+                id.object
+            ));
         }
         Err(error)
     }

@@ -336,7 +336,10 @@ impl OpenSegment {
     #[cfg(test)]
     pub(super) fn fail_to_sync(&mut self) {
         // Takes everything, and can't be synced.
-        self.file = File::options().write(true).open("/dev/null").unwrap_or_else(|error| panic!("{error}"));
+        self.file = File::options()
+            .write(true)
+            .open("/dev/null")
+            .unwrap_or_else(|error| panic!("{error}"));
     }
 
     /// Appends the rest and gives the segment its final name; durable when this returns.

@@ -25,8 +25,8 @@ use super::queue::{Entry, What};
 use super::session::Shared;
 use super::sink::Sink;
 use ending::{Ending, GAP_MIN, OpenGap};
-use unpainted::Unpainted;
 pub(super) use ending::{end_text, gap_row};
+use unpainted::Unpainted;
 
 /// How often the open segment is made durable: half of the two seconds that a crash may lose.
 const APPEND_INTERVAL: Duration = Duration::from_secs(1);
@@ -209,7 +209,10 @@ impl Work {
             .map(|(at, _)| self.instant(*at) + self.frame_interval);
         // A segment that holds something grows old.
         let segment = self.unsealed.then_some(self.next_append);
-        let gap = self.gap.as_ref().map(|_| Instant::now() + GAP_MIN.min(self.repaint_max));
+        let gap = self
+            .gap
+            .as_ref()
+            .map(|_| Instant::now() + GAP_MIN.min(self.repaint_max));
         let rest = (!self.rested).then(|| self.instant(self.last_frame_ns) + REST);
         [frame, moved, segment, gap, rest].into_iter().flatten().min()
     }

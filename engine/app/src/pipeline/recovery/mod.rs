@@ -28,7 +28,6 @@ use find::{Piece, Pieces};
 use crate::audit::Event;
 use crate::catalog::{Closed, IdentityKind, NewSession, Object, PlacementRow, SegmentRow, SessionRow, State};
 
-
 /// What recovery works with.
 #[derive(Clone)]
 pub(super) struct Recovery {
@@ -67,7 +66,9 @@ impl When {
         match self {
             Self::Start => "the gateway stopped during the session; the recording was closed afterwards".to_owned(),
             Self::Running { reason } => {
-                format!("the recorder failed during the session, and the recording was closed from what was durable: {reason}")
+                format!(
+                    "the recorder failed during the session, and the recording was closed from what was durable: {reason}"
+                )
             }
         }
     }
@@ -280,7 +281,10 @@ impl Recovery {
         }
         let detail = match found.lost.len() {
             0 => found.detail.clone(),
-            lost => format!("{}; {lost} sealed segments that no storage had yet are lost", found.detail),
+            lost => format!(
+                "{}; {lost} sealed segments that no storage had yet are lost",
+                found.detail
+            ),
         };
         let bytes = Bytes::from(closing.finish(&detail, &self.key)?);
         let manifest = Manifest::parse(&bytes)?;

@@ -75,7 +75,12 @@ async fn a_segment_that_the_catalog_does_not_take_is_kept_and_no_manifest_claims
         recorder.ended(ended());
         recorder.closed().await;
         bed.wait_for(id, State::Recovered).await;
-        let stored = || bed.storages[0].keys(id).iter().any(|key| key.ends_with("manifest.json"));
+        let stored = || {
+            bed.storages[0]
+                .keys(id)
+                .iter()
+                .any(|key| key.ends_with("manifest.json"))
+        };
         eventually("the storage has all of it", stored).await;
         let recording = bed.recording(0, id);
         let report = recording.verify(&bed);
@@ -228,7 +233,11 @@ async fn catalog_and_spool_are_the_owners_only() {
     let bed = Bed::new(&[("disk", Mode::Async, true)]);
     let sessions = bed.start().await;
     let recorder = sessions.open(Fixture::load("xrdp-16").facts()).await.unwrap();
-    let open = || bed.spool_files().iter().any(|file| file.extension().is_some_and(|name| name == "open"));
+    let open = || {
+        bed.spool_files()
+            .iter()
+            .any(|file| file.extension().is_some_and(|name| name == "open"))
+    };
     eventually("a segment is open", open).await;
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let data_dir = &bed.config.data_dir;

@@ -190,7 +190,8 @@ async fn a_gap_lasts_until_the_tap_is_right_and_the_screen_is_repainted() {
         u128::from(gap.to_ns) > first_half.as_nanos(),
         "half a screen is not the screen"
     );
-    let within = |(at, event): &&(u64, Event)| matches!(event, Event::Screen(_)) && (gap.from_ns..gap.to_ns).contains(at);
+    let within =
+        |(at, event): &&(u64, Event)| matches!(event, Event::Screen(_)) && (gap.from_ns..gap.to_ns).contains(at);
     assert!(events.iter().find(within).is_none(), "no picture within the gap");
     assert_eq!(first_picture_after(&events, at), [RED.1], "and nothing black after it");
 }
@@ -291,6 +292,13 @@ async fn best_effort_never_waits_long_and_says_what_it_dropped() {
         })
     };
     // Two below three quarters, one more to keep the decompressor right, the others dropped but for the activation.
-    let wanted = [Ok(30_000), Ok(30_000), Ok(30_000), lost(7), Ok(activation.len()), lost(1)];
+    let wanted = [
+        Ok(30_000),
+        Ok(30_000),
+        Ok(30_000),
+        lost(7),
+        Ok(activation.len()),
+        lost(1),
+    ];
     assert_eq!(found, wanted);
 }
