@@ -69,6 +69,8 @@ pub struct Gateway {
     pub shutdown_timeout: Duration,
     /// Open sessions at once, all clients together. At least 1.
     pub sessions_max: u32,
+    /// Open sessions on one desktop. At least 1.
+    pub sessions_per_desktop_max: u32,
     /// Open client connections (sessions or not yet) from one address. At least 1.
     pub connections_per_address_max: u32,
     /// Failed logons of one user after which that user's logons are refused for [`Gateway::logon_block`].

@@ -8,6 +8,8 @@ mod crash;
 mod docs;
 mod export;
 mod harness;
+mod limits;
 mod picture;
+mod rights;
 mod sessions;
 mod tidy;

@@ -36,6 +36,11 @@ impl Who {
         }
     }
 
+    /// An account that acts for the node.
+    pub(crate) fn local(uid: u32) -> Self {
+        Self::Local { os_user: os_user(uid) }
+    }
+
     /// The name in the audit log.
     pub(crate) fn name(&self) -> String {
         match self {

@@ -74,6 +74,8 @@ impl Access {
         let viewed_at = Arc::new(AtomicI64::new(nanos(now)));
         let snapshot = of_stored(Settings::of_config(config), &[]);
         let mut view = View::build(&snapshot, now, None, Arc::clone(&viewed_at));
+        // no store says it here, so the configuration does
+        view.cluster.recording = config.session_recording;
         view.add(desktops);
         Arc::new(Self {
             state: None,

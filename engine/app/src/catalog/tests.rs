@@ -196,13 +196,11 @@ fn what_was_not_recorded_says_why() {
     let folder = tempfile::tempdir().unwrap();
     let catalog = Catalog::open(folder.path()).unwrap();
     let new = session(1);
-    catalog
-        .session_not_recorded(&new, "session_recording.mode is off")
-        .unwrap();
+    catalog.session_not_recorded(&new, "cluster_off").unwrap();
     catalog
         .session_ended(new.id, new.started + Duration::seconds(2), 2000, "client disconnected")
         .unwrap();
     let row = catalog.session(&new.id.to_string()).unwrap();
     assert_eq!((row.state, row.duration_ms), (State::NotRecorded, 2000));
-    assert_eq!(row.problem.as_deref(), Some("session_recording.mode is off"));
+    assert_eq!(row.problem.as_deref(), Some("cluster_off"));
 }

@@ -15,6 +15,7 @@ mod recordings;
 mod resources;
 mod rm;
 mod serve;
+mod sessions;
 mod tickets;
 mod users;
 mod who_can;
@@ -163,6 +164,8 @@ enum Command {
     Recordings(recordings::Args),
     /// Run the gateway until SIGTERM or SIGINT
     Serve(serve::Args),
+    /// List, watch and end the sessions that run now
+    Sessions(sessions::Args),
     /// This node's signing key
     Keys(keys::Args),
     /// Make, list and withdraw one-time tickets
@@ -205,6 +208,7 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Plugins(args) => plugins::run(&cli.global, args),
         Command::Recordings(args) => recordings::run(&cli.global, args),
         Command::Serve(args) => serve::run(&cli.global, &args),
+        Command::Sessions(args) => sessions::run(&cli.global, &args),
         Command::Keys(args) => keys::run(&cli.global, &args),
         Command::Tickets(args) => tickets::run(&cli.global, args),
         Command::Completions { shell } => {

@@ -10,6 +10,7 @@ use tracing::{error, info, warn};
 
 use super::{Global, Outcome, UsageError};
 use crate::access::Access;
+use crate::control::server::Server;
 use crate::gateway::Gateway;
 use crate::host::Plugins;
 use crate::pipeline::{Sessions, Storage};
@@ -70,6 +71,14 @@ async fn serve(global: &Global, loaded: &Loaded) -> anyhow::Result<Outcome> {
         version = env!("CARGO_PKG_VERSION"),
         "ready"
     );
+    // Without it the gateway does its work all the same; it only can't be asked about it.
+    let control = Server::bind(&config.data_dir, gateway.registry(), sessions.audit().clone()).inspect_err(|error| {
+        warn!(
+            error = format!("{error:#}"),
+            "no control socket: `deskreel sessions` won't work"
+        )
+    });
+    let control = control.ok().map(|control| tokio::spawn(control.run()));
     let mut signalled = async || {
         tokio::select! {
             _ = terminate.recv() => "SIGTERM",
@@ -82,6 +91,9 @@ async fn serve(global: &Global, loaded: &Loaded) -> anyhow::Result<Outcome> {
             info!(signal, "stopping");
         })
         .await;
+    if let Some(control) = control {
+        control.abort();
+    }
     tokio::select! {
         () = sessions.shutdown() => {}
         signal = signalled() => warn!(signal, "second signal: leaving the rest to the next start"),

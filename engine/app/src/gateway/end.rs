@@ -90,6 +90,22 @@ pub(crate) enum EndReason {
     FilterError,
     /// The desktop tried to move the client past the gateway.
     RedirectRefused,
+    /// The roles don't open this login on this desktop to the user.
+    AccessDenied,
+    /// The user has as many sessions as `max_connections` of its roles allows.
+    TooManyOfUser,
+    /// `gateway.sessions_per_desktop_max` is reached.
+    TooManyOnDesktop,
+    /// No key, mouse or touch for as long as `client_idle_timeout` of the roles allows.
+    IdleTimeout,
+    /// The session lasted as long as `max_session_ttl` of the roles allows.
+    SessionExpired,
+    /// A lock is in force on user, role, desktop or login.
+    Locked,
+    /// The view of the locks is outdated, and strict.
+    LockViewStale,
+    /// An operator ended the session.
+    Terminated,
     /// No recording could be opened.
     RecordingRefused,
     /// The recorder failed or stalled.
@@ -104,6 +120,10 @@ mod error_info {
     pub(super) const RPC_INITIATED_DISCONNECT: u32 = 0x1;
     /// The server denied the connection.
     pub(super) const SERVER_DENIED_CONNECTION: u32 = 0x7;
+    /// Idle too long.
+    pub(super) const IDLE_TIMEOUT: u32 = 0x3;
+    /// Lasted too long.
+    pub(super) const LOGON_TIMEOUT: u32 = 0x4;
     /// The user's privileges don't suffice.
     pub(super) const SERVER_INSUFFICIENT_PRIVILEGES: u32 = 0x9;
 }
@@ -153,6 +173,14 @@ impl EndReason {
             Self::DesktopPduInvalid => "desktop_pdu_invalid",
             Self::FilterError => "filter_error",
             Self::RedirectRefused => "redirect_refused",
+            Self::AccessDenied => "access_denied",
+            Self::TooManyOfUser => "too_many_of_user",
+            Self::TooManyOnDesktop => "too_many_on_desktop",
+            Self::IdleTimeout => "idle_timeout",
+            Self::SessionExpired => "session_expired",
+            Self::Locked => "locked",
+            Self::LockViewStale => "lock_view_stale",
+            Self::Terminated => "terminated",
             Self::RecordingRefused => "recording_refused",
             Self::RecorderFailed => "recorder_failed",
             Self::Internal => "internal",
@@ -164,8 +192,12 @@ impl EndReason {
     /// Endings that client or desktop chose have none: the client then sees what it would see without the gateway.
     pub(crate) fn error_info(self) -> Option<u32> {
         match self {
-            Self::GatewayShutdown => Some(error_info::RPC_INITIATED_DISCONNECT),
-            Self::IdentityDenied => Some(error_info::SERVER_INSUFFICIENT_PRIVILEGES),
+            Self::GatewayShutdown | Self::Terminated => Some(error_info::RPC_INITIATED_DISCONNECT),
+            Self::IdleTimeout => Some(error_info::IDLE_TIMEOUT),
+            Self::SessionExpired => Some(error_info::LOGON_TIMEOUT),
+            Self::IdentityDenied | Self::AccessDenied | Self::Locked => {
+                Some(error_info::SERVER_INSUFFICIENT_PRIVILEGES)
+            }
             Self::ClientPduInvalid
             | Self::DesktopPduInvalid
             | Self::FilterError
@@ -174,6 +206,9 @@ impl EndReason {
             | Self::RecorderFailed
             | Self::ActivationTimeout
             | Self::OtherDesktop
+            | Self::TooManyOfUser
+            | Self::TooManyOnDesktop
+            | Self::LockViewStale
             | Self::Internal => Some(error_info::SERVER_DENIED_CONNECTION),
             _ => None,
         }
@@ -181,7 +216,15 @@ impl EndReason {
 
     /// Whether this is how sessions are supposed to end.
     pub(crate) fn is_ordinary(self) -> bool {
-        matches!(self, Self::ClientClosed | Self::DesktopClosed | Self::GatewayShutdown)
+        matches!(
+            self,
+            Self::ClientClosed
+                | Self::DesktopClosed
+                | Self::GatewayShutdown
+                | Self::IdleTimeout
+                | Self::SessionExpired
+                | Self::Terminated
+        )
     }
 }
 

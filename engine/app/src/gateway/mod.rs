@@ -9,10 +9,14 @@
 mod credssp;
 mod desktop;
 pub(crate) mod end;
+pub(crate) mod grant;
 mod handshake;
 mod limits;
+mod locks;
 mod pins;
+pub(crate) mod registry;
 mod relay;
+mod rights;
 mod session;
 mod tell;
 pub(crate) mod tls;
@@ -27,7 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use deskreel_config::{ClaimedIdentity, Config, OnFailure, Resources};
+use deskreel_config::{Config, Resources};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -39,6 +43,7 @@ use crate::pipeline::Sessions;
 use desktop::Desktops;
 use limits::Limits;
 use pins::Pins;
+use registry::Registry;
 use tls::Identity;
 
 /// Bytes read from a socket at once. rustls by itself asks for 4 KiB a read: a system call for each quarter of a record.
@@ -58,16 +63,14 @@ struct Shared {
     acceptor: TlsAcceptor,
     identity: Identity,
     desktops: Desktops,
-    #[expect(dead_code, reason = "grant.rs reads it from the next commits on")]
     access: Arc<Access>,
+    registry: Registry,
     sessions: Sessions,
     limits: Arc<Limits>,
     handshake_timeout: Duration,
     activation_timeout: Duration,
     connect_timeout: Duration,
     shutdown_timeout: Duration,
-    claimed_identity: ClaimedIdentity,
-    on_failure: OnFailure,
     screen_max_pixels: u64,
 }
 
@@ -101,6 +104,7 @@ impl Gateway {
             identity,
             desktops,
             access,
+            registry: Registry::new(usize::try_from(gateway.sessions_per_desktop_max).unwrap_or(usize::MAX)),
             sessions,
             limits: Limits::new(
                 usize::try_from(gateway.sessions_max).unwrap_or(usize::MAX),
@@ -110,8 +114,6 @@ impl Gateway {
             activation_timeout: gateway.activation_timeout,
             connect_timeout: gateway.connect_timeout,
             shutdown_timeout: gateway.shutdown_timeout,
-            claimed_identity: config.access.claimed_identity,
-            on_failure: config.session_recording.on_failure,
             screen_max_pixels: gateway.screen_max_pixels,
         };
         Ok(Self {
@@ -126,6 +128,11 @@ impl Gateway {
         self.local_addr
     }
 
+    /// The sessions that run.
+    pub(crate) fn registry(&self) -> Registry {
+        self.shared.registry.clone()
+    }
+
     /// SHA-256 of the certificate that clients see, lower-case hex.
     pub(crate) fn fingerprint(&self) -> &str {
         &self.shared.identity.fingerprint
@@ -138,10 +145,12 @@ impl Gateway {
         let (ending, ended) = watch::channel(false);
         let mut open = JoinSet::new();
         let mut stop = pin!(stop);
+        let mut locks = pin!(locks::watch(&shared.access, &shared.registry));
         loop {
             tokio::select! {
                 biased;
                 () = &mut stop => break,
+                () = &mut locks => {}
                 Some(joined) = open.join_next() => report(joined),
                 accepted = listener.accept() => match accepted {
                     Ok((stream, peer)) => accept(&mut open, &shared, stream, peer, &ended),

@@ -4,6 +4,7 @@
 //! leg: what the gateway has to say itself reaches the pump as [`Mail`] and goes out between two PDUs. The session ends
 //! when the first pump ends, the recorder fails or the gateway stops; [`run`] then tells the client why.
 
+mod limits;
 mod notes;
 mod pump;
 mod state;
@@ -22,6 +23,7 @@ use tokio_rustls::{client, server};
 
 use super::desktop::{Desktop, DesktopLeg};
 use super::end::{EndReason, Ended};
+use super::grant::Grant;
 use super::handshake::drain;
 use super::session::{Account, Admitted, stopping};
 use pump::{Outcome, Pump};
@@ -48,17 +50,19 @@ pub(super) enum Mail {
 type ClientStream = server::TlsStream<BufReader<TcpStream>>;
 type DesktopStream = client::TlsStream<BufReader<TcpStream>>;
 
-/// Relays until the session ends, and says the last words to both legs.
+/// Relays until the session ends, and says the last words to both legs. Without a `grant` the session is decided when its
+/// Client Info is about to go on.
 pub(super) async fn run(
     admitted: &Admitted,
     request: &ConnectionRequest,
     desktop: &Desktop,
     leg: DesktopLeg,
     client: ClientStream,
+    grant: Option<Arc<Grant>>,
     shutdown: &mut watch::Receiver<bool>,
     account: &mut Account,
 ) -> Ended {
-    let relay = Relay::new(admitted, request, desktop, leg.selected_protocol);
+    let relay = Relay::new(admitted, request, desktop, leg.selected_protocol, grant);
     let (from_client, to_client) = tokio::io::split(client);
     let (from_desktop, to_desktop) = tokio::io::split(leg.stream);
     let (client_mail, client_mailbox) = mpsc::channel(MAILBOX_LENGTH);
@@ -86,6 +90,7 @@ pub(super) async fn run(
         ended = towards_client.ended() => ended,
         ended = towards_desktop.ended() => ended,
         ended = relay.watch(&desktop_mail) => ended,
+        ended = relay.outlived() => ended,
         () = stopping(shutdown) => Ended::new(EndReason::GatewayShutdown, "gateway is shutting down"),
     };
     let ended = if relay.may_be_mistaken(&ended) {

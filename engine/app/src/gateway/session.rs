@@ -140,7 +140,7 @@ impl Admitted {
             },
         };
         match accepted {
-            Ok(client) => relay::run(self, &request, desktop, leg, client, shutdown, account).await,
+            Ok(client) => relay::run(self, &request, desktop, leg, client, None, shutdown, account).await,
             Err(ended) => ended,
         }
     }

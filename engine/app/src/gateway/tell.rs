@@ -31,6 +31,11 @@ fn disconnected(ended: &Ended) -> Option<Event> {
 fn disconnect_reason(reason: EndReason) -> Option<DisconnectReason> {
     match reason {
         EndReason::RecorderFailed => Some(DisconnectReason::Recorder),
+        EndReason::IdleTimeout => Some(DisconnectReason::Idle),
+        EndReason::SessionExpired => Some(DisconnectReason::Ttl),
+        EndReason::Locked => Some(DisconnectReason::Lock),
+        EndReason::LockViewStale => Some(DisconnectReason::LockViewStale),
+        EndReason::Terminated => Some(DisconnectReason::Terminated),
         _ => None,
     }
 }

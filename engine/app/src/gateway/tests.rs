@@ -11,8 +11,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use deskreel_config::{
-    BulkCompression, Credentials, DesktopGateway, DesktopSecurity, DesktopTls, RecordingMode, Sources, Verify,
-    WindowsDesktop,
+    BulkCompression, ClaimedIdentity, Credentials, DesktopGateway, DesktopSecurity, DesktopTls, RecordingMode, Sources,
+    Verify, WindowsDesktop,
 };
 use deskreel_rdp::wire::x224::{ConnectionConfirm, connection_confirm, connection_failure, connection_request};
 use deskreel_rdp::wire::x224::{failure, protocol};

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::delivery::{Action, Delivery, Held, ObjectId, Rules};
+use super::delivery::{Action, Delivery, Held, Live, ObjectId, Rules};
 use super::session::Shared;
 use super::spool::Spool;
 use super::storage::{Remedy, Storage, StorageError};
@@ -36,8 +36,8 @@ pub(super) enum Order {
         size: u64,
         /// Its bytes; `None`: they are in the spool.
         payload: Option<Bytes>,
-        /// Its session waits for the sync storages.
-        live: bool,
+        /// Which storages its session waits for.
+        live: Live,
         /// Indexes of the storages that don't have it; `None`: all.
         missing: Option<BTreeSet<usize>>,
     },

@@ -8,6 +8,7 @@ mod convert;
 mod courier;
 mod delivery;
 mod ground;
+mod live;
 mod lock;
 mod queue;
 mod recorder;
@@ -24,8 +25,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use deskreel_config::{Config, Mode, OnFailure, RecordingMode};
-use deskreel_policy::StorageMode;
+use deskreel_config::{ClusterMode, Config, Mode, OnFailure};
+use deskreel_policy::{Level, NotRecorded, StorageMode};
 use deskreel_rdp::tap::Tap;
 use deskreel_recording::event::{ClientFacts, DesktopFacts, EndReason, SessionEnd, SessionStart, UserFacts};
 use deskreel_recording::{Recorder, RecorderOptions};
@@ -38,6 +39,7 @@ use crate::audit::{Audit, AuditError};
 use crate::catalog::{Catalog, IdentityKind, NewSession};
 use crate::keys::NodeKey;
 use courier::{Courier, Health, Links, Means, Order};
+pub(crate) use live::{LiveEvent, Look};
 pub(crate) use lock::{FolderLock, is_held as is_running};
 use recovery::{Outcome, Recovery, When};
 use session::{Rules, Shared};
@@ -57,6 +59,20 @@ const ORDERS_MAX: usize = 1024;
 const REPAIRS_MAX: usize = 1024;
 /// Between two attempts to recover a recording whose storage doesn't answer.
 const RECOVERY_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Why a session isn't recorded, as the catalog says it.
+const CLUSTER_OFF: &str = "cluster_off";
+const ROLES_OFF: &str = "roles_off";
+
+/// How a session is recorded.
+#[derive(Debug, Clone, Copy)]
+struct Plan {
+    /// Why it isn't.
+    not_recorded: Option<&'static str>,
+    on_failure: OnFailure,
+    /// Every required storage works as `mode: sync`.
+    all_sync: bool,
+}
 
 /// Why a session may not start.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -113,7 +129,7 @@ impl Sessions {
     /// Another engine that uses the same `data_dir`; a key, catalog or spool that can't be opened; recording without
     /// any required storage.
     pub(crate) async fn start(config: &Config, storages: Vec<Arc<dyn Storage>>) -> anyhow::Result<Self> {
-        let recording = config.session_recording.mode != RecordingMode::Off;
+        let recording = config.session_recording.mode != ClusterMode::Off;
         if recording && !storages.iter().any(|storage| storage.required()) {
             bail!(
                 "session_recording.mode is on, but no entry of storages is required: nothing would keep the recordings"
@@ -182,7 +198,7 @@ impl Sessions {
     }
 
     /// Opens the recording of a session; call it when the first Demand Active is seen, before it is forwarded.
-    /// With `session_recording.mode: off` the recorder takes everything and records nothing
+    /// A session that isn't to be recorded gets a recorder that takes everything and records nothing
     /// ([`SessionRecorder::is_recording`] says so), and the catalog has the session as not recorded.
     ///
     /// Takes as long as an unreachable storage needs to say so, at most `recording.stall_max`.
@@ -194,14 +210,18 @@ impl Sessions {
         if inner.shutting_down.load(Ordering::Acquire) {
             return Err(OpenError::ShuttingDown);
         }
-        if inner.config.session_recording.mode == RecordingMode::Off {
-            let why = "session_recording.mode is off".to_owned();
-            return inner.not_recorded(facts, why).await;
+        let plan = inner.plan(&facts);
+        if let Some(why) = plan.not_recorded {
+            return inner.not_recorded(facts, why.to_owned()).await;
         }
-        let strict = inner.config.session_recording.on_failure == OnFailure::Strict;
-        let any_sync = inner.means.storages.iter().any(|storage| storage.mode() == Mode::Sync);
-        let any_async = inner.means.storages.iter().any(|storage| storage.mode() == Mode::Async);
-        let unreachable = inner.unreachable().await;
+        if !inner.means.storages.iter().any(|storage| storage.required()) {
+            return Err(OpenError::Local("no entry of storages is required".to_owned()));
+        }
+        let strict = plan.on_failure == OnFailure::Strict;
+        let is_sync = |storage: &Arc<dyn Storage>| storage.mode() == Mode::Sync || plan.all_sync && storage.required();
+        let any_sync = inner.means.storages.iter().any(is_sync);
+        let any_async = inner.means.storages.iter().any(|storage| !is_sync(storage));
+        let unreachable = inner.unreachable(plan.all_sync).await;
         if let Some((storage, error)) = &unreachable
             && strict
         {
@@ -221,7 +241,7 @@ impl Sessions {
             return Err(OpenError::Spool(full));
         }
         let live = any_sync && unreachable.is_none();
-        match Inner::begin(inner, facts.clone(), spooled, live).await {
+        match Inner::begin(inner, facts.clone(), plan, spooled, live).await {
             Ok(recorder) => inner.told(recorder, &facts, strict).await,
             Err(error) if strict => Err(OpenError::Local(format!("{error:#}"))),
             Err(error) => {
@@ -303,10 +323,36 @@ impl Inner {
         Ok(postponed)
     }
 
-    /// The first required sync storage that can't be used now, and what it says.
-    async fn unreachable(&self) -> Option<(String, String)> {
+    /// How a session is recorded: as its Decision says, else as the configuration does.
+    fn plan(&self, facts: &SessionFacts) -> Plan {
+        let settings = &self.config.session_recording;
+        let Some(decision) = &facts.decision else {
+            return Plan {
+                not_recorded: (settings.mode == ClusterMode::Off).then_some(CLUSTER_OFF),
+                on_failure: settings.on_failure,
+                all_sync: settings.mode == ClusterMode::Sync,
+            };
+        };
+        let recording = &decision.recording;
+        let off = || match recording.not_recorded {
+            Some(NotRecorded::RolesOff) => ROLES_OFF,
+            Some(NotRecorded::ClusterOff) => CLUSTER_OFF,
+            None => "the decision records nothing",
+        };
+        Plan {
+            not_recorded: (recording.level == Level::Off).then(off),
+            on_failure: match recording.level {
+                Level::BestEffort => OnFailure::BestEffort,
+                Level::Off | Level::Strict => OnFailure::Strict,
+            },
+            all_sync: recording.storage_mode == StorageMode::Sync,
+        }
+    }
+
+    /// The first required sync storage that can't be used now, and what it says; `all`: every required one counts as sync.
+    async fn unreachable(&self, all: bool) -> Option<(String, String)> {
         for (index, storage) in self.means.storages.iter().enumerate() {
-            if storage.mode() != Mode::Sync || !storage.required() {
+            if !storage.required() || storage.mode() != Mode::Sync && !all {
                 continue;
             }
             let health = self
@@ -415,6 +461,7 @@ impl Inner {
     async fn begin(
         inner: &Arc<Self>,
         facts: SessionFacts,
+        plan: Plan,
         spooled: bool,
         live: bool,
     ) -> anyhow::Result<SessionRecorder> {
@@ -423,7 +470,8 @@ impl Inner {
         tokio::task::spawn_blocking(move || catalog.session_started(&session)).await??;
         let recording = &inner.config.recording;
         let rules = Rules {
-            on_failure: inner.config.session_recording.on_failure,
+            on_failure: plan.on_failure,
+            all_sync: plan.all_sync,
             stall_max: recording.stall_max,
             queue_max_bytes: recording.queue_max_bytes,
         };

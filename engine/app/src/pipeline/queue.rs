@@ -10,6 +10,8 @@ use deskreel_recording::Event;
 use deskreel_recording::event::SessionEnd;
 use tokio::sync::Notify;
 
+use super::live::Wish;
+
 /// What an entry costs besides its bytes, so that the bound holds for many tiny PDUs as well.
 const ENTRY_COST: usize = 256;
 /// PDUs below this size are copied: a slice keeps the whole buffer that it was read into, many times its own size.
@@ -33,6 +35,8 @@ pub(super) enum What {
     Lost(Lost),
     /// A fact from the gateway; never a screen.
     Note(Box<Event>),
+    /// Somebody looks in.
+    Wish(Wish),
     /// The session is over; nothing follows.
     End(SessionEnd),
     /// The recorder has a defect.

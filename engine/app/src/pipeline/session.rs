@@ -13,9 +13,10 @@ use deskreel_rdp::Direction;
 use deskreel_rdp::tap::{TapConfig, has_activation};
 use deskreel_recording::Event;
 use deskreel_recording::event::{EndReason, SessionEnd};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use uuid::Uuid;
 
+use super::live::{self, LiveEvent, Look, Wish};
 use super::queue::{Entry, Lost, Queue, Refused, What};
 use super::trail::Trail;
 use crate::audit::SessionAudit;
@@ -72,10 +73,12 @@ pub(crate) struct RecorderFailed {
     pub(crate) reason: String,
 }
 
-/// What the configuration says of every session.
+/// How a session is recorded.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rules {
     pub(super) on_failure: OnFailure,
+    /// Every required storage works as `mode: sync`.
+    pub(super) all_sync: bool,
     pub(super) stall_max: Duration,
     pub(super) queue_max_bytes: u64,
 }
@@ -96,6 +99,8 @@ pub(super) struct Shared {
     pub(super) spooled: AtomicBool,
     /// Segments count when the sync storages have them; not any more after one stalled.
     pub(super) live: AtomicBool,
+    /// Every required storage works as `mode: sync`.
+    pub(super) all_sync: bool,
     /// Bytes of sealed segments that are in memory only.
     in_memory: Mutex<u64>,
     in_memory_less: Condvar,
@@ -117,6 +122,7 @@ impl Shared {
             io_channel: facts.tap.io_channel,
             spooled: AtomicBool::new(spooled),
             live: AtomicBool::new(live),
+            all_sync: rules.all_sync,
             in_memory: Mutex::new(0),
             in_memory_less: Condvar::new(),
             failure: watch::Sender::new(None),
@@ -144,6 +150,13 @@ impl Shared {
 
     pub(super) fn failure(&self) -> Option<String> {
         self.failure.borrow().clone()
+    }
+
+    fn wish(&self, wish: Wish) {
+        self.queue.push_always(Entry {
+            at: Instant::now(),
+            what: What::Wish(wish),
+        });
     }
 
     pub(super) fn want_refresh(&self) {
@@ -282,7 +295,7 @@ impl SessionRecorder {
         }
     }
 
-    /// False when `session_recording.mode` is off: then nothing need be enqueued.
+    /// False for a session that isn't recorded: then nothing need be enqueued.
     pub(crate) fn is_recording(&self) -> bool {
         self.shared().is_some()
     }
@@ -345,6 +358,24 @@ impl SessionRecorder {
                 what: What::Note(Box::new(note)),
             });
         }
+    }
+
+    /// Every event that is recorded from now on, but for screens; `None` where nothing is recorded. Ends with the session,
+    /// or when the receiver falls behind.
+    pub(crate) fn watch(&self) -> Option<mpsc::Receiver<LiveEvent>> {
+        let shared = self.shared()?;
+        let (watcher, events) = live::watcher();
+        shared.wish(Wish::Watch(watcher));
+        Some(events)
+    }
+
+    /// The picture as it is now; `None` where nothing is recorded, or nothing was shown yet.
+    pub(crate) async fn look(&self) -> Option<Look> {
+        let shared = self.shared()?;
+        let (asked, answer) = oneshot::channel();
+        shared.wish(Wish::Look(asked));
+        // Err = the session has ended
+        answer.await.ok().flatten()
     }
 
     /// The session is over: the recorder takes what is queued, closes the recording and hands it to delivery. Returns

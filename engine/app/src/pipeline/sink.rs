@@ -9,7 +9,7 @@ use deskreel_recording::{Recorder, SealedSegment, sha256};
 use tokio::sync::mpsc;
 
 use super::courier::Order;
-use super::delivery::ObjectId;
+use super::delivery::{Live, ObjectId};
 use super::session::Shared;
 use super::spool::{OpenSegment, Spool};
 use crate::catalog::{Catalog, Closed, GapRow, Object, SegmentRow};
@@ -235,7 +235,11 @@ impl Sink {
     }
 
     fn send(&self, id: ObjectId, size: u64, payload: Option<Bytes>) -> anyhow::Result<()> {
-        let live = self.shared.live.load(Ordering::Acquire);
+        let live = match (self.shared.live.load(Ordering::Acquire), self.shared.all_sync) {
+            (false, _) => Live::No,
+            (true, false) => Live::Sync,
+            (true, true) => Live::Required,
+        };
         let held = payload.as_ref().map_or(0, |payload| payload.len() as u64);
         let order = Order::Deliver {
             id,

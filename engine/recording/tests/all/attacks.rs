@@ -399,7 +399,11 @@ fn only_holes_that_are_known_are_no_finding() {
     };
     let manifest = Some(&recording.manifest[..]);
     for left_out in [&[0][..], &[1], &[1, 2], &[last], &[0, last]] {
-        assert_eq!(verify(left_out, left_out, manifest).outcome, Outcome::Whole, "{left_out:?}");
+        assert_eq!(
+            verify(left_out, left_out, manifest).outcome,
+            Outcome::Whole,
+            "{left_out:?}"
+        );
         let open = verify(left_out, left_out, None);
         assert_eq!(open.outcome, Outcome::Findings, "{:?}", open.findings);
     }

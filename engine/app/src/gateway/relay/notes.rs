@@ -2,26 +2,11 @@
 
 use deskreel_rdp::Direction;
 use deskreel_rdp::phase::{ChannelOutcome, ClipboardFormat, Right};
+use deskreel_rdp::tap::ClipboardLevel;
 use deskreel_recording::event::{self, ChannelFacts, Clipboard, ClipboardKind, SessionEvent, Transfer};
 use tracing::{debug, info};
 
 use super::state::Relay;
-
-/// The role option that a right comes from.
-pub(super) fn option(right: Right) -> &'static str {
-    match right {
-        Right::Clipboard => "desktop_clipboard",
-        Right::Drives => "desktop_directory_sharing",
-        Right::Printers => "desktop_printer",
-        Right::SmartCards => "desktop_smart_card",
-        Right::Ports => "desktop_serial_port",
-        Right::Usb => "desktop_usb",
-        Right::AudioOutput => "desktop_audio_output",
-        Right::AudioInput => "desktop_audio_input",
-        Right::Cameras => "desktop_camera",
-        Right::Other => "desktop_other_channels",
-    }
-}
 
 /// A kind of redirected device in words ([MS-RDPEFS] 2.2.1.3).
 fn device_kind(kind: u32) -> &'static str {
@@ -55,14 +40,14 @@ impl Relay {
 
     pub(super) fn note_static_channel(&self, name: &str, denied: Option<Right>) {
         if let Some(right) = denied {
-            info!(channel = name, option = option(right), "static channel refused");
+            info!(channel = name, option = ?right, "static channel refused");
         }
         self.note_channel(name, false, denied.map(|right| self.why_not(right)));
     }
 
     pub(super) fn note_device(&self, name: &str, kind: u32, right: Right) {
         let kind = device_kind(kind);
-        info!(kind, name, option = option(right), "device refused");
+        info!(kind, name, option = ?right, "device refused");
         let why = format!("{kind} {name}: {}", self.why_not(right));
         self.note_channel("rdpdr", false, Some(why));
     }
@@ -73,10 +58,14 @@ impl Relay {
             Direction::ToDesktop => Transfer::ToDesktop,
             Direction::ToClient => Transfer::ToClient,
         };
-        let formats = formats.into_iter().map(|format| event::ClipboardFormat {
-            id: format.id,
-            name: format.name,
-        });
+        let known = self.clipboard_level() != ClipboardLevel::None;
+        let formats = formats
+            .into_iter()
+            .filter(|_| known)
+            .map(|format| event::ClipboardFormat {
+                id: format.id,
+                name: format.name,
+            });
         self.note(event::Event::Clipboard(Clipboard {
             kind: ClipboardKind::Denied,
             direction,
@@ -104,10 +93,5 @@ impl Relay {
         if let Some(recorder) = self.recorder.get() {
             recorder.note(event);
         }
-    }
-
-    /// Why the session lacks a right.
-    fn why_not(&self, right: Right) -> String {
-        option(right).to_owned()
     }
 }

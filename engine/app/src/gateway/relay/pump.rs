@@ -172,7 +172,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Pump<R, W> {
             self.write(batch.forward.get(..index).unwrap_or_default()).await?;
             return Err(ended);
         }
-        match self.relay.on_failure {
+        match self.relay.on_failure() {
             OnFailure::Strict => {
                 self.relay.record(self.direction, batch.tap).await?;
                 self.write(&batch.forward).await?;

@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use deskreel_config::{BulkCompression, ClaimedIdentity, OnFailure};
+use deskreel_config::{BulkCompression, OnFailure};
 use deskreel_rdp::Direction;
-use deskreel_rdp::phase::{self, ClientLogon, Facts, FilterError, FilterOptions, PhaseEvent, Phases};
-use deskreel_rdp::tap::TapConfig;
+use deskreel_rdp::phase::{self, ClientLogon, FilterError, FilterOptions, PhaseEvent, Phases};
+use deskreel_rdp::tap::{ClipboardLevel, TapConfig};
 use deskreel_rdp::wire::FrameError;
 use deskreel_rdp::wire::x224::ConnectionRequest;
 use deskreel_recording::Event;
@@ -25,9 +25,12 @@ use zeroize::Zeroizing;
 
 use super::Mail;
 use crate::audit::SessionAudit;
-use crate::catalog::IdentityKind;
+use crate::gateway::Shared;
 use crate::gateway::desktop::Desktop;
 use crate::gateway::end::{EndReason, Ended};
+use crate::gateway::grant::{Grant, claimed_user};
+use crate::gateway::registry::{self, Entered, Running};
+use crate::gateway::rights;
 use crate::gateway::session::{Account, Admitted};
 use crate::pipeline::{SessionFacts, SessionRecorder, Sessions};
 
@@ -47,9 +50,12 @@ pub(super) struct Relay {
     audit: SessionAudit,
     desktop: String,
     desktop_addr: String,
-    claimed_identity: ClaimedIdentity,
+    shared: Arc<Shared>,
+    /// Set before Client Info goes on.
+    grant: SetOnce<Arc<Grant>>,
+    /// The session among the running ones; set with the grant.
+    pub(super) running: SetOnce<(Arc<Running>, Entered)>,
     activation_timeout: Duration,
-    pub(super) on_failure: OnFailure,
     to_client_bytes: AtomicU64,
     to_desktop_bytes: AtomicU64,
     /// Who has said first that it leaves, by a Disconnect Provider Ultimatum; what breaks afterwards is no fault.
@@ -64,6 +70,7 @@ impl Relay {
         request: &ConnectionRequest,
         desktop: &Desktop,
         selected_protocol: u32,
+        grant: Option<Arc<Grant>>,
     ) -> Arc<Self> {
         let resource = &desktop.resource;
         let options = FilterOptions {
@@ -75,6 +82,9 @@ impl Relay {
             },
             desktop: resource.name.clone(),
             screen_max_pixels: admitted.shared.screen_max_pixels,
+            rights: grant
+                .as_ref()
+                .map(|grant| rights::channel_rights(&grant.decision.rights)),
             ..FilterOptions::default()
         };
         let shared = &admitted.shared;
@@ -89,9 +99,10 @@ impl Relay {
             audit: admitted.audit.clone(),
             desktop: resource.name.clone(),
             desktop_addr: resource.addr.clone(),
-            claimed_identity: shared.claimed_identity,
+            shared: Arc::clone(shared),
+            grant: SetOnce::new_with(grant),
+            running: SetOnce::new(),
             activation_timeout: shared.activation_timeout,
-            on_failure: shared.on_failure,
             to_client_bytes: AtomicU64::new(0),
             to_desktop_bytes: AtomicU64::new(0),
             leaves: OnceLock::new(),
@@ -110,7 +121,7 @@ impl Relay {
     /// # Errors
     /// [`EndReason::RecordingRefused`]
     pub(super) async fn open_recording(&self) -> Result<(), Ended> {
-        let facts = self.session_facts();
+        let facts = self.session_facts(&self.grant.wait().await.clone());
         info!(
             user = facts.user,
             login = facts.login,
@@ -123,21 +134,25 @@ impl Relay {
             .open(facts)
             .await
             .map_err(|error| Ended::new(EndReason::RecordingRefused, format!("open the recording: {error}")))?;
+        if let Some((running, _)) = self.running.get() {
+            // Err = it was opened before, which the next line tells
+            let _ = running.recorder.set(recorder.clone());
+        }
         if self.recorder.set(recorder).is_err() {
             return Err(Ended::new(EndReason::Internal, "the recording was opened twice"));
         }
         Ok(())
     }
 
-    fn session_facts(&self) -> SessionFacts {
+    fn session_facts(&self, grant: &Arc<Grant>) -> SessionFacts {
         let phases = self.phases();
         let facts = phases.facts();
         SessionFacts {
             id: self.id,
             started: self.started,
             started_at: self.started_at,
-            user: user(facts).to_owned(),
-            identity: IdentityKind::Claimed,
+            user: grant.user.clone(),
+            identity: grant.identity(),
             login: facts.user_name.clone(),
             domain: Some(facts.domain.clone()).filter(|domain| !domain.is_empty()),
             desktop: self.desktop.clone(),
@@ -145,15 +160,62 @@ impl Relay {
             client_addr: self.peer,
             client_name: facts.client_name.clone(),
             desktop_labels: BTreeMap::new(),
-            decision: None,
             audit: self.audit.clone(),
             client_build: Some(facts.client_build).filter(|build| *build != 0),
+            decision: Some(Arc::new(grant.decision.clone())),
             tap: TapConfig {
                 io_channel: facts.io_channel,
                 channels: facts.static_channels.clone(),
+                input: rights::input_level(&grant.decision.recording),
+                clipboard: rights::clipboard_level(&grant.decision.recording),
                 ..TapConfig::default()
             },
         }
+    }
+
+    /// Lets the session in among the running ones.
+    ///
+    /// # Errors
+    /// Its user or its desktop has too many.
+    fn enter(&self, grant: &Grant) -> Result<(), Ended> {
+        let running = Running::new(registry::Facts {
+            id: self.id,
+            started: self.started,
+            started_at: self.started_at,
+            client_addr: self.peer,
+            client_name: self.phases().facts().client_name.clone(),
+            user: grant.user.clone(),
+            identity: grant.identity(),
+            login: grant.login.clone(),
+            desktop: self.desktop.clone(),
+            desktop_addr: self.desktop_addr.clone(),
+            decision: Arc::new(grant.decision.clone()),
+        });
+        let entered = self.shared.registry.enter(&running)?;
+        // Err = a second Client Info, which the filter refuses
+        let _ = self.running.set((running, entered));
+        Ok(())
+    }
+
+    /// Why the session lacks a right.
+    pub(super) fn why_not(&self, right: phase::Right) -> String {
+        self.grant
+            .get()
+            .map_or_else(String::new, |grant| rights::why_not(&grant.decision.rights, right))
+    }
+
+    /// Whether the recorder comes before the client.
+    pub(super) fn on_failure(&self) -> OnFailure {
+        self.grant
+            .get()
+            .map_or(OnFailure::Strict, |grant| rights::on_failure(&grant.decision.recording))
+    }
+
+    /// What of the clipboard is recorded.
+    pub(super) fn clipboard_level(&self) -> ClipboardLevel {
+        self.grant.get().map_or(ClipboardLevel::None, |grant| {
+            rights::clipboard_level(&grant.decision.recording)
+        })
     }
 
     /// Hands PDUs to the recorder. What comes before the recording is open waits for it.
@@ -226,15 +288,17 @@ impl Relay {
         logon: ClientLogon,
         mut pdu: Zeroizing<Vec<u8>>,
     ) -> Result<Zeroizing<Vec<u8>>, Ended> {
-        if self.claimed_identity == ClaimedIdentity::Deny {
-            return Err(Ended::new(
-                EndReason::IdentityDenied,
-                format!(
-                    "nothing proves that the user is {:?} (access.claimed_identity is deny)",
-                    logon.user_name
-                ),
-            ));
-        }
+        let grant = match self.grant.get() {
+            Some(grant) => Arc::clone(grant),
+            None => {
+                let selector = self.phases().facts().selector.clone();
+                self.shared.grant(&self.desktop, self.peer, &logon, selector.as_ref())?
+            }
+        };
+        self.enter(&grant)?;
+        self.phases().decide(rights::channel_rights(&grant.decision.rights));
+        // Err = it was decided before the relay began
+        let _ = self.grant.set(grant);
         self.phases()
             .log_on(&mut pdu, None)
             .map_err(|error| self.filter_failed(&error))?;
@@ -351,6 +415,9 @@ impl Relay {
 
     /// Closes the recording, if one was opened.
     pub(super) fn close_recording(&self, ended: &Ended) {
+        if let Some((running, _)) = self.running.get() {
+            running.set_over(ended);
+        }
         let Some(recorder) = self.recorder.get() else { return };
         let code = self.desktop_error.load(Ordering::Relaxed);
         let reason = match ended.reason {
@@ -370,18 +437,13 @@ impl Relay {
 
     /// Fills in what the end's log line tells.
     pub(super) fn settle(&self, account: &mut Account) {
-        account.user = user(self.phases().facts()).to_owned();
+        account.user = match self.grant.get() {
+            Some(grant) => grant.user.clone(),
+            None => claimed_user(self.phases().facts()).to_owned(),
+        };
         account.to_client_bytes = self.to_client_bytes.load(Ordering::Relaxed);
         account.to_desktop_bytes = self.to_desktop_bytes.load(Ordering::Relaxed);
     }
-}
-
-/// Who asks: the selector's user where there is one, else the name that logs on.
-fn user(facts: &Facts) -> &str {
-    facts
-        .selector
-        .as_ref()
-        .map_or(&facts.user_name, |selector| &selector.user)
 }
 
 fn sender(direction: Direction) -> &'static str {
@@ -405,9 +467,17 @@ fn recorded_reason(reason: EndReason) -> event::EndReason {
         EndReason::DesktopClosed => event::EndReason::DesktopClosed,
         EndReason::GatewayShutdown => event::EndReason::GatewayStopped,
         EndReason::RecorderFailed | EndReason::RecordingRefused => event::EndReason::RecorderFailed,
-        EndReason::IdentityDenied | EndReason::OtherDesktop | EndReason::RedirectRefused => {
-            event::EndReason::PolicyEnded
-        }
+        EndReason::Terminated => event::EndReason::OperatorEnded,
+        EndReason::IdentityDenied
+        | EndReason::AccessDenied
+        | EndReason::OtherDesktop
+        | EndReason::RedirectRefused
+        | EndReason::TooManyOfUser
+        | EndReason::TooManyOnDesktop
+        | EndReason::IdleTimeout
+        | EndReason::SessionExpired
+        | EndReason::Locked
+        | EndReason::LockViewStale => event::EndReason::PolicyEnded,
         _ => event::EndReason::ProtocolError,
     }
 }

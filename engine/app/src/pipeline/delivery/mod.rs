@@ -6,6 +6,8 @@
 //! a crash leaves a whole row there. One failure makes the storage wait (full jitter, doubling), and until it works
 //! again it is tried with one object at a time.
 
+mod rules;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -15,6 +17,7 @@ use uuid::Uuid;
 
 use super::storage::Remedy;
 use crate::catalog::Object;
+pub(crate) use rules::{Live, Rules};
 
 /// Shortest wait after a failure.
 pub(crate) const BACKOFF_MIN: Duration = Duration::from_millis(200);
@@ -44,17 +47,6 @@ pub(crate) enum Held {
     Memory,
     /// In the spool.
     Spool,
-}
-
-/// What the machine has to know of a storage.
-#[derive(Debug, Clone)]
-pub(crate) struct Rules {
-    /// A recording isn't complete, and its copy isn't dropped, without it.
-    pub(crate) required: bool,
-    /// A live segment counts only when it is there: no progress for `stall_max` is a stall.
-    pub(crate) sync: bool,
-    /// Puts at once.
-    pub(crate) concurrency: usize,
 }
 
 /// What is to be done now.
@@ -103,7 +95,7 @@ pub(crate) enum Action {
 struct Entry {
     size: u64,
     held: Held,
-    live: bool,
+    live: Live,
     /// Storages that don't have it and may still get it.
     missing: BTreeSet<usize>,
     /// A required storage refused it: the copy is evidence and stays in the spool.
@@ -172,8 +164,18 @@ impl Delivery {
     }
 
     /// An object is to go to the storages in `missing` (none: everybody has it, only its copy is left). An object that is
-    /// already here is left as it is. The manifest comes after the segments. `live`: its session runs and waits for it.
-    pub(crate) fn add(&mut self, now: Time, id: ObjectId, size: u64, held: Held, live: bool, missing: BTreeSet<usize>) {
+    /// already here is left as it is. The manifest comes after the segments. `live`: its session runs, and which storages
+    /// it waits for.
+    pub(crate) fn add(
+        &mut self,
+        now: Time,
+        id: ObjectId,
+        size: u64,
+        held: Held,
+        live: impl Into<Live>,
+        missing: BTreeSet<usize>,
+    ) {
+        let live = live.into();
         let count = self.storages.len();
         let recording = self.recordings.entry(id.recording).or_default();
         recording.segments_missing.resize(count, 0);
@@ -191,7 +193,9 @@ impl Delivery {
                 recording.segments_missing[storage] += 1;
             }
             if id.object != Object::Manifest || recording.segments_missing[storage] == 0 {
-                self.storages[storage].waiting.insert((!live, self.arrivals, id));
+                self.storages[storage]
+                    .waiting
+                    .insert((live == Live::No, self.arrivals, id));
             }
         }
         recording.objects.insert(
@@ -286,7 +290,7 @@ impl Delivery {
         if let (Some(entry), Some(&arrival)) = (entry, self.order.get(&id))
             && entry.missing.contains(&storage)
         {
-            queue.waiting.insert((!entry.live, arrival, id));
+            queue.waiting.insert((entry.live == Live::No, arrival, id));
         }
         if !queue.rules.required && queue.failures >= OPTIONAL_PATIENCE {
             self.give_up(storage);
@@ -352,7 +356,9 @@ impl Delivery {
             && entry.missing.contains(&storage)
             && let Some(&arrival) = self.order.get(&id)
         {
-            self.storages[storage].waiting.insert((!entry.live, arrival, id));
+            self.storages[storage]
+                .waiting
+                .insert((entry.live == Live::No, arrival, id));
         }
     }
 
@@ -424,7 +430,7 @@ impl Delivery {
             id,
             error: error.to_owned(),
         });
-        if entry.live && self.storages[storage].rules.sync && !recording.stalled {
+        if entry.live.waits_for(&self.storages[storage].rules) && !recording.stalled {
             recording.stalled = true;
             self.ready.push_back(Action::Stalled {
                 recording: id.recording,
@@ -466,19 +472,13 @@ impl Delivery {
         })
     }
 
-    /// Sync storages that lack a live object of the recording.
+    /// Storages that lack an object of the recording for which its session waits.
     fn stallable<'a>(&'a self, recording: &'a Recording) -> impl Iterator<Item = usize> + 'a {
-        let sync = self
-            .storages
-            .iter()
-            .enumerate()
-            .filter(|(_, storage)| storage.rules.sync);
-        sync.map(|(index, _)| index).filter(|index| {
-            recording
-                .objects
-                .values()
-                .any(|entry| entry.live && entry.missing.contains(index))
-        })
+        let storages = self.storages.iter().enumerate().filter(|(index, storage)| {
+            let lacks = |entry: &Entry| entry.live.waits_for(&storage.rules) && entry.missing.contains(index);
+            recording.objects.values().any(lacks)
+        });
+        storages.map(|(index, _)| index)
     }
 }
 
@@ -497,10 +497,9 @@ impl Queue {
                 return true;
             };
             let earlier = recording.objects.range(..id.object);
-            !self.rules.sync
-                || !earlier
-                    .into_iter()
-                    .any(|(_, entry)| entry.live && entry.missing.contains(&index))
+            !earlier
+                .into_iter()
+                .any(|(_, entry)| entry.live.waits_for(&self.rules) && entry.missing.contains(&index))
         };
         let &chosen = self.waiting.iter().find(|(_, _, id)| in_turn(id))?;
         let id = chosen.2;

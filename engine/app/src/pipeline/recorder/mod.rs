@@ -21,6 +21,7 @@ use deskreel_recording::{Event, Picture, Recorder, Rect};
 use time::OffsetDateTime;
 
 use super::convert;
+use super::live::{Look, Watchers, Wish};
 use super::queue::{Entry, What};
 use super::session::Shared;
 use super::sink::Sink;
@@ -89,6 +90,7 @@ struct Work {
     unsealed: bool,
     next_append: Instant,
     rested: bool,
+    watchers: Watchers,
 }
 
 /// Runs the session to its end and closes the recording. Returns false when it could not be closed and has to be closed
@@ -150,6 +152,7 @@ impl Work {
             unsealed: true,
             next_append: Instant::now(),
             rested: false,
+            watchers: Watchers::default(),
         }
     }
 
@@ -245,6 +248,15 @@ impl Work {
                     gap.dropped += lost.reads;
                 }
                 self.tap.lost(lost.activation);
+                Ok(None)
+            }
+            What::Wish(Wish::Watch(watcher)) => {
+                self.watchers.add(watcher);
+                Ok(None)
+            }
+            What::Wish(Wish::Look(asked)) => {
+                // Err = it is not wanted any more
+                let _ = asked.send(self.look(at));
                 Ok(None)
             }
             What::End(end) => Ok(Some(end)),
@@ -390,9 +402,23 @@ impl Work {
         }
     }
 
+    /// The picture as it is now.
+    fn look(&self, time_ns: u64) -> Option<Look> {
+        let picture = self.tap.picture()?;
+        let row = usize::from(picture.width) * 4;
+        let rows = picture.rgba.chunks(picture.stride).take(usize::from(picture.height));
+        Some(Look {
+            time_ns,
+            width: picture.width,
+            height: picture.height,
+            rgba: rows.flat_map(|bytes| bytes.iter().take(row)).copied().collect(),
+        })
+    }
+
     /// Records an event that isn't a picture.
     fn push(&mut self, at: u64, event: &Event) -> anyhow::Result<()> {
         self.flush_move()?;
+        self.watchers.tell(at, event);
         self.recorder()?.push(at, event).context("record an event")?;
         self.recorded(at);
         Ok(())
@@ -406,9 +432,9 @@ impl Work {
 
     fn flush_move(&mut self) -> anyhow::Result<()> {
         if let Some((at, input)) = self.moved.take() {
-            self.recorder()?
-                .push(at, &Event::Input(input))
-                .context("record an event")?;
+            let event = Event::Input(input);
+            self.watchers.tell(at, &event);
+            self.recorder()?.push(at, &event).context("record an event")?;
             self.recorded(at);
         }
         Ok(())

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::courier::{Means, Order, key};
-use super::delivery::ObjectId;
+use super::delivery::{Live, ObjectId};
 use super::recorder::{end_text, gap_row};
 use super::sink::{Target, for_catalog, segment_row};
 use super::trail;
@@ -181,7 +181,7 @@ impl Recovery {
             id,
             size,
             payload: None,
-            live: false,
+            live: Live::No,
             missing: Some(missing),
         };
         self.orders

@@ -107,6 +107,7 @@ fn a_segment_whose_file_failed_is_written_anew() {
         let spool = Arc::new(Spool::open(&bed.config.spool.path, 1 << 30, 0).unwrap());
         let (orders, mut received) = mpsc::channel(10);
         let rules = Rules {
+            all_sync: false,
             on_failure: OnFailure::Strict,
             stall_max: Duration::from_secs(1),
             queue_max_bytes: 1 << 20,
@@ -169,7 +170,7 @@ async fn what_the_spool_does_not_take_is_tried_again() {
         id,
         size: 3,
         payload: Some(Bytes::from_static(b"abc")),
-        live: true,
+        live: true.into(),
         missing: None,
     };
     orders.send(order).await.unwrap();

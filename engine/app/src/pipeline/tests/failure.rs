@@ -242,6 +242,7 @@ async fn a_gateway_that_forgets_a_session_still_closes_its_recording() {
 fn shared(on_failure: OnFailure, stall_max: Duration) -> Arc<Shared> {
     let facts = Fixture::load("xrdp-16").facts();
     let rules = Rules {
+        all_sync: false,
         on_failure,
         stall_max,
         queue_max_bytes: 100_000,

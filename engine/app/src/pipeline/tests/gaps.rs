@@ -245,6 +245,7 @@ async fn a_session_may_end_before_the_repaint() {
 
 fn shared(facts: &SessionFacts) -> Arc<Shared> {
     let rules = Rules {
+        all_sync: false,
         on_failure: OnFailure::BestEffort,
         stall_max: Duration::from_secs(15),
         queue_max_bytes: 100_000,

@@ -143,7 +143,7 @@ async fn a_session_that_is_not_recorded_is_known_and_costs_nothing() {
     eventually("the catalog knows the end", over).await;
     let row = bed.catalog().session(&id.to_string()).unwrap();
     assert_eq!((row.state, row.bytes), (State::NotRecorded, 0));
-    assert_eq!(row.problem.as_deref(), Some("session_recording.mode is off"));
+    assert_eq!(row.problem.as_deref(), Some("cluster_off"));
     sessions.shutdown().await;
     assert!(bed.storages[0].keys(id).is_empty());
 }

@@ -1,0 +1,274 @@
+//! The sessions that run: who is in, how many may be, and the way to end one from outside.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Instant, SystemTime};
+
+use deskreel_policy::Decision;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::end::{EndReason, Ended};
+use crate::catalog::IdentityKind;
+use crate::pipeline::SessionRecorder;
+
+/// All sessions that were granted and aren't over. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Registry {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    per_desktop_max: usize,
+    running: Mutex<BTreeMap<Uuid, Arc<Running>>>,
+}
+
+/// One session.
+#[derive(Debug)]
+pub(crate) struct Running {
+    /// Session id and recording id.
+    pub(crate) id: Uuid,
+    /// Wall-clock time of the accept.
+    pub(crate) started: SystemTime,
+    /// The same moment on the monotonic clock.
+    pub(crate) started_at: Instant,
+    /// Where the client is.
+    pub(crate) client_addr: SocketAddr,
+    /// What the client calls its machine.
+    pub(crate) client_name: String,
+    /// Who is in.
+    pub(crate) user: String,
+    /// Whether that is proven.
+    pub(crate) identity: IdentityKind,
+    /// The account on the desktop.
+    pub(crate) login: String,
+    /// Name of the desktop.
+    pub(crate) desktop: String,
+    /// Where it is.
+    pub(crate) desktop_addr: String,
+    /// What rules the session.
+    pub(crate) decision: Arc<Decision>,
+    /// Set when the picture begins.
+    pub(crate) recorder: OnceLock<SessionRecorder>,
+    /// Milliseconds from the start to the last input that was noticed.
+    last_input_ms: AtomicU64,
+    end: watch::Sender<Option<Ended>>,
+    over: OnceLock<String>,
+}
+
+/// What [`Running::new`] wants to know.
+#[derive(Debug, Clone)]
+pub(crate) struct Facts {
+    pub(crate) id: Uuid,
+    pub(crate) started: SystemTime,
+    pub(crate) started_at: Instant,
+    pub(crate) client_addr: SocketAddr,
+    pub(crate) client_name: String,
+    pub(crate) user: String,
+    pub(crate) identity: IdentityKind,
+    pub(crate) login: String,
+    pub(crate) desktop: String,
+    pub(crate) desktop_addr: String,
+    pub(crate) decision: Arc<Decision>,
+}
+
+impl Running {
+    pub(crate) fn new(facts: Facts) -> Arc<Self> {
+        Arc::new(Self {
+            id: facts.id,
+            started: facts.started,
+            started_at: facts.started_at,
+            client_addr: facts.client_addr,
+            client_name: facts.client_name,
+            user: facts.user,
+            identity: facts.identity,
+            login: facts.login,
+            desktop: facts.desktop,
+            desktop_addr: facts.desktop_addr,
+            decision: facts.decision,
+            recorder: OnceLock::new(),
+            last_input_ms: AtomicU64::new(0),
+            end: watch::Sender::new(None),
+            over: OnceLock::new(),
+        })
+    }
+
+    /// Ends the session soon; the first reason stands.
+    pub(crate) fn end(&self, ended: Ended) {
+        self.end.send_if_modified(|end| {
+            let first = end.is_none();
+            end.get_or_insert(ended);
+            first
+        });
+    }
+
+    /// Resolves when somebody has ended the session from outside.
+    pub(crate) async fn ended(&self) -> Ended {
+        let mut end = self.end.subscribe();
+        // the sender is in `self`, so it is there
+        match end.wait_for(Option::is_some).await.map(|end| end.clone()) {
+            Ok(Some(ended)) => ended,
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// The session is over, for this reason.
+    pub(crate) fn set_over(&self, ended: &Ended) {
+        // Err = it was over already
+        let _ = self.over.set(ended.to_string());
+    }
+
+    /// Why the session is over, if it is.
+    pub(crate) fn over(&self) -> Option<&str> {
+        self.over.get().map(String::as_str)
+    }
+
+    /// The user did something just now.
+    pub(crate) fn touch(&self) {
+        self.last_input_ms.store(self.elapsed_ms(), Ordering::Relaxed);
+    }
+
+    /// Milliseconds since the start.
+    pub(crate) fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.started_at.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Milliseconds since the last input that was noticed, or since the start.
+    pub(crate) fn idle_ms(&self) -> u64 {
+        self.elapsed_ms()
+            .saturating_sub(self.last_input_ms.load(Ordering::Relaxed))
+    }
+}
+
+/// A session's place among the running ones; given back on drop.
+#[derive(Debug)]
+pub(crate) struct Entered {
+    registry: Registry,
+    id: Uuid,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.registry.lock().remove(&self.id);
+    }
+}
+
+impl Registry {
+    /// Nobody is in; `per_desktop_max` is `gateway.sessions_per_desktop_max`.
+    pub(crate) fn new(per_desktop_max: usize) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                per_desktop_max,
+                running: Mutex::default(),
+            }),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Uuid, Arc<Running>>> {
+        self.inner.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets a session in, if neither its user nor its desktop has too many already.
+    ///
+    /// # Errors
+    /// The limit that is reached.
+    pub(crate) fn enter(&self, session: &Arc<Running>) -> Result<Entered, Ended> {
+        let mut running = self.lock();
+        let of_user = running.values().filter(|other| other.user == session.user).count();
+        if let Some(max) = session.decision.limits.sessions_max
+            && of_user >= max as usize
+        {
+            return Err(Ended::new(
+                EndReason::TooManyOfUser,
+                format!(
+                    "user {:?} has {of_user} open sessions (max_connections is {max})",
+                    session.user
+                ),
+            ));
+        }
+        let on_desktop = running
+            .values()
+            .filter(|other| other.desktop == session.desktop)
+            .count();
+        if on_desktop >= self.inner.per_desktop_max {
+            return Err(Ended::new(
+                EndReason::TooManyOnDesktop,
+                format!(
+                    "desktop {:?} has {on_desktop} open sessions (gateway.sessions_per_desktop_max is {})",
+                    session.desktop, self.inner.per_desktop_max
+                ),
+            ));
+        }
+        running.insert(session.id, Arc::clone(session));
+        Ok(Entered {
+            registry: self.clone(),
+            id: session.id,
+        })
+    }
+
+    /// How many sessions a user has open.
+    pub(crate) fn open_sessions(&self, user: &str) -> u32 {
+        let count = self.lock().values().filter(|session| session.user == user).count();
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+
+    /// All sessions, oldest first (ids are UUIDv7).
+    pub(crate) fn list(&self) -> Vec<Arc<Running>> {
+        self.lock().values().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+    use crate::gateway::grant::testing::everything;
+
+    fn session(user: &str, desktop: &str, sessions_max: Option<u32>) -> Arc<Running> {
+        let mut decision = everything(deskreel_config::ClusterMode::Off, deskreel_config::OnFailure::Strict);
+        decision.limits.sessions_max = sessions_max;
+        Running::new(Facts {
+            id: Uuid::now_v7(),
+            started: SystemTime::now(),
+            started_at: Instant::now(),
+            client_addr: "127.0.0.1:1".parse().unwrap(),
+            client_name: String::new(),
+            user: user.to_owned(),
+            identity: IdentityKind::Claimed,
+            login: user.to_owned(),
+            desktop: desktop.to_owned(),
+            desktop_addr: String::new(),
+            decision: Arc::new(decision),
+        })
+    }
+
+    #[test]
+    fn users_and_desktops_have_limits() {
+        let registry = Registry::new(2);
+        let first = registry.enter(&session("ann", "a", Some(2))).unwrap();
+        let _second = registry.enter(&session("ann", "b", Some(2))).unwrap();
+        let third = registry.enter(&session("ann", "c", Some(2))).unwrap_err();
+        assert_eq!(third.reason, EndReason::TooManyOfUser);
+        assert!(third.detail.contains("max_connections is 2"), "{}", third.detail);
+        assert_eq!((registry.open_sessions("ann"), registry.open_sessions("bob")), (2, 0));
+        // somebody else's limit is not ann's
+        let _bob = registry.enter(&session("bob", "b", Some(1))).unwrap();
+        let full = registry.enter(&session("eve", "b", None)).unwrap_err();
+        assert_eq!(full.reason, EndReason::TooManyOnDesktop);
+        drop(first);
+        assert_eq!(registry.list().len(), 2);
+        registry.enter(&session("ann", "c", Some(2))).unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_first_to_end_a_session_says_why() {
+        let session = session("ann", "a", None);
+        session.end(Ended::new(EndReason::Locked, "first"));
+        session.end(Ended::new(EndReason::Terminated, "second"));
+        assert_eq!(session.ended().await, Ended::new(EndReason::Locked, "first"));
+    }
+}

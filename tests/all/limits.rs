@@ -1,0 +1,198 @@
+//! Sessions that are ended by a limit, a lock or an operator, and what the client, the listings and the recording say.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use peers::Peers;
+use peers::client::Client;
+use peers::desktop::{Shadow, USER};
+use peers::gateway::{Gateway, Settings, deskreel};
+use peers::picture::Picture;
+use peers::process::{Process, wait_for};
+use serde_json::Value;
+
+use crate::rights::role;
+
+/// How long an end may take to reach everybody, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A session on freerdp-shadow, painted.
+struct Session {
+    client: Client,
+    gateway: Gateway,
+    dir: tempfile::TempDir,
+    _shadow: Shadow,
+}
+
+impl Session {
+    fn open(options: &str, more: &str) -> anyhow::Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let shadow = Shadow::start(dir.path(), &[])?;
+        let gateway_dir = dir.path().join("gateway");
+        role(&gateway_dir, options)?;
+        let mut settings = Settings::of(shadow.port, "sync");
+        settings.more = more.to_owned();
+        let gateway = Gateway::start(&gateway_dir, &settings)?;
+        let client = Client::start(dir.path(), "client", gateway.port, USER, &[])?;
+        client
+            .display
+            .wait_painted(8)
+            .map_err(|error| error.context(gateway.process.log()))?;
+        Ok(Self {
+            client,
+            gateway,
+            dir,
+            _shadow: shadow,
+        })
+    }
+
+    /// The client's exit code, and the catalog's row of the session.
+    fn ended(&mut self) -> anyhow::Result<(Option<i32>, Value)> {
+        let code = self.client.process.wait(PATIENCE);
+        let code = code.map_err(|error| error.context(self.gateway.process.log()))?;
+        Ok((code, self.gateway.wait_recording(0, &["complete", "not_recorded"])?))
+    }
+
+    fn id(&self) -> anyhow::Result<String> {
+        let sessions = self.gateway.json(&["sessions", "ls"])?;
+        let rows = sessions.as_array().cloned().unwrap_or_default();
+        assert_eq!(rows.len(), 1, "{sessions}");
+        assert_eq!((&rows[0]["user"], &rows[0]["desktop"]), (&USER.into(), &"lab".into()));
+        Ok(rows[0]["id"].as_str().unwrap_or_default().to_owned())
+    }
+}
+
+fn end_reason(row: &Value) -> &str {
+    row["end_reason"].as_str().unwrap_or_default()
+}
+
+#[test]
+fn idle_sessions_end() -> anyhow::Result<()> {
+    let Some(_peers) = Peers::take("idle_sessions_end") else {
+        return Ok(());
+    };
+    let mut session = Session::open("client_idle_timeout: 6s", "")?;
+    let (code, row) = session.ended()?;
+    assert_eq!(code, Some(3), "xfreerdp: idle timeout");
+    assert!(end_reason(&row).contains("idle_timeout"), "{row}");
+    Ok(())
+}
+
+#[test]
+fn sessions_end_with_their_time() -> anyhow::Result<()> {
+    let Some(_peers) = Peers::take("sessions_end_with_their_time") else {
+        return Ok(());
+    };
+    let mut session = Session::open("max_session_ttl: 20s", "")?;
+    let (code, row) = session.ended()?;
+    assert_eq!(code, Some(4), "xfreerdp: logon timeout");
+    assert!(end_reason(&row).contains("session_expired"), "{row}");
+    Ok(())
+}
+
+#[test]
+fn an_operator_watches_and_ends_a_session() -> anyhow::Result<()> {
+    let Some(_peers) = Peers::take("an_operator_watches_and_ends_a_session") else {
+        return Ok(());
+    };
+    let mut session = Session::open("record_session: {input: all}", "")?;
+    let id = session.id()?;
+    let picture = session.dir.path().join("now.png");
+    let mut watch = watch(&session.gateway.dir, &id, &picture)?;
+    wait_for(PATIENCE, "a picture of the running session", || Ok(picture.exists()))?;
+    let seen = Picture::read_png(&picture)?;
+    assert_eq!((seen.width, seen.height), (1024, 768));
+    session.client.click(300, 300)?;
+    session.client.key("a")?;
+    wait_for(PATIENCE, "the key in the watcher's events", || {
+        Ok(watch.log().contains("\"scancode\""))
+    })?;
+
+    let refused = session.gateway.run(&["sessions", "terminate", &id, "--reason", " "])?;
+    assert_eq!(refused.status.code(), Some(2));
+    let done = session
+        .gateway
+        .run(&["sessions", "terminate", &id, "--reason", "go home"])?;
+    assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
+    let (code, row) = session.ended()?;
+    assert_eq!(code, Some(2), "xfreerdp's code for an end by an administrator");
+    assert!(end_reason(&row).contains("terminated: go home"), "{row}");
+    assert_eq!(watch.wait(PATIENCE)?, Some(0), "{}", watch.log());
+    assert!(watch.log().contains("terminated: go home"), "{}", watch.log());
+    let none = session.gateway.run(&["sessions", "show", &id])?;
+    assert_eq!(none.status.code(), Some(1));
+    let events = session
+        .gateway
+        .json(&["recordings", "events", &id, "--channel", "input"])?;
+    assert!(events.to_string().contains("\"scancode\""), "{events}");
+    Ok(())
+}
+
+fn watch(gateway: &Path, id: &str, picture: &Path) -> anyhow::Result<Process> {
+    let mut command = Command::new(deskreel());
+    command.args(["sessions", "watch", id, "--every", "500ms", "--format", "json"]);
+    command
+        .arg("-o")
+        .arg(picture)
+        .arg("--config")
+        .arg(gateway.join("deskreel.yaml"));
+    Process::start("watch", gateway, &command)
+}
+
+#[test]
+fn a_lock_ends_a_running_session() -> anyhow::Result<()> {
+    let Some(_peers) = Peers::take("a_lock_ends_a_running_session") else {
+        return Ok(());
+    };
+    let mut session = Session::open("", "")?;
+    let locked = session
+        .gateway
+        .run(&["lock", "--user", USER, "--message", "under investigation"])?;
+    assert_eq!(
+        locked.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&locked.stderr)
+    );
+    let (code, row) = session.ended()?;
+    assert_eq!(code, Some(9), "xfreerdp: insufficient privileges");
+    assert!(end_reason(&row).contains("under investigation"), "{row}");
+    Ok(())
+}
+
+#[test]
+fn a_second_session_above_the_limit_is_refused() -> anyhow::Result<()> {
+    let Some(_peers) = Peers::take("a_second_session_above_the_limit_is_refused") else {
+        return Ok(());
+    };
+    let mut session = Session::open("max_connections: 1", "")?;
+    let mut second = Client::start(session.dir.path(), "second", session.gateway.port, USER, &[])?;
+    let code = second.process.wait(PATIENCE)?;
+    assert_ne!(code, Some(0));
+    assert!(session.client.process.is_running(), "the first one goes on");
+    session.id()?;
+    Ok(())
+}
+
+#[test]
+fn a_session_that_is_not_recorded_is_listed_with_the_reason() -> anyhow::Result<()> {
+    let Some(_peers) = Peers::take("a_session_that_is_not_recorded_is_listed_with_the_reason") else {
+        return Ok(());
+    };
+    let mut session = Session::open("", "session_recording: off\n")?;
+    let running = session.gateway.json(&["sessions", "ls"])?;
+    assert_eq!(running[0]["recording"], "not_recorded");
+    session.client.process.end();
+    let row = session.gateway.wait_recording(0, &["not_recorded"])?;
+    assert!(row.to_string().contains("cluster_off"), "{row}");
+    assert!(
+        !session
+            .gateway
+            .dir
+            .join("recordings")
+            .join(row["id"].as_str().unwrap_or_default())
+            .exists()
+    );
+    Ok(())
+}
