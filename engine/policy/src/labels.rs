@@ -1,6 +1,5 @@
 //! `windows_desktop_labels`: keys and patterns, matched against the labels of a desktop.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::pattern::Pattern;
@@ -11,11 +10,11 @@ pub(crate) type Labels = BTreeMap<String, String>;
 
 /// A label matcher as a role has it.
 #[derive(Debug, Clone)]
-pub(crate) enum LabelMatcher {
-    /// It is the same for every user.
-    Fixed(BoundLabels),
-    /// Something in it holds a template, so it depends on the user.
-    Templated(Vec<(Template, Vec<Value>)>),
+pub(crate) struct LabelMatcher {
+    /// What is the same for every user: the cheapest first, then in the order of keys.
+    fixed: Vec<BoundKey>,
+    /// Key or a value holds a template.
+    templated: Vec<(Template, Vec<Value>)>,
 }
 
 #[derive(Debug, Clone)]
@@ -35,11 +34,13 @@ pub(crate) struct Finding {
 
 /// A label matcher for one user: templates are filled in.
 #[derive(Debug, Clone)]
-pub(crate) struct BoundLabels {
-    keys: Vec<BoundKey>,
+pub(crate) struct BoundLabels<'r> {
+    fixed: &'r [BoundKey],
+    own: Vec<BoundKey>,
     everything: bool,
 }
 
+/// A key for one user.
 #[derive(Debug, Clone)]
 struct BoundKey {
     /// As it was written.
@@ -47,6 +48,39 @@ struct BoundKey {
     /// `None` = its template comes to nothing.
     key: Option<String>,
     patterns: Vec<Pattern>,
+    /// What its dearest pattern costs.
+    cost: u8,
+}
+
+/// Labels of one desktop, for looking up many keys in their order.
+pub(crate) struct LabelView<'d>(Vec<(&'d str, &'d str)>);
+
+/// Labels that are looked at one by one before the rest is searched.
+const STEPS: usize = 4;
+
+impl<'d> LabelView<'d> {
+    pub(crate) fn new(labels: &'d Labels) -> Self {
+        let pairs = labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        Self(pairs.collect())
+    }
+
+    /// The value of `key`, which is not before `from`; `from` moves on to it.
+    fn value(&self, key: &str, from: &mut usize) -> Option<&'d str> {
+        let rest = self.0.get(*from..)?;
+        for (step, (known, value)) in rest.iter().take(STEPS).enumerate() {
+            match (*known).cmp(key) {
+                std::cmp::Ordering::Less => {}
+                std::cmp::Ordering::Equal => {
+                    *from += step;
+                    return Some(value);
+                }
+                std::cmp::Ordering::Greater => return None,
+            }
+        }
+        let found = rest.binary_search_by(|(known, _)| (*known).cmp(key)).ok()?;
+        *from += found;
+        rest.get(found).map(|(_, value)| *value)
+    }
 }
 
 /// How a matcher stands to a desktop.
@@ -88,8 +122,7 @@ impl LabelMatcher {
     /// Reads keys and values; findings are in their order.
     pub(crate) fn compile(labels: &BTreeMap<String, Vec<String>>) -> (Self, Vec<Finding>) {
         let mut findings = Vec::new();
-        let mut keys = Vec::new();
-        let mut templated = false;
+        let (mut fixed, mut templated) = (Vec::new(), Vec::new());
         for (key, values) in labels {
             let mut find = |value: Option<usize>, is_error: bool, message: String| {
                 findings.push(Finding {
@@ -116,67 +149,77 @@ impl LabelMatcher {
                     continue;
                 }
             };
-            let mut patterns = Vec::new();
+            let mut patterns = Vec::with_capacity(values.len());
             for (index, value) in values.iter().enumerate() {
                 match compile_value(value) {
                     Ok((value, loose)) => {
                         if loose {
                             find(Some(index), false, loose_anchors(&values[index]));
                         }
-                        templated |= matches!(value, Value::Templated(_));
                         patterns.push(value);
                     }
                     Err(message) => find(Some(index), true, message),
                 }
             }
-            templated |= matches!(template, Template::Around { .. });
-            keys.push((template, patterns));
+            let is_fixed = patterns.iter().all(|value| matches!(value, Value::Fixed(_)));
+            match matches!(template, Template::Literal(_)) && is_fixed {
+                true => fixed.push(bind_key(&template, &patterns, &Traits::new())),
+                false => templated.push((template, patterns)),
+            }
         }
-        let matcher = match templated {
-            true => Self::Templated(keys),
-            false => Self::Fixed(bind(&keys, &Traits::new())),
-        };
-        (matcher, findings)
+        fixed.sort_by(|a: &BoundKey, b| (a.cost, &a.key).cmp(&(b.cost, &b.key)));
+        (Self { fixed, templated }, findings)
     }
 
+    /// Something in it holds a template, so it depends on the user.
     pub(crate) fn is_templated(&self) -> bool {
-        matches!(self, Self::Templated(_))
+        !self.templated.is_empty()
     }
 
     /// The matcher for a user with these traits. Patterns that come out of a template and can't be read match nothing.
-    pub(crate) fn bind(&self, traits: &Traits) -> Cow<'_, BoundLabels> {
-        match self {
-            Self::Fixed(bound) => Cow::Borrowed(bound),
-            Self::Templated(keys) => Cow::Owned(bind(keys, traits)),
+    pub(crate) fn bind(&self, traits: &Traits) -> BoundLabels<'_> {
+        let templated = self.templated.iter();
+        let own: Vec<_> = templated
+            .map(|(template, values)| bind_key(template, values, traits))
+            .collect();
+        BoundLabels {
+            everything: self.fixed.iter().chain(&own).any(BoundKey::is_everything),
+            fixed: &self.fixed,
+            own,
         }
     }
 }
 
-fn bind(keys: &[(Template, Vec<Value>)], traits: &Traits) -> BoundLabels {
-    let mut everything = false;
-    let bind_key = |(template, values): &(Template, Vec<Value>)| {
-        let key = template.expand(traits).ok().and_then(|keys| keys.into_iter().next());
-        let mut patterns = Vec::with_capacity(values.len());
-        for value in values {
-            match value {
-                Value::Fixed(pattern) => patterns.push(pattern.clone()),
-                Value::Templated(template) => {
-                    let texts = template.expand(traits).unwrap_or_default();
-                    let compiled = texts.iter().filter_map(|text| Pattern::compile(text).ok());
-                    patterns.extend(compiled.map(|compiled| compiled.pattern));
-                }
+impl BoundKey {
+    /// `'*': '*'`
+    fn is_everything(&self) -> bool {
+        let any = |pattern: &Pattern| matches!(pattern, Pattern::Any);
+        self.key.as_deref() == Some("*") && !self.patterns.is_empty() && self.patterns.iter().all(any)
+    }
+}
+
+fn bind_key(template: &Template, values: &[Value], traits: &Traits) -> BoundKey {
+    let key = match template {
+        Template::Literal(key) => Some(key.clone()),
+        around => around.expand(traits).ok().and_then(|keys| keys.into_iter().next()),
+    };
+    let mut patterns = Vec::with_capacity(values.len());
+    for value in values {
+        match value {
+            Value::Fixed(pattern) => patterns.push(pattern.clone()),
+            Value::Templated(template) => {
+                let texts = template.expand(traits).unwrap_or_default();
+                let compiled = texts.iter().filter_map(|text| Pattern::compile(text).ok());
+                patterns.extend(compiled.map(|compiled| compiled.pattern));
             }
         }
-        let all_any = !patterns.is_empty() && patterns.iter().all(|pattern| matches!(pattern, Pattern::Any));
-        everything |= key.as_deref() == Some("*") && all_any;
-        BoundKey {
-            source: template.source().to_owned(),
-            key,
-            patterns,
-        }
-    };
-    let keys = keys.iter().map(bind_key).collect();
-    BoundLabels { keys, everything }
+    }
+    BoundKey {
+        source: template.source().to_owned(),
+        key,
+        cost: patterns.iter().map(Pattern::cost).max().unwrap_or_default(),
+        patterns,
+    }
 }
 
 fn compile_value(value: &str) -> Result<(Value, bool), String> {
@@ -194,31 +237,49 @@ pub(crate) fn loose_anchors(pattern: &str) -> String {
     format!("{pattern} is not anchored on both sides of each |: write ^(a|b)$")
 }
 
-impl BoundLabels {
+impl BoundLabels<'_> {
     /// How it stands to a desktop with these labels.
-    pub(crate) fn matches(&self, labels: &Labels) -> LabelMatch<'_> {
+    pub(crate) fn matches(&self, labels: &LabelView<'_>) -> LabelMatch<'_> {
         if self.everything {
             return LabelMatch::Everything;
         }
-        if self.keys.is_empty() {
+        if self.fixed.is_empty() && self.own.is_empty() {
             return LabelMatch::NoKeys;
         }
-        for bound in &self.keys {
-            let Some(key) = bound.key.as_deref() else {
-                return LabelMatch::Unresolved(&bound.source);
-            };
-            if key == "*" {
-                // only `'*': '*'` has a meaning
-                return LabelMatch::Differs(&bound.source);
+        for bound in &self.own {
+            if let Some(why) = bound.differs(labels, &mut 0) {
+                return why;
             }
-            let Some(value) = labels.get(key) else {
-                return LabelMatch::Missing(key);
-            };
-            if !bound.patterns.iter().any(|pattern| pattern.matches(value)) {
-                return LabelMatch::Differs(key);
+        }
+        let (mut from, mut cost) = (0, 0);
+        for bound in self.fixed {
+            if cost != bound.cost {
+                // the keys of each cost are in order
+                (from, cost) = (0, bound.cost);
+            }
+            if let Some(why) = bound.differs(labels, &mut from) {
+                return why;
             }
         }
         LabelMatch::Keys
+    }
+}
+
+impl BoundKey {
+    /// Why it does not match; `from` is where the key is looked for, and moves on to it.
+    fn differs(&self, labels: &LabelView<'_>, from: &mut usize) -> Option<LabelMatch<'_>> {
+        let Some(key) = self.key.as_deref() else {
+            return Some(LabelMatch::Unresolved(&self.source));
+        };
+        if key == "*" {
+            // only `'*': '*'` has a meaning
+            return Some(LabelMatch::Differs(&self.source));
+        }
+        let Some(value) = labels.value(key, from) else {
+            return Some(LabelMatch::Missing(key));
+        };
+        let matches = self.patterns.iter().any(|pattern| pattern.matches(value));
+        (!matches).then_some(LabelMatch::Differs(key))
     }
 }
 
@@ -226,7 +287,7 @@ impl BoundLabels {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
-    use super::{LabelMatch, LabelMatcher, Labels};
+    use super::{LabelMatch, LabelMatcher, LabelView, Labels};
     use crate::template::Traits;
 
     fn matcher(pairs: &[(&str, &[&str])]) -> LabelMatcher {
@@ -287,8 +348,53 @@ mod tests {
         for (pairs, expected) in cases {
             let matcher = matcher(pairs);
             let bound = matcher.bind(&traits());
-            assert_eq!(bound.matches(&labels()), *expected, "{pairs:?}");
+            let labels = labels();
+            assert_eq!(bound.matches(&LabelView::new(&labels)), *expected, "{pairs:?}");
         }
+    }
+
+    /// Every set of keys on desktops of every size, against the map.
+    #[test]
+    fn keys_are_found_wherever_they_stand() {
+        for size in 0..12 {
+            let labels: Labels = (0..size)
+                .map(|at| (format!("k{:02}", at * 2), at.to_string()))
+                .collect();
+            let view = LabelView::new(&labels);
+            for first in 0..25 {
+                for second in first..25 {
+                    let (mut from, keys) = (0, [first, second].map(|key| format!("k{key:02}")));
+                    for key in &keys {
+                        assert_eq!(
+                            view.value(key, &mut from),
+                            labels.get(key).map(String::as_str),
+                            "{size} {keys:?}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn dear_patterns_come_last() {
+        let matcher = matcher(&[
+            ("a", &["^(x|dev)$"]),
+            ("env", &["dev"]),
+            ("team", &["b*", "x"]),
+            ("z", &["*"]),
+        ]);
+        let mut labels = labels();
+        let bound = matcher.bind(&Traits::new());
+        let missing = |labels: &Labels| match bound.matches(&LabelView::new(labels)) {
+            LabelMatch::Missing(key) => key.to_owned(),
+            other => format!("{other:?}"),
+        };
+        assert_eq!(missing(&labels), "z");
+        labels.insert("z".to_owned(), "1".to_owned());
+        assert_eq!(missing(&labels), "a");
+        labels.insert("a".to_owned(), "dev".to_owned());
+        assert_eq!(missing(&labels), "Keys");
     }
 
     #[test]

@@ -2,9 +2,9 @@
 
 use time::OffsetDateTime;
 
-use crate::labels::LabelMatcher;
+use crate::labels::{LabelMatcher, LabelView};
 use crate::roles::CompiledRole;
-use crate::subject::BoundRole;
+use crate::subject::{BoundRole, RoleOnDesktop};
 use crate::{DesktopFacts, Problem, RoleSet, Severity, UserFacts};
 
 /// Roles that match no desktop or no login, given all users and desktops, in the order of names. A role that depends on
@@ -51,11 +51,13 @@ fn check(
         .iter()
         .map(|user| (*user, BoundRole::new(role, &user.traits)))
         .collect();
-    let on_any = |matches: fn(&crate::subject::RoleOnDesktop<'_>) -> bool| {
-        let mut pairs = bound
-            .iter()
-            .flat_map(|pair| desktops.iter().map(move |desktop| (pair, desktop)));
-        desktops.is_empty() || pairs.any(|((user, bound), desktop)| matches(&bound.on_desktop(user, desktop, now)))
+    let on_any = |matches: fn(&RoleOnDesktop<'_>) -> bool| {
+        let on_desktop = |desktop: &DesktopFacts| {
+            let labels = LabelView::new(&desktop.labels);
+            let mut bound = bound.iter();
+            bound.any(|(user, bound)| matches(&bound.on_desktop(user, desktop, &labels, now)))
+        };
+        desktops.is_empty() || desktops.iter().any(on_desktop)
     };
     let (allow, deny) = (role.allow.selects_desktops(), role.deny.selects_desktops());
     if allow && !on_any(|role| role.allow.opens()) {

@@ -46,6 +46,15 @@ impl Pattern {
         Ok(Compiled { pattern, loose })
     }
 
+    /// What matching costs, roughly.
+    pub(crate) fn cost(&self) -> u8 {
+        match self {
+            Self::Any | Self::Literal(_) => 0,
+            Self::Glob(_) => 1,
+            Self::Regex(_) => 2,
+        }
+    }
+
     pub(crate) fn matches(&self, value: &str) -> bool {
         match self {
             Self::Any => true,

@@ -28,6 +28,9 @@ pub(crate) fn role_names(names: &[String], user: &str, roles: &RoleSet) -> Optio
             format!("there is no role {unknown}, which user {user} has"),
         ));
     }
+    if names.len() <= ROLES_PER_USER_MAX {
+        return None;
+    }
     let distinct = names.iter().collect::<std::collections::BTreeSet<_>>().len();
     (distinct > ROLES_PER_USER_MAX).then(|| {
         let why = format!("user {user} has {distinct} roles, more than {ROLES_PER_USER_MAX}");

@@ -8,7 +8,7 @@ use deskreel_config::{ClaimedIdentity, Lock};
 use time::OffsetDateTime;
 
 use crate::expression::{Expression, Facts};
-use crate::labels::{BoundLabels, LabelMatch, Labels};
+use crate::labels::{BoundLabels, LabelMatch, LabelView};
 use crate::limits::ROLES_PER_USER_MAX;
 use crate::login::{BoundLogins, split};
 use crate::roles::{CompiledRole, Side};
@@ -42,7 +42,7 @@ pub(crate) struct BoundRole<'a> {
 }
 
 pub(crate) struct BoundSide<'a> {
-    labels: Option<Result<Cow<'a, BoundLabels>, &'a str>>,
+    labels: Option<Result<BoundLabels<'a>, &'a str>>,
     expression: Option<&'a Result<Expression, String>>,
     pub(crate) logins: Cow<'a, BoundLogins>,
     pub(crate) has_logins: bool,
@@ -96,7 +96,8 @@ impl<'a> Subject<'a> {
 
     /// How each role stands to a desktop, in the order of [`Subject::roles`].
     pub(crate) fn on_desktop(&self, desktop: &DesktopFacts) -> Vec<RoleOnDesktop<'_>> {
-        let on_desktop = |bound| BoundRole::on_desktop(bound, &self.user, desktop, self.request.now);
+        let labels = LabelView::new(&desktop.labels);
+        let on_desktop = |bound| BoundRole::on_desktop(bound, &self.user, desktop, &labels, self.request.now);
         self.roles.iter().map(on_desktop).collect()
     }
 }
@@ -123,11 +124,12 @@ impl<'a> BoundRole<'a> {
         }
     }
 
-    /// How it stands to a desktop for `user`.
+    /// How it stands to a desktop, whose `labels` are ready to be looked up, for `user`.
     pub(crate) fn on_desktop(
         &self,
         user: &UserFacts,
         desktop: &DesktopFacts,
+        labels: &LabelView<'_>,
         now: OffsetDateTime,
     ) -> RoleOnDesktop<'_> {
         let facts = Facts {
@@ -138,8 +140,8 @@ impl<'a> BoundRole<'a> {
             now,
         };
         RoleOnDesktop {
-            allow: self.allow.on_desktop(&facts, &desktop.labels),
-            deny: self.deny.on_desktop(&facts, &desktop.labels),
+            allow: self.allow.on_desktop(&facts, labels),
+            deny: self.deny.on_desktop(&facts, labels),
         }
     }
 }
@@ -158,7 +160,7 @@ impl<'a> BoundSide<'a> {
         }
     }
 
-    fn on_desktop(&self, facts: &Facts<'_>, labels: &Labels) -> DesktopMatch<'_> {
+    fn on_desktop(&self, facts: &Facts<'_>, labels: &LabelView<'_>) -> DesktopMatch<'_> {
         DesktopMatch {
             labels: self.labels.as_ref().map(|matcher| match matcher {
                 Ok(matcher) => Ok(matcher.matches(labels)),

@@ -1,6 +1,7 @@
 //! Templates: `prefix{{ e }}suffix`, where `e` reads a trait of the user and may change each of its values.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 
 use regex::Regex;
 
@@ -23,6 +24,9 @@ const INTERNAL_TRAITS: [&str; 12] = [
     "jwt",
     "github_orgs",
 ];
+
+/// Values among which repeated ones are looked for one by one.
+const FEW: usize = 16;
 
 /// Traits of a user.
 pub(crate) type Traits = BTreeMap<String, Vec<String>>;
@@ -95,34 +99,53 @@ impl Template {
                 prefix, inner, suffix, ..
             } => (prefix, inner, suffix),
         };
-        let mut seen = std::collections::BTreeSet::new();
         let mut results = inner.values(traits)?;
-        results.retain(|value| !value.is_empty() && seen.insert(value.clone()));
-        Ok(results
-            .into_iter()
-            .map(|value| format!("{prefix}{value}{suffix}"))
-            .collect())
+        match results.len() {
+            // few: looking back is cheaper than a set
+            0..=FEW => {
+                for at in (0..results.len()).rev() {
+                    let (before, rest) = results.split_at(at);
+                    if rest
+                        .first()
+                        .is_none_or(|value| value.is_empty() || before.contains(value))
+                    {
+                        results.remove(at);
+                    }
+                }
+            }
+            _ => {
+                let mut seen = BTreeSet::new();
+                results.retain(|value| !value.is_empty() && seen.insert(Cow::clone(value)));
+            }
+        }
+        let around = |value: Cow<'_, str>| match (prefix.as_str(), suffix.as_str()) {
+            ("", "") => value.into_owned(),
+            _ => format!("{prefix}{value}{suffix}"),
+        };
+        Ok(results.into_iter().map(around).collect())
     }
 }
 
 impl Inner {
-    fn values(&self, traits: &Traits) -> Result<Vec<String>, String> {
+    fn values<'t>(&self, traits: &'t Traits) -> Result<Vec<Cow<'t, str>>, String> {
         match self {
-            Self::Trait(name) => traits
-                .get(name)
-                .cloned()
-                .ok_or_else(|| format!("the user has no trait {name}")),
+            Self::Trait(name) => {
+                let values = traits
+                    .get(name)
+                    .ok_or_else(|| format!("the user has no trait {name}"))?;
+                Ok(values.iter().map(|value| Cow::Borrowed(value.as_str())).collect())
+            }
             Self::EmailLocal(of) => {
                 let values = of.values(traits)?;
-                values
-                    .iter()
-                    .map(|value| text::email_local(value).map(str::to_owned))
-                    .collect()
+                let local = |value: &Cow<'_, str>| Ok(Cow::Owned(text::email_local(value)?.to_owned()));
+                values.iter().map(local).collect()
             }
             Self::Replace { of, regex, to } => {
                 let values = of.values(traits)?;
-                let replaced = values.iter().map(|value| text::replace(regex, value, to));
-                replaced.filter_map(Result::transpose).collect()
+                let replaced = values
+                    .iter()
+                    .filter_map(|value| text::replace(regex, value, to).transpose());
+                replaced.map(|value| value.map(Cow::Owned)).collect()
             }
         }
     }

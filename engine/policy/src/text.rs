@@ -59,7 +59,10 @@ pub(crate) fn replace(regex: &Regex, text: &str, to: &str) -> Result<Option<Stri
 
 /// A text as it compares where case does not count.
 pub(crate) fn fold(text: &str) -> String {
-    text.chars().flat_map(char::to_lowercase).collect()
+    match text.is_ascii() {
+        true => text.to_ascii_lowercase(),
+        false => text.chars().flat_map(char::to_lowercase).collect(),
+    }
 }
 
 #[cfg(test)]
