@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod access;
+mod audit;
 mod bad_peers;
 mod clipboard;
 mod crash;

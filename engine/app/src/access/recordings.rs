@@ -104,6 +104,32 @@ impl Ruler<'_> {
             }
             Asker::User(user) => user,
         };
+        self.ask(user, Resource::Session, verb, Some(session), now)
+    }
+
+    /// Whether the asker may read the audit log.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn may_audit(&self, now: OffsetDateTime) -> Result<(), String> {
+        let Asker::User(user) = self.asker else { return Ok(()) };
+        for verb in [Verb::List, Verb::Read] {
+            let rule = self.ask(user, Resource::Event, verb, None, now);
+            if !rule.allowed {
+                return Err(format!("{} may not read the audit log: {}", user.name, rule.why));
+            }
+        }
+        Ok(())
+    }
+
+    fn ask(
+        &self,
+        user: &UserFacts,
+        resource: Resource,
+        verb: Verb,
+        session: Option<&CatalogSession>,
+        now: OffsetDateTime,
+    ) -> RuleDecision {
         if let Some(why) = self.shut_out(user, now) {
             return RuleDecision {
                 allowed: false,
@@ -114,9 +140,9 @@ impl Ruler<'_> {
         }
         let query = RuleQuery {
             user,
-            resource: Resource::Session,
+            resource,
             verb,
-            session: Some(session),
+            session,
             object: None,
             now,
         };

@@ -327,6 +327,18 @@ fn local_accounts_may_everything_and_locked_users_nothing() {
 }
 
 #[test]
+fn the_audit_log_is_for_whom_the_rules_name() {
+    let bed = Bed::new();
+    let may = |asker: &Asker| bed.ruler(asker).may_audit(bed.now);
+    assert_eq!(may(&Bed::user("bob", "auditor")), Ok(()));
+    assert!(may(&Bed::user("bob", "exporter")).unwrap_err().contains("bob may not"));
+    let root = Asker::Local {
+        os_user: "root".to_owned(),
+    };
+    assert_eq!(may(&root), Ok(()));
+}
+
+#[test]
 fn domains_stand_apart_from_logins() {
     let bed = Bed::new();
     let session = facts(&bed.catalog.session(&bed.r2.to_string()).unwrap());

@@ -48,6 +48,7 @@ pub(crate) enum Event {
         formats: Vec<String>,
     },
     /// The desktop was shown a folder of the client, or read or wrote a file there.
+    #[allow(dead_code, reason = "the tap doesn't read drive redirection yet")]
     Directory(Directory),
     /// A virtual channel was opened.
     ChannelOpen {
@@ -181,6 +182,7 @@ pub(crate) struct SessionEnd {
 }
 
 /// Why the gateway ended a session.
+#[allow(dead_code, reason = "whoever ends a session brings its reason")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum DisconnectReason {
@@ -199,6 +201,7 @@ pub(crate) enum DisconnectReason {
 }
 
 /// What the desktop did with a client's folder.
+#[allow(dead_code, reason = "the tap doesn't read drive redirection yet")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DirectoryAction {
     /// It was shown the folder.
@@ -233,6 +236,7 @@ pub(crate) struct Directory {
 }
 
 /// What somebody does with a recording or a running session.
+#[allow(dead_code, reason = "running sessions are watched and ended through the control socket")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RecordingAction {
     /// Look at it: frames, events.

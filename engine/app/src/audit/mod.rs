@@ -13,12 +13,6 @@
 //! and running sessions end; best_effort = a warning in the engine's log, and the events are written later, as far as
 //! `audit.queue_max` of them can wait.
 
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "the gateway and the commands use it from the next commits on"
-)]
-
 mod event;
 mod files;
 mod log;
@@ -41,13 +35,13 @@ use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 pub(crate) use event::{
-    Client, Directory, DirectoryAction, DisconnectReason, Event, LogEvent, Phase, RecordingAccess, RecordingAction,
-    ResourceChange, ResourceKind, ResourceVerb, SessionEnd, SessionStart,
+    Client, DisconnectReason, Event, Phase, RecordingAccess, RecordingAction, ResourceChange, ResourceVerb, SessionEnd,
+    SessionStart,
 };
 use read::LogFile;
 pub(crate) use read::{Filter, Follow, Stored, last, read};
 pub(crate) use scope::{Actor, Scope, SessionAudit, SessionScope};
-pub(crate) use verify::{Finding, Report, verify};
+pub(crate) use verify::{Report, verify};
 
 /// The folder below `data_dir`.
 const FOLDER: &str = "audit";

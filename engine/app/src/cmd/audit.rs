@@ -2,12 +2,14 @@
 
 use std::fmt::Write as _;
 use std::io::{BufWriter, ErrorKind, Write};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::Value;
 use time::OffsetDateTime;
 
+use super::recordings::door::Rules;
 use super::recordings::moment;
 use super::{Global, Listing, Outcome};
 use crate::audit::{self, Filter, Follow, Report, Stored};
@@ -143,10 +145,16 @@ struct VerifyArgs {
 /// # Errors
 /// Configuration, a log that can't be read.
 pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<Outcome> {
+    let loaded = global.load()?;
+    let rules = Rules::open(&loaded)?;
+    if let Err(why) = rules.ruler().may_audit(OffsetDateTime::now_utc()) {
+        anyhow::bail!(why);
+    }
+    let data_dir = &loaded.config.data_dir;
     let done = match args.command {
-        Command::Ls(args) => ls(global, &args),
-        Command::Tail(args) => tail(global, &args),
-        Command::Verify(args) => verify(global, &args),
+        Command::Ls(args) => ls(data_dir, &args),
+        Command::Tail(args) => tail(data_dir, &args),
+        Command::Verify(args) => verify(data_dir, &args),
     };
     match done {
         // `| head` has seen enough.
@@ -160,12 +168,11 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }
 
-fn ls(global: &Global, args: &LsArgs) -> anyhow::Result<Outcome> {
-    let loaded = global.load()?;
+fn ls(data_dir: &Path, args: &LsArgs) -> anyhow::Result<Outcome> {
     let mut out = BufWriter::new(std::io::stdout().lock());
     let json = args.listing.format == Format::Json;
     let mut separator = "[\n";
-    audit::read(&loaded.config.data_dir, &args.filter.filter(), |event| {
+    audit::read(data_dir, &args.filter.filter(), |event| {
         if json {
             write!(out, "{separator}  {}", event.text).context("write to stdout")?;
             separator = ",\n";
@@ -181,9 +188,7 @@ fn ls(global: &Global, args: &LsArgs) -> anyhow::Result<Outcome> {
     Ok(Outcome::Fine)
 }
 
-fn tail(global: &Global, args: &TailArgs) -> anyhow::Result<Outcome> {
-    let loaded = global.load()?;
-    let data_dir = &loaded.config.data_dir;
+fn tail(data_dir: &Path, args: &TailArgs) -> anyhow::Result<Outcome> {
     let format = args.listing.format;
     let mut out = BufWriter::new(std::io::stdout().lock());
     // In this order: what is written in between is seen twice rather than never, and `seq` tells.
@@ -270,9 +275,8 @@ fn plain(text: &str) -> String {
     out
 }
 
-fn verify(global: &Global, args: &VerifyArgs) -> anyhow::Result<Outcome> {
-    let loaded = global.load()?;
-    let report = audit::verify(&loaded.config.data_dir, args.head.as_deref())?;
+fn verify(data_dir: &Path, args: &VerifyArgs) -> anyhow::Result<Outcome> {
+    let report = audit::verify(data_dir, args.head.as_deref())?;
     output::print(args.listing.format, &report, text)?;
     Ok(match (report.whole, report.notes.is_empty()) {
         (false, _) => Outcome::Broken,

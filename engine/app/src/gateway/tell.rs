@@ -1,5 +1,7 @@
 //! What the gateway tells the audit log when a session is over or was refused. The pipeline tells of what lies between.
 
+use deskreel_policy::Reason;
+
 use super::end::{EndReason, Ended};
 use super::session::Account;
 use crate::audit::{DisconnectReason, Event, SessionAudit, SessionStart};
@@ -7,16 +9,26 @@ use crate::audit::{DisconnectReason, Event, SessionAudit, SessionStart};
 /// Writes what is to be said at the end, and waits until it is durable: a peer that is refused again and again waits for
 /// the disk, not the other way round.
 pub(super) async fn over(audit: &SessionAudit, ended: &Ended, account: &Account) {
-    let event = if audit.is_told() {
-        disconnected(ended)
+    let events = if audit.is_told() {
+        [disconnected(ended), None]
     } else {
-        refused(audit, ended, account)
+        [rejected(account), refused(audit, ended, account)]
     };
-    let Some(event) = event else { return };
-    if let Err(error) = audit.write(event).await {
-        // The session is over; there is nothing left to refuse.
-        tracing::error!(%error, "the end of a session");
+    for event in events.into_iter().flatten() {
+        if let Err(error) = audit.write(event).await {
+            // The session is over; there is nothing left to refuse.
+            tracing::error!(%error, "the end of a session");
+        }
     }
+}
+
+/// The user had as many sessions as the roles allow.
+fn rejected(account: &Account) -> Option<Event> {
+    let decision = account.decision.as_deref()?;
+    (decision.reason == Some(Reason::TooManySessions)).then(|| Event::SessionRejected {
+        reason: "max_connections",
+        maximum: decision.limits.sessions_max.unwrap_or_default().into(),
+    })
 }
 
 /// The gateway ended a session that ran.
@@ -54,8 +66,10 @@ fn refused(audit: &SessionAudit, ended: &Ended, account: &Account) -> Option<Eve
             scope.desktop_name.clone_from(&account.desktop);
         }
     });
+    let decision = account.decision.as_deref();
     Some(Event::SessionStart(Box::new(SessionStart {
         success: false,
+        decision: decision.and_then(|decision| serde_json::to_value(decision).ok()),
         error: Some(ended.reason.code().to_owned()),
         message: Some(ended.detail.clone()),
         ..SessionStart::default()

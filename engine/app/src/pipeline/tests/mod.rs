@@ -8,6 +8,7 @@ mod durability;
 mod failure;
 mod gaps;
 mod kill;
+mod trail;
 
 use std::time::Duration;
 
