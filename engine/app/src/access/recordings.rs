@@ -9,7 +9,6 @@ use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{View, Who};
 use crate::audit::{Actor, Audit, AuditError, Event, Phase, RecordingAccess, RecordingAction};
 use crate::catalog::{self, Catalog, SessionRow, State};
 
@@ -26,16 +25,6 @@ pub(crate) enum Asker {
 }
 
 impl Asker {
-    /// Who is at the keyboard.
-    pub(crate) fn at_keyboard(who: &Who, view: &View) -> Self {
-        match who {
-            Who::Local { os_user } => Self::Local {
-                os_user: os_user.clone(),
-            },
-            Who::User(_) => Self::User(who.facts(view)),
-        }
-    }
-
     /// As the audit log names it.
     pub(crate) fn name(&self) -> String {
         match self {

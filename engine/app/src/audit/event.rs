@@ -236,7 +236,10 @@ pub(crate) struct Directory {
 }
 
 /// What somebody does with a recording or a running session.
-#[allow(dead_code, reason = "running sessions are watched and ended through the control socket")]
+#[allow(
+    dead_code,
+    reason = "running sessions are watched and ended through the control socket"
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RecordingAction {
     /// Look at it: frames, events.

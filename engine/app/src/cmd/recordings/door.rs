@@ -4,40 +4,52 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use deskreel_config::Loaded;
-use deskreel_policy::Locks;
+use deskreel_policy::{Locks, RoleSet};
 use time::OffsetDateTime;
 
 use crate::access::recordings::{Asker, Gate, Ruler};
-use crate::access::{self, View, Who};
+use crate::access::{self, Who};
 use crate::audit::{Actor, Audit};
 use crate::catalog::{Catalog, Error};
 
 /// The rules, as whoever is at the keyboard meets them.
 pub(in crate::cmd) struct Rules {
     asker: Asker,
-    view: View,
+    roles: RoleSet,
     locks: Locks,
 }
 
 impl Rules {
     /// # Errors
-    /// Resources that can't be read: what can't be ruled is refused.
+    /// Resources that can't be read: what can't be ruled is refused. Local accounts need none, so that a broken resource
+    /// locks nobody out of the node.
     pub(in crate::cmd) fn open(loaded: &Loaded) -> anyhow::Result<Self> {
+        let now = OffsetDateTime::now_utc();
         let who = Who::is(&loaded.config.data_dir);
+        if let Who::Local { os_user } = who {
+            return Ok(Self {
+                asker: Asker::Local { os_user },
+                roles: RoleSet::default(),
+                locks: Locks {
+                    locks: Vec::new(),
+                    viewed_at: now,
+                },
+            });
+        }
         let view = access::look(loaded)
             .context("read the resources that rule access to recordings")?
-            .view(OffsetDateTime::now_utc());
+            .view(now);
         Ok(Self {
-            asker: Asker::at_keyboard(&who, &view),
+            asker: Asker::User(who.facts(&view)),
             locks: view.locks(),
-            view,
+            roles: view.roles,
         })
     }
 
     pub(in crate::cmd) fn ruler(&self) -> Ruler<'_> {
         Ruler {
             asker: &self.asker,
-            roles: &self.view.roles,
+            roles: &self.roles,
             locks: &self.locks,
         }
     }

@@ -25,7 +25,6 @@ pub(super) struct Target {
 }
 
 /// What was found.
-#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub(super) enum Found {
     /// A recording that the catalog knows, or whose whole id was given.
     Recording {
