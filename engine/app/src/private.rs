@@ -1,6 +1,6 @@
 //! Files and folders of the gateway's own: for the account that it runs as, and nobody else.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
@@ -33,38 +33,33 @@ pub(crate) fn open_options() -> OpenOptions {
     options
 }
 
-/// Makes an empty file if there is none, and takes what is there already from group and others.
+/// Makes an empty private file if there is none; one that is there is restricted, and never opened.
 ///
 /// # Errors
 /// The disk's; a file of somebody else that others may read.
 pub(crate) fn ensure_file(path: &Path) -> io::Result<()> {
-    let file = open_options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path)?;
-    restrict(&file)
-}
-
-/// Takes a file from group and others; one that doesn't exist is fine.
-///
-/// # Errors
-/// The disk's; a file of somebody else that others may read.
-pub(crate) fn restrict_if_there(path: &Path) -> io::Result<()> {
-    match File::open(path) {
-        Ok(file) => restrict(&file),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+    match open_options().write(true).create_new(true).open(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => restrict_if_there(path),
         Err(error) => Err(error),
     }
 }
 
-fn restrict(file: &File) -> io::Result<()> {
-    let mode = file.metadata()?.permissions().mode();
+/// Takes a file from group and others; one that doesn't exist is fine. The file is never opened: closing it would drop
+/// the locks that this process has on it by way of SQLite (POSIX).
+///
+/// # Errors
+/// The disk's; a file of somebody else that others may read.
+pub(crate) fn restrict_if_there(path: &Path) -> io::Result<()> {
+    let mode = match fs::metadata(path) {
+        Ok(metadata) => metadata.permissions().mode(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
     if mode & OTHERS == 0 {
         return Ok(());
     }
-    file.set_permissions(Permissions::from_mode(mode & !OTHERS & 0o777))
+    fs::set_permissions(path, Permissions::from_mode(mode & !OTHERS & 0o777))
 }
 
 /// The mode of a folder that group or others may enter, list or write; `None` if it is private.

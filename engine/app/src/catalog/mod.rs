@@ -237,6 +237,9 @@ impl Catalog {
 }
 
 /// Makes the database and what SQLite keeps beside it private. SQLite gives new files beside it the database's own mode.
+///
+/// None of them is opened here: closing a descriptor drops all POSIX locks that the process has on the file, those of
+/// its other connections too, and another process would then take the write-ahead log for abandoned and delete it.
 fn restrict(path: &Path) -> Result<()> {
     let beside = |suffix: &str| {
         let mut name = path.as_os_str().to_owned();
