@@ -210,7 +210,7 @@ impl Phases {
     pub(super) fn client_info(
         &mut self,
         data: &mcs::Data,
-        pdu: &mut Vec<u8>,
+        pdu: &mut [u8],
         verdict: &mut Verdict,
     ) -> Result<(), FilterError> {
         let direction = Direction::ToDesktop;

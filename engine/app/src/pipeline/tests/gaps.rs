@@ -49,7 +49,7 @@ fn fast_path(code: u8, flags: Option<u8>, data: &[u8]) -> Bytes {
     body.extend((data.len() as u16).to_le_bytes());
     body.extend(data);
     let mut pdu = vec![0];
-    pdu.extend((body.len() as u16 + 3 | 0x8000).to_be_bytes());
+    pdu.extend(((body.len() as u16 + 3) | 0x8000).to_be_bytes());
     pdu.extend(body);
     pdu.into()
 }
