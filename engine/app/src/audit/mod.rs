@@ -211,7 +211,10 @@ impl Audit {
 
     /// Writes an event when there is time, and returns at once. That it could not be written shows in
     /// [`Audit::failed`].
-    #[expect(clippy::needless_pass_by_value, reason = "as the other two take it: nobody needs it afterwards")]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "as the other two take it: nobody needs it afterwards"
+    )]
     pub(crate) fn note(&self, scope: impl Into<Scope>, event: Event) {
         self.submit(&scope.into(), &event, None);
     }

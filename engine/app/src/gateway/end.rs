@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use deskreel_policy::Decision;
+
 /// Why a session ended. The codes are stable: they stand in log lines, in the catalog and in manifests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum EndReason {
@@ -242,6 +244,8 @@ pub(crate) struct Ended {
     pub(crate) reason: EndReason,
     /// A sentence for the log: names the peer, key or file to blame.
     pub(crate) detail: String,
+    /// The Decision that refused it, if one did.
+    pub(crate) decision: Option<Box<Decision>>,
 }
 
 impl Ended {
@@ -250,6 +254,13 @@ impl Ended {
         Self {
             reason,
             detail: detail.into(),
+            decision: None,
         }
+    }
+
+    /// The same, with the Decision that refused it.
+    pub(crate) fn by(mut self, decision: &Decision) -> Self {
+        self.decision = Some(Box::new(decision.clone()));
+        self
     }
 }

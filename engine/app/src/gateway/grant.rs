@@ -84,7 +84,7 @@ fn denied(decision: &Decision) -> Ended {
         Verdict::NeedLogin => "the client names no login",
         Verdict::Allow | Verdict::Deny => &decision.why,
     };
-    Ended::new(reason, detail)
+    Ended::new(reason, detail).by(decision)
 }
 
 /// Who asks, as the client says: the selector's user where there is one, else the name that logs on.

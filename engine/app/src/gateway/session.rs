@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use deskreel_policy::Decision;
 use deskreel_rdp::wire::x224::{ConnectionRequest, confirm_flags, connection_confirm, protocol, requested_desktop};
 use tokio::io::{AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
@@ -46,8 +45,6 @@ pub(super) struct Account {
     pub(super) desktop: String,
     /// Claimed user, once known.
     pub(super) user: String,
-    /// What policy decided, where it was asked: told to the audit log when the session is refused.
-    pub(super) decision: Option<Arc<Decision>>,
     /// Bytes of PDUs towards the client.
     pub(super) to_client_bytes: u64,
     /// Bytes of PDUs towards the desktop.
@@ -97,7 +94,7 @@ fn log_end(ended: &Ended, account: &Account, started_at: Instant) {
         to_desktop_bytes,
         ..
     } = account;
-    let Ended { reason, detail } = ended;
+    let Ended { reason, detail, .. } = ended;
     let duration_ms = u64::try_from(started_at.elapsed().as_millis()).unwrap_or(u64::MAX);
     let reason = reason.code();
     if ended.reason.is_ordinary() {

@@ -1,6 +1,6 @@
 //! What the gateway tells the audit log when a session is over or was refused. The pipeline tells of what lies between.
 
-use deskreel_policy::Reason;
+use deskreel_policy::{Identity, Reason};
 
 use super::end::{EndReason, Ended};
 use super::session::Account;
@@ -12,7 +12,8 @@ pub(super) async fn over(audit: &SessionAudit, ended: &Ended, account: &Account)
     let events = if audit.is_told() {
         [disconnected(ended), None]
     } else {
-        [rejected(account), refused(audit, ended, account)]
+        describe(audit, ended, account);
+        [rejected(ended), refused(audit, ended)]
     };
     for event in events.into_iter().flatten() {
         if let Err(error) = audit.write(event).await {
@@ -23,8 +24,8 @@ pub(super) async fn over(audit: &SessionAudit, ended: &Ended, account: &Account)
 }
 
 /// The user had as many sessions as the roles allow.
-fn rejected(account: &Account) -> Option<Event> {
-    let decision = account.decision.as_deref()?;
+fn rejected(ended: &Ended) -> Option<Event> {
+    let decision = ended.decision.as_deref()?;
     (decision.reason == Some(Reason::TooManySessions)).then(|| Event::SessionRejected {
         reason: "max_connections",
         maximum: decision.limits.sessions_max.unwrap_or_default().into(),
@@ -52,13 +53,15 @@ fn disconnect_reason(reason: EndReason) -> Option<DisconnectReason> {
     }
 }
 
-/// A session that never started. Of peers that said neither a user nor a desktop only the engine's log tells: they are
-/// port scans, not people.
-fn refused(audit: &SessionAudit, ended: &Ended, account: &Account) -> Option<Event> {
-    if account.user.is_empty() && account.desktop.is_empty() {
-        return None;
-    }
+/// What the refusals of a session say of it.
+fn describe(audit: &SessionAudit, ended: &Ended, account: &Account) {
     audit.update(|scope| {
+        if let Some(decision) = ended.decision.as_deref() {
+            scope.user.clone_from(&decision.user);
+            scope.roles.clone_from(&decision.roles);
+            scope.set_login(decision.login.as_deref().unwrap_or_default(), None);
+            scope.desktop_name = decision.desktop.clone().unwrap_or_default();
+        }
         if scope.user.is_empty() {
             scope.user.clone_from(&account.user);
         }
@@ -66,12 +69,26 @@ fn refused(audit: &SessionAudit, ended: &Ended, account: &Account) -> Option<Eve
             scope.desktop_name.clone_from(&account.desktop);
         }
     });
-    let decision = account.decision.as_deref();
+}
+
+/// A session that never started. Of peers that said neither a user nor a desktop only the engine's log tells: they are
+/// port scans, not people.
+fn refused(audit: &SessionAudit, ended: &Ended) -> Option<Event> {
+    let scope = audit.scope();
+    if scope.user.is_empty() && scope.desktop_name.is_empty() {
+        return None;
+    }
+    let decision = ended.decision.as_deref();
+    let identity = decision.map(|decision| match decision.identity {
+        Identity::Proven { .. } => "proven",
+        Identity::Claimed => "claimed",
+    });
     Some(Event::SessionStart(Box::new(SessionStart {
         success: false,
-        decision: decision.and_then(|decision| serde_json::to_value(decision).ok()),
         error: Some(ended.reason.code().to_owned()),
         message: Some(ended.detail.clone()),
+        decision: decision.and_then(|decision| serde_json::to_value(decision).ok()),
+        identity: identity.unwrap_or_default().to_owned(),
         ..SessionStart::default()
     })))
 }

@@ -192,6 +192,12 @@ impl Sessions {
         Ok(Self { inner })
     }
 
+    /// The folder that all of it lies in.
+    #[cfg(test)]
+    pub(crate) fn data_dir(&self) -> &std::path::Path {
+        &self.inner.config.data_dir
+    }
+
     /// The audit log.
     pub(crate) fn audit(&self) -> &Audit {
         &self.inner.means.audit

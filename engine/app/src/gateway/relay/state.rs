@@ -17,6 +17,7 @@ use deskreel_rdp::wire::FrameError;
 use deskreel_rdp::wire::x224::ConnectionRequest;
 use deskreel_recording::Event;
 use deskreel_recording::event::{self, SessionEnd, SessionEvent};
+use time::OffsetDateTime;
 use tokio::sync::{SetOnce, mpsc};
 use tokio::time::timeout;
 use tracing::{debug, info};
@@ -159,7 +160,7 @@ impl Relay {
             desktop_addr: self.desktop_addr.clone(),
             client_addr: self.peer,
             client_name: facts.client_name.clone(),
-            desktop_labels: BTreeMap::new(),
+            desktop_labels: self.labels(),
             audit: self.audit.clone(),
             client_build: Some(facts.client_build).filter(|build| *build != 0),
             decision: Some(Arc::new(grant.decision.clone())),
@@ -171,6 +172,13 @@ impl Relay {
                 ..TapConfig::default()
             },
         }
+    }
+
+    /// The desktop's labels now.
+    fn labels(&self) -> BTreeMap<String, String> {
+        let view = self.shared.access.view();
+        let desktop = view.desktop(&self.desktop, OffsetDateTime::now_utc());
+        desktop.map(|desktop| desktop.facts.labels.clone()).unwrap_or_default()
     }
 
     /// Lets the session in among the running ones.

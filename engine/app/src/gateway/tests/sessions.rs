@@ -248,6 +248,20 @@ async fn a_claimed_name_is_refused_before_the_desktop_hears_of_it() {
     assert_eq!(ends.rest_at_desktop().await, b"", "Client Info stays here");
     drop(ends);
     gateway.expect("identity_denied").await;
+    // The event is written after the line in the log; no session is left when both are there.
+    gateway.assert_clean().await;
+    let data_dir = gateway.shared.sessions.data_dir();
+    let told = crate::audit::last(data_dir, &crate::audit::Filter::default(), 10).unwrap();
+    let refused = told.last().expect("a refusal is an event");
+    assert_eq!(refused.text("code"), "TDP00W", "{}", refused.text);
+    assert_eq!(refused.text("error"), "identity_denied");
+    assert_eq!(refused.text("desktop_name"), "lab");
+    assert!(!refused.text("user").is_empty());
+    let decision = &refused.fields["decision"];
+    assert_eq!(
+        (&decision["verdict"], &decision["reason"]),
+        (&"deny".into(), &"identity_not_proven".into())
+    );
     gateway.assert_clean().await;
 }
 
