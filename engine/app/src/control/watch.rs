@@ -60,7 +60,10 @@ pub(super) async fn run(
             // a watcher says nothing more: what can be read is its leaving
             ready = writer.as_ref().readable() => {
                 ready?;
-                return Ok(());
+                match writer.as_ref().try_read(&mut [0; 64]) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    _ => return Ok(()),
+                }
             }
         }
     }

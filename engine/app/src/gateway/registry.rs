@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use deskreel_policy::Decision;
+use deskreel_recording::event::{self, SessionEnd};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -152,7 +153,19 @@ pub(crate) struct Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        self.registry.lock().remove(&self.id);
+        let removed = self.registry.lock().remove(&self.id);
+        // A session that ended by a defect: whoever still watches must not keep its recording open.
+        if let Some(session) = removed.filter(|session| session.over().is_none()) {
+            let ended = Ended::new(EndReason::Internal, "the session ended without saying why");
+            session.set_over(&ended);
+            if let Some(recorder) = session.recorder.get() {
+                recorder.ended(SessionEnd {
+                    reason: event::EndReason::ProtocolError,
+                    detail: Some(ended.to_string()),
+                    error_info: None,
+                });
+            }
+        }
     }
 }
 

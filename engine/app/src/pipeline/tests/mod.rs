@@ -4,6 +4,7 @@
 
 mod bed;
 mod crash;
+mod decisions;
 mod durability;
 mod failure;
 mod gaps;
