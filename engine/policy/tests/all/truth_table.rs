@@ -1,9 +1,9 @@
 //! The truth table of recording, row by row, and what stands around it.
 
 use deskreel_config::{ClipboardLevel, ClusterMode, InputLevel, OnFailure, RecordSession, RecordVote, RoleOptions};
-use deskreel_policy::{Cluster, Level, NotRecorded, StorageMode, Verdict};
+use deskreel_policy::{Cluster, Level, NotRecorded, StorageMode, Verdict, evaluate};
 
-use crate::world::{decide, recording, with_options};
+use crate::world::{decide, desktop, no_locks, recording, request, set, user, with_options};
 
 /// What a role says; `None` = there is no such role.
 type Says = Option<Option<RecordVote>>;
@@ -135,5 +135,51 @@ fn every_vote_is_told() {
     assert_eq!(
         (off.recording.input, off.recording.clipboard),
         (InputLevel::None, ClipboardLevel::None)
+    );
+}
+
+#[test]
+fn the_cluster_caps_what_roles_ask_for() {
+    let mut options = recording(None);
+    options.record_session = options.record_session.map(|record| RecordSession {
+        input: Some(InputLevel::All),
+        clipboard: Some(ClipboardLevel::Text),
+        ..record
+    });
+    let roles = [with_options("a", options)];
+    for (input, clipboard) in [
+        (InputLevel::None, ClipboardLevel::Text),
+        (InputLevel::Mouse, ClipboardLevel::Facts),
+        (InputLevel::All, ClipboardLevel::None),
+    ] {
+        let mut cluster = Cluster::default();
+        cluster.recording.input = input;
+        cluster.recording.clipboard = clipboard;
+        let recording = decide(&roles, &cluster).recording;
+        assert_eq!((recording.input, recording.clipboard), (input, clipboard));
+    }
+}
+
+/// A desktop that asks for recording says no more about input than a role that says nothing.
+#[test]
+fn a_desktop_votes_as_a_role_that_says_nothing() {
+    let mut quiet = recording(None);
+    quiet.record_session = quiet.record_session.map(|record| RecordSession {
+        input: Some(InputLevel::None),
+        clipboard: Some(ClipboardLevel::None),
+        ..record
+    });
+    let decide_with = |floor| {
+        let mut desktop = desktop("d", &[]);
+        desktop.floor = floor;
+        let request = request(user("alice", &["a"]), Some(desktop), Some("root"));
+        let roles = set(&[with_options("a", quiet.clone())]);
+        let recording = evaluate(&roles, &Cluster::default(), &no_locks(), &request).recording;
+        (recording.input, recording.clipboard)
+    };
+    assert_eq!(decide_with(None), (InputLevel::None, ClipboardLevel::None));
+    assert_eq!(
+        decide_with(Some(RecordVote::On)),
+        (InputLevel::Mouse, ClipboardLevel::Facts)
     );
 }

@@ -215,6 +215,20 @@ fn the_denial_that_got_furthest() {
     assert_eq!(reason(&["plain", "mfa", "trust"]), None);
 }
 
+/// A desktop that is denied is denied, whether or not anything would open it.
+#[test]
+fn a_denied_desktop_needs_no_login() {
+    let roles = set(&[
+        opener("no-login", &[("*", &["*"])], &[]),
+        opener("elsewhere", &[("env", &["prod"])], &["root"]),
+        denier("no", &[("*", &["*"])], &[]),
+    ]);
+    for names in [&["no-login", "no"][..], &["elsewhere", "no"], &["no"]] {
+        let open = request(user("alice", names), Some(desktop("d", &[])), None);
+        assert_eq!(run(&roles, &open).reason, Some(Reason::DenyLabels), "{names:?}");
+    }
+}
+
 #[test]
 fn a_factor_that_was_checked() {
     for (factor, verified, verdict) in [
