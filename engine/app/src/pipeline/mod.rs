@@ -7,6 +7,7 @@
 mod convert;
 mod courier;
 mod delivery;
+mod facts;
 mod ground;
 mod live;
 mod lock;
@@ -28,7 +29,7 @@ use anyhow::{Context as _, bail};
 use deskreel_config::{ClusterMode, Config, Mode, OnFailure};
 use deskreel_policy::{Level, NotRecorded, StorageMode};
 use deskreel_rdp::tap::Tap;
-use deskreel_recording::event::{ClientFacts, DesktopFacts, EndReason, SessionEnd, SessionStart, UserFacts};
+use deskreel_recording::event::{EndReason, SessionEnd};
 use deskreel_recording::{Recorder, RecorderOptions};
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
@@ -36,9 +37,11 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::audit::{Audit, AuditError};
-use crate::catalog::{Catalog, IdentityKind, NewSession};
+use crate::catalog::Catalog;
 use crate::keys::NodeKey;
 use courier::{Courier, Health, Links, Means, Order};
+pub(crate) use facts::node_name;
+use facts::{new_session, session_start};
 pub(crate) use live::{LiveEvent, Look};
 pub(crate) use lock::{FolderLock, is_held as is_running};
 use recovery::{Outcome, Recovery, When};
@@ -413,16 +416,7 @@ impl Inner {
     /// Ends the sessions that weren't recorded and that a killed gateway left open.
     async fn end_unrecorded(&self) -> anyhow::Result<()> {
         let means = self.means.clone();
-        let end = move || -> anyhow::Result<()> {
-            for mut row in means.catalog.unrecorded_without_end()? {
-                row.end_reason = Some("recovered: the gateway stopped during the session".to_owned());
-                row.ended = Some(OffsetDateTime::now_utc());
-                trail::recovered(&means.audit, &row, None)?;
-                let (now, why) = (OffsetDateTime::now_utc(), row.end_reason.unwrap_or_default());
-                means.catalog.session_ended(row.id, now, 0, &why)?;
-            }
-            Ok(())
-        };
+        let end = move || trail::end_unrecorded(&means.audit, &means.catalog);
         tokio::task::spawn_blocking(end).await.context("end sessions")?
     }
 
@@ -608,65 +602,6 @@ async fn repair(recovery: Recovery, mut arriving: mpsc::Receiver<Repair>, postpo
             }
         }
     }
-}
-
-/// The session as the catalog keeps it.
-fn new_session(facts: &SessionFacts) -> NewSession {
-    NewSession {
-        id: facts.id,
-        started: OffsetDateTime::from(facts.started),
-        user: facts.user.clone(),
-        identity: facts.identity,
-        login: recovery::full_login(&session_start(facts)),
-        desktop: facts.desktop.clone(),
-        desktop_addr: facts.desktop_addr.clone(),
-        labels: facts.desktop_labels.clone(),
-        roles: trail::roles(facts),
-        decision: decision(facts),
-        client_addr: facts.client_addr.to_string(),
-        client_name: facts.client_name.clone(),
-    }
-}
-
-/// The session as the recording states it.
-fn session_start(facts: &SessionFacts) -> SessionStart {
-    let since_1970 = facts.started.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    SessionStart {
-        recording: facts.id,
-        started_unix_us: u64::try_from(since_1970.as_micros()).unwrap_or(u64::MAX),
-        product: concat!("deskreel ", env!("CARGO_PKG_VERSION")).to_owned(),
-        node: node_name(),
-        user: UserFacts {
-            name: facts.user.clone(),
-            proven: facts.identity == IdentityKind::Proven,
-        },
-        login: facts.login.clone(),
-        domain: facts.domain.clone(),
-        desktop: DesktopFacts {
-            name: facts.desktop.clone(),
-            addr: facts.desktop_addr.clone(),
-            labels: facts.desktop_labels.clone(),
-        },
-        client: ClientFacts {
-            addr: facts.client_addr.to_string(),
-            name: (!facts.client_name.is_empty()).then(|| facts.client_name.clone()),
-            build: facts.client_build,
-        },
-        decision: decision(facts),
-        ..SessionStart::default()
-    }
-}
-
-/// The Decision as catalog, audit log and manifest hold it.
-fn decision(facts: &SessionFacts) -> Option<serde_json::Value> {
-    let decision = facts.decision.as_deref()?;
-    serde_json::to_value(decision).ok()
-}
-
-/// This machine's host name; empty where the kernel doesn't tell.
-pub(crate) fn node_name() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    name.trim().to_owned()
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use super::recorder::{end_text, gap_row};
 use super::session::SessionFacts;
 use crate::audit::{self, Audit, AuditError, Client, Filter, SessionAudit, SessionScope};
-use crate::catalog::{SessionRow, State};
+use crate::catalog::{Catalog, SessionRow, State};
 
 /// The start of a session in the catalog may be so much later than in the log's clock.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(3600);
@@ -59,7 +59,7 @@ impl Trail {
             success: true,
             error: None,
             message: None,
-            decision: super::decision(facts),
+            decision: super::facts::decision(facts),
             client: Client {
                 name: facts.client_name.clone(),
                 build: facts.client_build,
@@ -223,6 +223,19 @@ pub(super) fn recovered(audit: &Audit, row: &SessionRow, recording: Option<audit
     });
     for event in recording.into_iter().chain(end) {
         audit.emit(scope(audit, row), &event)?;
+    }
+    Ok(())
+}
+
+/// Ends the sessions that weren't recorded and that a killed gateway left open. Blocks.
+pub(super) fn end_unrecorded(audit: &Audit, catalog: &Catalog) -> anyhow::Result<()> {
+    for mut row in catalog.unrecorded_without_end()? {
+        let now = OffsetDateTime::now_utc();
+        let why = "recovered: the gateway stopped during the session".to_owned();
+        row.ended = Some(now);
+        row.end_reason = Some(why.clone());
+        recovered(audit, &row, None)?;
+        catalog.session_ended(row.id, now, 0, &why)?;
     }
     Ok(())
 }
