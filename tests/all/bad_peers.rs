@@ -170,7 +170,8 @@ fn each_has_its_own_reason_and_leaves_nothing_behind() -> anyhow::Result<()> {
     )?;
     // All peers come from one address: a task that stays behind keeps its place, and the next but one is refused.
     let settings = Settings {
-        gateway: ", handshake_timeout: 3s, connect_timeout: 3s, connections_per_address_max: 2".to_owned(),
+        gateway: ", client_security: tls, handshake_timeout: 3s, connect_timeout: 3s, connections_per_address_max: 2"
+            .to_owned(),
         ..Settings::of(xrdp.port, "sync")
     };
     let bench = Bench {

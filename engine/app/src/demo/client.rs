@@ -93,7 +93,7 @@ async fn session(script: Script) -> anyhow::Result<Seen> {
         .await
         .context("negotiate with the gateway")?;
     let name = ServerNameOfGateway::try_from("gateway").context("name the gateway")?;
-    let stream = TlsConnector::from(any_certificate()?)
+    let stream = TlsConnector::from(any_certificate(deskreel_config::TlsMin::Tls12)?)
         .connect(name, framed.into_inner_no_leftover())
         .await
         .context("TLS with the gateway")?;

@@ -1,11 +1,10 @@
-//! The desktop leg up to TLS: TCP, X.224 with TLS alone, the certificate check.
+//! The desktop leg up to where MCS begins: TCP, X.224, TLS, the certificate check, CredSSP.
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use deskreel_config::{DesktopTls, Resources, Verify, WindowsDesktop};
+use deskreel_config::{DesktopSecurity, DesktopTls, TlsMin, Verify, WindowsDesktop};
 use deskreel_rdp::wire::x224::{ConfirmError, ConnectionConfirm, connection_request, failure, protocol};
 use deskreel_rdp::wire::{PduKind, find_pdu};
 use tokio::io::{AsyncBufRead, AsyncWriteExt as _, BufReader};
@@ -16,87 +15,91 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{self, ClientConfig};
 use tracing::{info, warn};
 
+use super::credssp::client::{Account, LogonError};
 use super::end::{EndReason, Ended};
 use super::handshake::take;
+use super::judge::DesktopAccount;
 use super::pins::{Pins, Trust};
-use super::{SOCKET_BUFFER_BYTES, prepare, tls};
+use super::{SOCKET_BUFFER_BYTES, credssp, prepare, tls};
 
 /// A desktop's connection confirm has 11 or 19 bytes; nobody needs more than this.
 const CONFIRM_LENGTH_MAX: usize = 512;
 
-/// A desktop that has selected TLS and whose certificate was found good.
+/// A desktop whose certificate was found good and, if it wanted CredSSP, that has let its account in.
 pub(super) struct DesktopLeg {
-    /// The stream; nothing was sent over TLS yet.
+    /// The stream; MCS comes next.
     pub(super) stream: TlsStream<BufReader<TcpStream>>,
     /// The protocol that the desktop selected.
     pub(super) selected_protocol: u32,
 }
 
-/// All configured desktops and how each one's certificate is checked.
+/// How desktops are reached and their certificates checked.
 pub(super) struct Desktops {
-    desktops: HashMap<String, Desktop>,
-    default: Option<String>,
     pins: Pins,
+    any: Arc<ClientConfig>,
+    tls_min: TlsMin,
 }
 
-/// One desktop.
+/// One desktop, ready to be connected to.
 pub(super) struct Desktop {
     /// As configured.
-    pub(super) resource: WindowsDesktop,
+    pub(super) resource: Arc<WindowsDesktop>,
     connector: TlsConnector,
     server_name: ServerName<'static>,
+    host: String,
 }
 
 impl Desktops {
-    /// Prepares TLS for every desktop.
+    /// Prepares TLS towards desktops.
     ///
     /// # Errors
-    /// An unusable `ca` or address, by desktop; a default desktop that isn't configured.
-    pub(super) fn new(resources: &Resources, default: Option<&str>, pins: Pins) -> anyhow::Result<Self> {
-        let any = tls::any_certificate()?;
-        let mut desktops = HashMap::new();
-        for resource in &resources.desktops {
-            let desktop = Desktop::new(resource, &any).with_context(|| format!("desktop {}", resource.name))?;
-            desktops.insert(resource.name.clone(), desktop);
-        }
-        if let Some(name) = default
-            && !desktops.contains_key(name)
-        {
-            anyhow::bail!("gateway.default_desktop: no desktop is named {name}");
-        }
+    /// TLS can't be had.
+    pub(super) fn new(pins: Pins, tls_min: TlsMin) -> anyhow::Result<Self> {
         Ok(Self {
-            desktops,
-            default: default.map(str::to_owned),
             pins,
+            any: tls::any_certificate(tls_min)?,
+            tls_min,
         })
     }
 
-    /// The desktop that the client names, else the default one.
+    /// Prepares TLS for one desktop.
     ///
     /// # Errors
-    /// [`EndReason::DesktopUnknown`], [`EndReason::DesktopNotNamed`]
-    pub(super) fn resolve(&self, named: Option<&str>) -> Result<&Desktop, Ended> {
-        let Some(name) = named.or(self.default.as_deref()) else {
-            return Err(Ended::new(
-                EndReason::DesktopNotNamed,
-                "client named no desktop and gateway.default_desktop is not set",
-            ));
+    /// An unusable `ca` or address.
+    pub(super) fn prepare(&self, resource: &Arc<WindowsDesktop>) -> anyhow::Result<Desktop> {
+        let addr = &resource.addr;
+        let (host, _) = addr.rsplit_once(':').with_context(|| format!("{addr} has no port"))?;
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let server_name = ServerName::try_from(host.clone()).with_context(|| format!("{addr} is no host and port"))?;
+        let config = match (resource.gateway.tls.verify, &resource.gateway.tls.ca) {
+            (Verify::Ca, Some(ca)) => tls::signed_by(ca, self.tls_min)?,
+            (Verify::Ca, None) => anyhow::bail!("spec.gateway.tls.verify is ca, but ca is not set"),
+            (Verify::Pin | Verify::None, _) => Arc::clone(&self.any),
         };
-        self.desktops.get(name).ok_or_else(|| {
-            // a client's words: at most as long as a name may be, and quoted
-            let name: String = name.chars().take(64).collect();
-            Ended::new(EndReason::DesktopUnknown, format!("no desktop is named {name:?}"))
+        Ok(Desktop {
+            resource: Arc::clone(resource),
+            connector: TlsConnector::from(config),
+            server_name,
+            host,
         })
     }
 
-    /// Connects to `desktop`, up to a TLS session whose certificate was checked. The caller bounds the time.
+    /// Connects to `desktop`, up to a TLS session whose certificate was checked, and logs on to it if it wants CredSSP. The
+    /// caller bounds the time. `logon` is who is known by now: nobody on a TLS client leg.
     ///
     /// # Errors
     /// A reason for each way in which a desktop can't be used.
-    pub(super) async fn connect(&self, desktop: &Desktop, cookie: Option<&str>) -> Result<DesktopLeg, Ended> {
+    pub(super) async fn connect(
+        &self,
+        desktop: &Desktop,
+        cookie: Option<&str>,
+        logon: Option<&DesktopAccount>,
+    ) -> Result<DesktopLeg, Ended> {
+        let resource = &desktop.resource;
         let WindowsDesktop {
             name, addr, gateway, ..
-        } = &desktop.resource;
+        } = &**resource;
+        let offered = offer(resource, logon)?;
         let tcp = TcpStream::connect(addr).await.map_err(|error| {
             Ended::new(
                 EndReason::DesktopUnreachable,
@@ -105,7 +108,6 @@ impl Desktops {
         })?;
         prepare(&tcp);
         let mut stream = BufReader::with_capacity(SOCKET_BUFFER_BYTES, tcp);
-        let offered = protocol::SSL;
         let lost = |error: io::Error| {
             Ended::new(
                 EndReason::DesktopNotRdp,
@@ -154,14 +156,18 @@ impl Desktops {
             ));
         };
         self.check(desktop, &gateway.tls, &tls::fingerprint(certificate))?;
-        Ok(DesktopLeg {
+        let mut leg = DesktopLeg {
             stream,
             selected_protocol,
-        })
+        };
+        if let (protocol::HYBRID | protocol::HYBRID_EX, Some(logon)) = (selected_protocol, logon) {
+            log_on(desktop, &mut leg, logon).await?;
+        }
+        Ok(leg)
     }
 
     fn check(&self, desktop: &Desktop, how: &DesktopTls, sha256: &str) -> Result<(), Ended> {
-        let WindowsDesktop { name, addr, .. } = &desktop.resource;
+        let WindowsDesktop { name, addr, .. } = &*desktop.resource;
         match (how.verify, &how.sha256) {
             (Verify::Pin, Some(pinned)) if pinned.eq_ignore_ascii_case(sha256) => Ok(()),
             (Verify::Pin, Some(pinned)) => Err(Ended::new(
@@ -190,23 +196,66 @@ impl Desktops {
     }
 }
 
-impl Desktop {
-    fn new(resource: &WindowsDesktop, any: &Arc<ClientConfig>) -> anyhow::Result<Self> {
-        let addr = &resource.addr;
-        let (host, _) = addr.rsplit_once(':').with_context(|| format!("{addr} has no port"))?;
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let server_name = ServerName::try_from(host).with_context(|| format!("{addr} is no host and port"))?;
-        let config = match (resource.gateway.tls.verify, &resource.gateway.tls.ca) {
-            (Verify::Ca, Some(ca)) => tls::signed_by(ca)?,
-            (Verify::Ca, None) => anyhow::bail!("spec.gateway.tls.verify is ca, but ca is not set"),
-            (Verify::Pin | Verify::None, _) => Arc::clone(any),
-        };
-        Ok(Self {
-            resource: resource.clone(),
-            connector: TlsConnector::from(config),
-            server_name,
-        })
+/// What a desktop is offered. Without a password there is nothing to log on with over CredSSP.
+///
+/// # Errors
+/// [`EndReason::LoginWithoutCredentials`], [`EndReason::DesktopRequiresNla`]: the desktop's `security` wants CredSSP.
+fn offer(resource: &WindowsDesktop, logon: Option<&DesktopAccount>) -> Result<u32, Ended> {
+    let name = &resource.name;
+    let has_password = logon.is_some_and(|logon| logon.password.is_some());
+    match (resource.gateway.security, logon) {
+        (DesktopSecurity::Tls, _) => Ok(protocol::SSL),
+        (DesktopSecurity::Auto, _) if has_password => Ok(protocol::SSL | protocol::HYBRID | protocol::HYBRID_EX),
+        (DesktopSecurity::Auto, _) => Ok(protocol::SSL),
+        (DesktopSecurity::Nla, _) if has_password => Ok(protocol::HYBRID | protocol::HYBRID_EX),
+        (DesktopSecurity::Nla, Some(logon)) => Err(Ended::new(
+            EndReason::LoginWithoutCredentials,
+            format!(
+                "there is no password for {:?}, and desktop {name} wants NLA",
+                logon.login
+            ),
+        )),
+        (DesktopSecurity::Nla, None) => Err(Ended::new(
+            EndReason::DesktopRequiresNla,
+            format!("desktop {name} wants NLA (spec.gateway.security), which takes a client that uses NLA itself"),
+        )),
     }
+}
+
+/// CredSSP over the desktop's leg.
+async fn log_on(desktop: &Desktop, leg: &mut DesktopLeg, logon: &DesktopAccount) -> Result<(), Ended> {
+    let WindowsDesktop { name, addr, .. } = &*desktop.resource;
+    let failed = |reason, detail: String| {
+        Ended::new(
+            reason,
+            format!("log on to desktop {name} at {addr} as {:?}: {detail}", logon.login),
+        )
+    };
+    let certificates = leg.stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let certificate = certificates.first().map(AsRef::as_ref).unwrap_or_default();
+    let public_key = credssp::public_key(certificate)
+        .map_err(|error| failed(EndReason::DesktopLogonFailed, format!("its certificate: {error:#}")))?;
+    let account = Account {
+        login: &logon.login,
+        domain: logon.domain.as_deref(),
+        password: logon
+            .password
+            .as_ref()
+            .map(|password| password.as_str())
+            .unwrap_or_default(),
+    };
+    let early_result = leg.selected_protocol == protocol::HYBRID_EX;
+    credssp::client::log_on(&mut leg.stream, public_key, &desktop.host, &account, early_result)
+        .await
+        .map_err(|error| {
+            let reason = match error {
+                LogonError::Refused(_) | LogonError::Unauthorised(_) | LogonError::Lost(_) => {
+                    EndReason::DesktopLogonRefused
+                }
+                LogonError::Protocol(_) => EndReason::DesktopLogonFailed,
+            };
+            failed(reason, error.to_string())
+        })
 }
 
 async fn read_confirm<S: AsyncBufRead + Unpin>(stream: &mut S) -> Result<ConnectionConfirm, String> {

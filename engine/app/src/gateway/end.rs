@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use deskreel_policy::Decision;
+use deskreel_policy::{Decision, Reason};
 
 /// Why a session ended. The codes are stable: they stand in log lines, in the catalog and in manifests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,6 +44,8 @@ pub(crate) enum EndReason {
     TooManyFromAddress,
     /// The client insists on network level authentication.
     ClientRequiresNla,
+    /// The client offers no network level authentication, which is asked for.
+    ClientWithoutNla,
     /// The client offers neither TLS nor NLA.
     ClientWithoutTls,
     /// The client asks for Restricted Admin or Remote Credential Guard.
@@ -52,6 +54,31 @@ pub(crate) enum EndReason {
     ClientTlsAborted,
     /// The TLS handshake with the client failed.
     ClientTlsFailed,
+    /// The client went away in the middle of its CredSSP logon, as it does when it doesn't trust our certificate.
+    ClientLogonAborted,
+    /// The client's CredSSP messages can't be used.
+    ClientLogonInvalid,
+
+    /// The password is wrong, or somebody stands between client and gateway.
+    WrongPassword,
+    /// The user has no password and no ticket here, or isn't known at all.
+    UnknownUser,
+    /// Too many logons of the user have failed.
+    UserBlocked,
+    /// Too many logons from the address have failed.
+    AddressBlocked,
+    /// The ticket leads to another desktop or login.
+    TicketElsewhere,
+    /// The ticket was used or expired while it was shown.
+    TicketGone,
+    /// Roles, locks or limits refuse.
+    Denied(Reason),
+    /// Several logins are possible and none was named.
+    LoginNotNamed,
+    /// The login is allowed, but there is no password for it.
+    LoginWithoutCredentials,
+    /// The password of a desktop's login can't be read.
+    SecretUnavailable,
 
     /// The client named no desktop and there is no default one.
     DesktopNotNamed,
@@ -75,6 +102,10 @@ pub(crate) enum EndReason {
     DesktopUntrusted,
     /// The desktop's certificate isn't the pinned one.
     DesktopPinMismatch,
+    /// The desktop refuses the account.
+    DesktopLogonRefused,
+    /// The logon to the desktop failed for another reason.
+    DesktopLogonFailed,
 
     /// The desktop's picture did not start within `gateway.activation_timeout`.
     ActivationTimeout,
@@ -92,8 +123,6 @@ pub(crate) enum EndReason {
     FilterError,
     /// The desktop tried to move the client past the gateway.
     RedirectRefused,
-    /// The roles don't open this login on this desktop to the user.
-    AccessDenied,
     /// The user has as many sessions as `max_connections` of its roles allows.
     TooManyOfUser,
     /// `gateway.sessions_per_desktop_max` is reached.
@@ -152,10 +181,23 @@ impl EndReason {
             Self::TooManySessions => "too_many_sessions",
             Self::TooManyFromAddress => "too_many_from_address",
             Self::ClientRequiresNla => "client_requires_nla",
+            Self::ClientWithoutNla => "client_without_nla",
             Self::ClientWithoutTls => "client_without_tls",
             Self::ClientRestrictedAdmin => "client_restricted_admin",
             Self::ClientTlsAborted => "client_tls_aborted",
             Self::ClientTlsFailed => "client_tls_failed",
+            Self::ClientLogonAborted => "client_logon_aborted",
+            Self::ClientLogonInvalid => "client_logon_invalid",
+            Self::WrongPassword => "wrong_password",
+            Self::UnknownUser => "unknown_user",
+            Self::UserBlocked => "user_blocked",
+            Self::AddressBlocked => "address_blocked",
+            Self::TicketElsewhere => "ticket_elsewhere",
+            Self::TicketGone => "ticket_gone",
+            Self::Denied(reason) => denied(reason),
+            Self::LoginNotNamed => "login_not_named",
+            Self::LoginWithoutCredentials => "login_without_credentials",
+            Self::SecretUnavailable => "secret_unavailable",
             Self::DesktopNotNamed => "desktop_not_named",
             Self::DesktopUnknown => "desktop_unknown",
             Self::DesktopUnreachable => "desktop_unreachable",
@@ -167,6 +209,8 @@ impl EndReason {
             Self::DesktopTlsFailed => "desktop_tls_failed",
             Self::DesktopUntrusted => "desktop_untrusted",
             Self::DesktopPinMismatch => "desktop_pin_mismatch",
+            Self::DesktopLogonRefused => "desktop_logon_refused",
+            Self::DesktopLogonFailed => "desktop_logon_failed",
             Self::ActivationTimeout => "activation_timeout",
             Self::DesktopRefusedMcs => "desktop_refused_mcs",
             Self::OtherDesktop => "other_desktop",
@@ -175,7 +219,6 @@ impl EndReason {
             Self::DesktopPduInvalid => "desktop_pdu_invalid",
             Self::FilterError => "filter_error",
             Self::RedirectRefused => "redirect_refused",
-            Self::AccessDenied => "access_denied",
             Self::TooManyOfUser => "too_many_of_user",
             Self::TooManyOnDesktop => "too_many_on_desktop",
             Self::IdleTimeout => "idle_timeout",
@@ -197,9 +240,17 @@ impl EndReason {
             Self::GatewayShutdown | Self::Terminated => Some(error_info::RPC_INITIATED_DISCONNECT),
             Self::IdleTimeout => Some(error_info::IDLE_TIMEOUT),
             Self::SessionExpired => Some(error_info::LOGON_TIMEOUT),
-            Self::IdentityDenied | Self::AccessDenied | Self::Locked => {
-                Some(error_info::SERVER_INSUFFICIENT_PRIVILEGES)
-            }
+            Self::IdentityDenied
+            | Self::Locked
+            | Self::WrongPassword
+            | Self::UnknownUser
+            | Self::UserBlocked
+            | Self::AddressBlocked
+            | Self::TicketElsewhere
+            | Self::TicketGone
+            | Self::Denied(_)
+            | Self::LoginNotNamed
+            | Self::LoginWithoutCredentials => Some(error_info::SERVER_INSUFFICIENT_PRIVILEGES),
             Self::ClientPduInvalid
             | Self::DesktopPduInvalid
             | Self::FilterError
@@ -207,6 +258,7 @@ impl EndReason {
             | Self::RecordingRefused
             | Self::RecorderFailed
             | Self::ActivationTimeout
+            | Self::SecretUnavailable
             | Self::OtherDesktop
             | Self::TooManyOfUser
             | Self::TooManyOnDesktop
@@ -227,6 +279,29 @@ impl EndReason {
                 | Self::SessionExpired
                 | Self::Terminated
         )
+    }
+}
+
+/// The code of a denial: `denied_` and policy's own word.
+fn denied(reason: Reason) -> &'static str {
+    match reason {
+        Reason::ConfigUnavailable => "denied_config_unavailable",
+        Reason::Locked => "denied_locked",
+        Reason::LockViewStale => "denied_lock_view_stale",
+        Reason::UserUnknown => "denied_user_unknown",
+        Reason::UserExpired => "denied_user_expired",
+        Reason::UserLocked => "denied_user_locked",
+        Reason::RoleUnknown => "denied_role_unknown",
+        Reason::TooManyRoles => "denied_too_many_roles",
+        Reason::IdentityNotProven => "denied_identity_not_proven",
+        Reason::DesktopUnknown => "denied_desktop_unknown",
+        Reason::DenyLabels => "denied_deny_labels",
+        Reason::DenyLogin => "denied_deny_login",
+        Reason::NoDesktop => "denied_no_desktop",
+        Reason::NoLogin => "denied_no_login",
+        Reason::MfaUnavailable => "denied_mfa_unavailable",
+        Reason::DeviceTrustUnavailable => "denied_device_trust_unavailable",
+        Reason::TooManySessions => "denied_too_many_sessions",
     }
 }
 

@@ -1,15 +1,8 @@
 //! What a session was granted: who it is, and the Decision that rules it from then on.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+use deskreel_policy::{Decision, Identity};
+use deskreel_rdp::phase::Facts;
 
-use deskreel_policy::{Decision, Identity, Reason, Verdict};
-use deskreel_rdp::phase::{ClientLogon, Facts, Selector};
-use time::OffsetDateTime;
-
-use super::Shared;
-use super::end::{EndReason, Ended};
-use crate::access::Ask;
 use crate::catalog::IdentityKind;
 
 /// A session that may go on.
@@ -31,60 +24,6 @@ impl Grant {
             Identity::Claimed => IdentityKind::Claimed,
         }
     }
-}
-
-impl Shared {
-    /// Decides over a session whose Client Info was held back, by what the client says of itself: all of it is claimed.
-    ///
-    /// # Errors
-    /// Why the session may not go on.
-    pub(super) fn grant(
-        &self,
-        desktop: &str,
-        peer: SocketAddr,
-        logon: &ClientLogon,
-        selector: Option<&Selector>,
-    ) -> Result<Arc<Grant>, Ended> {
-        let user = selector.map_or(&logon.user_name, |selector| &selector.user);
-        let login = selector
-            .and_then(|selector| selector.login.as_ref())
-            .unwrap_or(&logon.user_name);
-        let view = self.access.view();
-        let request = view.request(&Ask {
-            user,
-            identity: Identity::Claimed,
-            desktop: Some(desktop),
-            login: Some(login),
-            source: Some(peer.ip()),
-            now: OffsetDateTime::now_utc(),
-            open_sessions: self.registry.open_sessions(user),
-        });
-        let decision = view.decide(&request);
-        if decision.verdict != Verdict::Allow {
-            return Err(denied(&decision));
-        }
-        Ok(Arc::new(Grant {
-            user: user.clone(),
-            login: login.clone(),
-            decision,
-        }))
-    }
-}
-
-/// The end of a session that was denied.
-fn denied(decision: &Decision) -> Ended {
-    let reason = match decision.reason {
-        Some(Reason::IdentityNotProven) => EndReason::IdentityDenied,
-        Some(Reason::Locked) => EndReason::Locked,
-        Some(Reason::LockViewStale) => EndReason::LockViewStale,
-        Some(Reason::TooManySessions) => EndReason::TooManyOfUser,
-        _ => EndReason::AccessDenied,
-    };
-    let detail = match decision.verdict {
-        Verdict::NeedLogin => "the client names no login",
-        Verdict::Allow | Verdict::Deny => &decision.why,
-    };
-    Ended::new(reason, detail).by(decision)
 }
 
 /// Who asks, as the client says: the selector's user where there is one, else the name that logs on.

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use deskreel_config::ClientSecurity;
 use deskreel_rdp::wire::x224::{ConnectionRequest, OpeningError, connection_failure, failure, find_opening, protocol};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
@@ -77,11 +78,16 @@ fn stranger(error: &OpeningError) -> Ended {
     Ended::new(reason, error.to_string())
 }
 
-/// Whether the client and the gateway have a security protocol in common: TLS, with the user's own credentials inside.
+/// The security protocol of the client's leg: of those in `allowed`, the first that the client offers. With `nobody` there
+/// is no password and no ticket, so NLA could only fail: then it is the last resort.
 ///
 /// # Errors
 /// What the client insists on.
-pub(super) fn check_security(request: &ConnectionRequest) -> Result<(), Ended> {
+pub(super) fn choose_security(
+    request: &ConnectionRequest,
+    allowed: &[ClientSecurity],
+    nobody: bool,
+) -> Result<u32, Ended> {
     let protocols = request.protocols();
     if request
         .negotiation
@@ -92,22 +98,35 @@ pub(super) fn check_security(request: &ConnectionRequest) -> Result<(), Ended> {
             "client asks for Restricted Admin or Remote Credential Guard, which a gateway can't pass on",
         ));
     }
-    if protocols & protocol::SSL != 0 {
-        return Ok(());
+    let offered = |security: &ClientSecurity| match security {
+        ClientSecurity::Nla => [protocol::HYBRID_EX, protocol::HYBRID]
+            .into_iter()
+            .find(|protocol| protocols & protocol != 0),
+        ClientSecurity::Tls => Some(protocol::SSL).filter(|protocol| protocols & protocol != 0),
+    };
+    let possible: Vec<u32> = allowed.iter().filter_map(offered).collect();
+    let tls = possible.iter().find(|protocol| **protocol == protocol::SSL);
+    if let Some(chosen) = tls.filter(|_| nobody).or(possible.first()) {
+        return Ok(*chosen);
     }
-    if protocols & (protocol::HYBRID | protocol::HYBRID_EX) != 0 {
-        return Err(Ended::new(
+    let offers = protocol::names(protocols);
+    let (reason, detail) = if !allowed.contains(&ClientSecurity::Tls) {
+        (
+            EndReason::ClientWithoutNla,
+            format!("client offers no NLA (it offers {offers}), which gateway.client_security wants"),
+        )
+    } else if protocols & (protocol::HYBRID | protocol::HYBRID_EX) != 0 {
+        (
             EndReason::ClientRequiresNla,
-            format!(
-                "client insists on network level authentication (it offers {}), the gateway speaks TLS only",
-                protocol::names(protocols)
-            ),
-        ));
-    }
-    Err(Ended::new(
-        EndReason::ClientWithoutTls,
-        format!("client offers no TLS (it offers {})", protocol::names(protocols)),
-    ))
+            format!("client insists on NLA (it offers {offers}), which gateway.client_security leaves out"),
+        )
+    } else {
+        (
+            EndReason::ClientWithoutTls,
+            format!("client offers no TLS (it offers {offers})"),
+        )
+    };
+    Err(Ended::new(reason, detail))
 }
 
 /// What a client is told in place of the connection confirm; `None` = it is not worth an answer.
@@ -117,6 +136,7 @@ fn refusal(reason: EndReason) -> Option<Vec<u8>> {
     const ADDRESS_UNKNOWN: u8 = 3;
     match reason {
         EndReason::ClientRequiresNla | EndReason::ClientWithoutTls => Some(connection_failure(failure::SSL_REQUIRED)),
+        EndReason::ClientWithoutNla => Some(connection_failure(failure::HYBRID_REQUIRED)),
         EndReason::ClientRestrictedAdmin => Some(connection_failure(failure::INCONSISTENT_FLAGS)),
         EndReason::DesktopRequiresNla => Some(connection_failure(failure::HYBRID_REQUIRED)),
         EndReason::DesktopWithoutTls => Some(connection_failure(failure::SSL_NOT_ALLOWED)),
@@ -142,8 +162,15 @@ fn disconnect_request(reason: u8) -> Vec<u8> {
 /// Tells a client that has sent its request why it gets no confirm.
 pub(super) async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, reason: EndReason) {
     let Some(pdu) = refusal(reason) else { return };
+    linger(stream, &[&pdu]).await;
+}
+
+/// Says the last words, closes, and gives the peer the time to read them.
+pub(super) async fn linger<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, words: &[&[u8]]) {
     let tell = async {
-        stream.write_all(&pdu).await?;
+        for word in words {
+            stream.write_all(word).await?;
+        }
         stream.flush().await?;
         stream.shutdown().await?;
         drain(stream).await
@@ -203,7 +230,33 @@ mod tests {
         let request = read_opening(&mut stream).await.unwrap();
         assert_eq!(request.cookie.as_deref(), Some("anna"));
         assert_eq!(stream.buffer(), [0x16, 3, 1]);
-        check_security(&request).unwrap();
+        assert_eq!(choose_security(&request, &ALL, false).unwrap(), protocol::HYBRID);
+    }
+
+    const ALL: [ClientSecurity; 2] = [ClientSecurity::Nla, ClientSecurity::Tls];
+
+    #[tokio::test]
+    async fn the_first_that_the_client_offers() {
+        let choose = async |protocols, allowed: &[ClientSecurity], nobody| {
+            let request = opening(&connection_request(protocols, None)).await.unwrap();
+            choose_security(&request, allowed, nobody)
+        };
+        let (ssl, hybrid, ex) = (protocol::SSL, protocol::HYBRID, protocol::HYBRID_EX);
+        for (protocols, nobody, chosen) in [
+            (ssl | hybrid | ex, false, ex),
+            (ssl | hybrid, false, hybrid),
+            (ssl, false, ssl),
+            (ssl | hybrid | ex, true, ssl),
+            (hybrid, true, hybrid),
+        ] {
+            assert_eq!(choose(protocols, &ALL, nobody).await.unwrap(), chosen, "{protocols:#x}");
+        }
+        let reversed = [ClientSecurity::Tls, ClientSecurity::Nla];
+        assert_eq!(choose(ssl | hybrid, &reversed, false).await.unwrap(), ssl);
+        let ended = choose(ssl, &[ClientSecurity::Nla], false).await.unwrap_err();
+        assert_eq!(ended.reason, EndReason::ClientWithoutNla);
+        let told = ConnectionConfirm::parse(&refusal(ended.reason).unwrap()).unwrap();
+        assert_eq!(told, ConnectionConfirm::Failure(failure::HYBRID_REQUIRED));
     }
 
     #[tokio::test]
@@ -215,7 +268,7 @@ mod tests {
             (protocol::RDSTLS, EndReason::ClientWithoutTls),
         ] {
             let request = opening(&connection_request(protocols, None)).await.unwrap();
-            let ended = check_security(&request).unwrap_err();
+            let ended = choose_security(&request, &[ClientSecurity::Tls], false).unwrap_err();
             assert_eq!(ended.reason, expected);
             let told = ConnectionConfirm::parse(&refusal(ended.reason).unwrap()).unwrap();
             assert_eq!(told, ConnectionConfirm::Failure(failure::SSL_REQUIRED));

@@ -5,18 +5,23 @@
 //! client gets its confirm and TLS ([`tls`]) -> [`relay`] pumps PDUs both ways through the filter, with a copy to the
 //! recorder -> [`end`] says why it ended, in the log, the catalog and, where the protocol allows it, to the client.
 
-#[allow(dead_code, reason = "the handshake will use it")]
 mod credssp;
 mod desktop;
 pub(crate) mod end;
 pub(crate) mod grant;
+mod guard;
 mod handshake;
+mod judge;
 mod limits;
 mod locks;
+mod name;
+mod nla;
 mod pins;
+mod prove;
 pub(crate) mod registry;
 mod relay;
 mod rights;
+mod secret;
 mod session;
 mod tell;
 pub(crate) mod tls;
@@ -24,27 +29,30 @@ pub(crate) mod tls;
 #[cfg(test)]
 mod tests;
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use deskreel_config::{Config, Resources};
+use deskreel_config::{ClientSecurity, Config, Resources};
+use time::OffsetDateTime;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 use tracing::{debug, error, info, warn};
 
 use crate::access::Access;
+use crate::credentials::Credentials;
 use crate::pipeline::Sessions;
 use desktop::Desktops;
+use guard::Guard;
 use limits::Limits;
 use pins::Pins;
 use registry::Registry;
-use tls::Identity;
+use tls::Identities;
 
 /// Bytes read from a socket at once. rustls by itself asks for 4 KiB a read: a system call for each quarter of a record.
 const SOCKET_BUFFER_BYTES: usize = 64 * 1024;
@@ -53,16 +61,28 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A bound gateway.
 pub(crate) struct Gateway {
-    listener: TcpListener,
+    listeners: Vec<Listener>,
     local_addr: SocketAddr,
     shared: Arc<Shared>,
 }
 
+/// A bound address.
+struct Listener {
+    socket: TcpListener,
+    /// The only desktop behind it, if there is only one.
+    desktop: Option<String>,
+}
+
 /// What all sessions share.
 struct Shared {
-    acceptor: TlsAcceptor,
-    identity: Identity,
+    identities: Identities,
+    client_security: Vec<ClientSecurity>,
+    default_desktop: Option<String>,
     desktops: Desktops,
+    credentials: Arc<Credentials>,
+    guard: Guard,
+    /// Turns for checking passwords.
+    checks: Semaphore,
     access: Arc<Access>,
     registry: Registry,
     sessions: Sessions,
@@ -86,23 +106,32 @@ impl Gateway {
         sessions: Sessions,
     ) -> anyhow::Result<Self> {
         let gateway = &config.gateway;
-        let identity = Identity::load(
+        let identities = Identities::load(
             gateway.certificate.as_deref(),
             gateway.private_key.as_deref(),
             &config.data_dir,
+            gateway.tls_min,
         )?;
-        let pins = Pins::open(&config.data_dir)?;
-        let desktops = Desktops::new(resources, gateway.default_desktop.as_deref(), pins)?;
-        let listener = TcpListener::bind(gateway.listen)
-            .await
-            .with_context(|| format!("gateway.listen: bind {}", gateway.listen))?;
-        let local_addr = listener
-            .local_addr()
-            .context("gateway.listen: ask for the bound address")?;
+        let desktops = Desktops::new(Pins::open(&config.data_dir)?, gateway.tls_min)?;
+        for resource in &resources.desktops {
+            // what can't be prepared is told now, not at the first session
+            desktops
+                .prepare(&Arc::new(resource.clone()))
+                .with_context(|| format!("desktop {}", resource.name))?;
+        }
+        let (listeners, local_addr) = listen(gateway).await?;
         let shared = Shared {
-            acceptor: TlsAcceptor::from(Arc::clone(&identity.config)),
-            identity,
+            identities,
+            client_security: gateway.client_security.clone(),
+            default_desktop: gateway.default_desktop.clone(),
             desktops,
+            credentials: Arc::new(Credentials::open(&config.data_dir)?),
+            guard: Guard::new(
+                gateway.logon_failures_max,
+                gateway.logon_failures_per_address_max,
+                gateway.logon_block,
+            ),
+            checks: Semaphore::new(prove::CHECKS_MAX),
             access,
             registry: Registry::new(usize::try_from(gateway.sessions_per_desktop_max).unwrap_or(usize::MAX)),
             sessions,
@@ -117,7 +146,7 @@ impl Gateway {
             screen_max_pixels: gateway.screen_max_pixels,
         };
         Ok(Self {
-            listener,
+            listeners,
             local_addr,
             shared: Arc::new(shared),
         })
@@ -134,14 +163,14 @@ impl Gateway {
     }
 
     /// SHA-256 of the certificate that clients see, lower-case hex.
-    pub(crate) fn fingerprint(&self) -> &str {
-        &self.shared.identity.fingerprint
+    pub(crate) fn fingerprint(&self) -> String {
+        self.shared.identities.current().fingerprint
     }
 
     /// Serves until `stop` resolves, then ends the open sessions and waits for them, at most
     /// `gateway.shutdown_timeout`.
     pub(crate) async fn run(self, stop: impl Future<Output = ()>) {
-        let Self { listener, shared, .. } = self;
+        let Self { listeners, shared, .. } = self;
         let (ending, ended) = watch::channel(false);
         let mut open = JoinSet::new();
         let mut stop = pin!(stop);
@@ -152,8 +181,8 @@ impl Gateway {
                 () = &mut stop => break,
                 () = &mut locks => {}
                 Some(joined) = open.join_next() => report(joined),
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, peer)) => accept(&mut open, &shared, stream, peer, &ended),
+                (accepted, bound) = next(&listeners) => match accepted {
+                    Ok((stream, peer)) => accept(&mut open, &shared, stream, peer, bound, &ended),
                     Err(error) => {
                         warn!(%error, "accept failed");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -161,7 +190,7 @@ impl Gateway {
                 },
             }
         }
-        drop(listener);
+        drop(listeners);
         info!(sessions = shared.limits.open(), "shutting down");
         // Err = no session listens
         let _ = ending.send(true);
@@ -180,16 +209,59 @@ impl Gateway {
     }
 }
 
+/// Binds `gateway.listen` and `gateway.listeners`; tells the port of the former.
+async fn listen(gateway: &deskreel_config::Gateway) -> anyhow::Result<(Vec<Listener>, SocketAddr)> {
+    let bind = async |key: &str, address: SocketAddr| {
+        let socket = TcpListener::bind(address).await;
+        socket.with_context(|| format!("{key}: bind {address}"))
+    };
+    let socket = bind("gateway.listen", gateway.listen).await?;
+    let local_addr = socket
+        .local_addr()
+        .context("gateway.listen: ask for the bound address")?;
+    let mut listeners = vec![Listener { socket, desktop: None }];
+    for (index, listener) in gateway.listeners.iter().enumerate() {
+        let key = format!("gateway.listeners[{index}].listen");
+        listeners.push(Listener {
+            socket: bind(&key, listener.listen).await?,
+            desktop: Some(listener.desktop.clone()),
+        });
+    }
+    Ok((listeners, local_addr))
+}
+
+/// The next connection, and the desktop that its listener is bound to. Cancel safe.
+async fn next(listeners: &[Listener]) -> (std::io::Result<(TcpStream, SocketAddr)>, Option<String>) {
+    poll_fn(|context| {
+        for Listener { socket, desktop } in listeners {
+            if let Poll::Ready(accepted) = socket.poll_accept(context) {
+                return Poll::Ready((accepted, desktop.clone()));
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+impl Shared {
+    /// The desktop of this name, if it is there.
+    fn desktop(&self, name: &str) -> Option<crate::access::Desktop> {
+        self.access.view().desktop(name, OffsetDateTime::now_utc()).cloned()
+    }
+}
+
 fn accept(
     open: &mut JoinSet<()>,
     shared: &Arc<Shared>,
     stream: TcpStream,
     peer: SocketAddr,
+    bound: Option<String>,
     ended: &watch::Receiver<bool>,
 ) {
     match shared.limits.admit(peer.ip()) {
         Ok(permit) => {
-            open.spawn(session::serve(Arc::clone(shared), stream, peer, permit, ended.clone()));
+            let shared = Arc::clone(shared);
+            open.spawn(session::serve(shared, stream, peer, bound, permit, ended.clone()));
         }
         Err(ended) => session::report_refused(peer, &ended),
     }

@@ -23,9 +23,8 @@ use tokio_rustls::{client, server};
 
 use super::desktop::{Desktop, DesktopLeg};
 use super::end::{EndReason, Ended};
-use super::grant::Grant;
 use super::handshake::drain;
-use super::session::{Account, Admitted, stopping};
+use super::session::{Account, Admitted, Entry, stopping};
 use pump::{Outcome, Pump};
 use state::Relay;
 use task::Task;
@@ -50,19 +49,20 @@ pub(super) enum Mail {
 type ClientStream = server::TlsStream<BufReader<TcpStream>>;
 type DesktopStream = client::TlsStream<BufReader<TcpStream>>;
 
-/// Relays until the session ends, and says the last words to both legs. Without a `grant` the session is decided when its
+/// Relays until the session ends, and says the last words to both legs. Without an `entry` the session is decided when its
 /// Client Info is about to go on.
+#[expect(clippy::too_many_arguments, reason = "one caller, and each is another thing")]
 pub(super) async fn run(
     admitted: &Admitted,
     request: &ConnectionRequest,
     desktop: &Desktop,
     leg: DesktopLeg,
     client: ClientStream,
-    grant: Option<Arc<Grant>>,
+    entry: Option<Entry>,
     shutdown: &mut watch::Receiver<bool>,
     account: &mut Account,
 ) -> Ended {
-    let relay = Relay::new(admitted, request, desktop, leg.selected_protocol, grant);
+    let relay = Relay::new(admitted, request, desktop, leg.selected_protocol, entry);
     let (from_client, to_client) = tokio::io::split(client);
     let (from_desktop, to_desktop) = tokio::io::split(leg.stream);
     let (client_mail, client_mailbox) = mpsc::channel(MAILBOX_LENGTH);

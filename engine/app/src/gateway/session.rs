@@ -9,15 +9,20 @@ use tokio::io::{AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
-use tokio_rustls::rustls;
 use tokio_rustls::server::TlsStream;
+use tokio_rustls::{TlsAcceptor, rustls};
 use tracing::{Instrument as _, info, info_span, warn};
 use uuid::Uuid;
 
+use super::credssp::early;
 use super::desktop::{Desktop, DesktopLeg};
 use super::end::{EndReason, Ended};
+use super::grant::Grant;
+use super::judge::DesktopAccount;
 use super::limits::Permit;
-use super::{SOCKET_BUFFER_BYTES, Shared, handshake, prepare, relay, tell};
+use super::tls::Identity;
+use super::{SOCKET_BUFFER_BYTES, Shared, handshake, nla, prepare, prove, relay, tell};
+use crate::access;
 use crate::audit::SessionAudit;
 
 /// The client's socket before TLS.
@@ -36,6 +41,8 @@ pub(super) struct Admitted {
     pub(super) started_at: Instant,
     /// The session's part of the audit log.
     pub(super) audit: SessionAudit,
+    /// The only desktop of the listener that it came through, if that is bound to one.
+    pub(super) bound: Option<String>,
 }
 
 /// What the end's log line tells besides the reason.
@@ -56,6 +63,7 @@ pub(super) async fn serve(
     shared: Arc<Shared>,
     stream: TcpStream,
     peer: SocketAddr,
+    bound: Option<String>,
     permit: Permit,
     mut shutdown: watch::Receiver<bool>,
 ) {
@@ -69,6 +77,7 @@ pub(super) async fn serve(
         started: SystemTime::now(),
         started_at: Instant::now(),
         audit,
+        bound,
     };
     let span = info_span!("session", %id, %peer);
     let work = async move {
@@ -116,78 +125,260 @@ pub(super) async fn stopping(shutdown: &mut watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|stop| *stop).await;
 }
 
+/// A client whose desktop leg is ready.
+struct Ready {
+    client: TlsStream<ClientSocket>,
+    desktop: Desktop,
+    leg: DesktopLeg,
+    /// Who is let in as whom, where that is known already.
+    entry: Option<Entry>,
+}
+
+/// What is settled before the relay begins: on an NLA client leg.
+pub(super) struct Entry {
+    pub(super) grant: Arc<Grant>,
+    /// What goes into Client Info.
+    pub(super) logon: DesktopAccount,
+}
+
 impl Admitted {
     async fn drive(&self, stream: TcpStream, shutdown: &mut watch::Receiver<bool>, account: &mut Account) -> Ended {
         prepare(&stream);
         let mut client = BufReader::with_capacity(SOCKET_BUFFER_BYTES, stream);
-        let reached = tokio::select! {
+        let stop = || Ended::new(EndReason::GatewayShutdown, "gateway is shutting down");
+        let opened = tokio::select! {
             biased;
-            () = stopping(shutdown) => Err(Ended::new(EndReason::GatewayShutdown, "gateway is shutting down")),
-            reached = self.reach_desktop(&mut client, account) => reached,
+            () = stopping(shutdown) => Err(stop()),
+            opened = self.open(&mut client) => opened,
         };
-        let (request, desktop, leg) = match reached {
-            Ok(reached) => reached,
+        let (request, security) = match opened {
+            Ok(opened) => opened,
             Err(ended) => {
                 handshake::refuse(&mut client, ended.reason).await;
                 return ended;
             }
         };
-        let accepted = tokio::select! {
+        let ready = tokio::select! {
             biased;
-            () = stopping(shutdown) => Err(Ended::new(EndReason::GatewayShutdown, "gateway is shutting down")),
-            accepted = timeout(self.shared.handshake_timeout, self.accept_tls(client)) => match accepted {
-                Ok(accepted) => accepted,
-                Err(_) => Err(self.too_slow("did not finish its TLS handshake")),
-            },
+            () = stopping(shutdown) => Err(stop()),
+            ready = async {
+                if security == protocol::SSL {
+                    self.by_tls(client, &request, account).await
+                } else {
+                    self.by_nla(client, &request, security, account).await
+                }
+            } => ready,
         };
-        match accepted {
-            Ok(client) => relay::run(self, &request, desktop, leg, client, None, shutdown, account).await,
+        match ready {
+            Ok(ready) => {
+                let Ready {
+                    client,
+                    desktop,
+                    leg,
+                    entry,
+                } = ready;
+                relay::run(self, &request, &desktop, leg, client, entry, shutdown, account).await
+            }
             Err(ended) => ended,
         }
     }
 
-    /// Reads the client's request, finds the desktop that it asks for and connects to it. The client is still waiting
-    /// for its confirm, so whatever fails here can be told.
+    /// Reads the client's request and chooses how its leg is secured.
+    async fn open(&self, client: &mut ClientSocket) -> Result<(ConnectionRequest, u32), Ended> {
+        let shared = &self.shared;
+        let request = timeout(shared.handshake_timeout, handshake::read_opening(client))
+            .await
+            .unwrap_or_else(|_| Err(self.too_slow("did not send its connection request")))?;
+        let nobody = !prove::anybody(shared).await?;
+        let security = handshake::choose_security(&request, &shared.client_security, nobody)?;
+        Ok((request, security))
+    }
+
+    /// A client without NLA: its credentials come when the desktop is waiting for them, so the desktop is connected to
+    /// first. The client is still waiting for its confirm then, so whatever fails can be told.
+    async fn by_tls(
+        &self,
+        mut client: ClientSocket,
+        request: &ConnectionRequest,
+        account: &mut Account,
+    ) -> Result<Ready, Ended> {
+        let (desktop, leg) = match self.reach_desktop(request, account).await {
+            Ok(reached) => reached,
+            Err(ended) => {
+                handshake::refuse(&mut client, ended.reason).await;
+                return Err(ended);
+            }
+        };
+        let identity = self.shared.identities.current();
+        let client = timeout(
+            self.shared.handshake_timeout,
+            self.accept_tls(client, protocol::SSL, &identity),
+        )
+        .await
+        .unwrap_or_else(|_| Err(self.too_slow("did not finish its TLS handshake")))?;
+        Ok(Ready {
+            client,
+            desktop,
+            leg,
+            entry: None,
+        })
+    }
+
+    /// A client with NLA: nothing is done for it before it has proved who it is and is let in.
+    async fn by_nla(
+        &self,
+        client: ClientSocket,
+        request: &ConnectionRequest,
+        security: u32,
+        account: &mut Account,
+    ) -> Result<Ready, Ended> {
+        let shared = &self.shared;
+        let identity = shared.identities.current();
+        let accept = self.accept_tls(client, security, &identity);
+        let mut client = timeout(shared.handshake_timeout, accept)
+            .await
+            .unwrap_or_else(|_| Err(self.too_slow("did not finish its TLS handshake")))?;
+        let offer = nla::Offer {
+            bound: self.bound.as_deref(),
+            otherwise: requested_desktop(request).or(shared.default_desktop.as_deref()),
+            early_result: security == protocol::HYBRID_EX,
+        };
+        // people read certificate warnings before their client goes on
+        let logon = nla::log_on(self, &mut client, identity.public_key.clone(), &offer, account);
+        let passed = timeout(shared.activation_timeout, logon).await.unwrap_or_else(|_| {
+            let detail = format!(
+                "client did not log on within gateway.activation_timeout ({:?})",
+                shared.activation_timeout
+            );
+            Err(Ended::new(EndReason::HandshakeTimeout, detail))
+        })?;
+        let reached = self.enter_desktop(passed).await;
+        let result = if reached.is_ok() {
+            early::SUCCESS
+        } else {
+            early::ACCESS_DENIED
+        };
+        let words = nla::early_result(&offer, result);
+        match reached {
+            Ok((desktop, leg, entry)) => {
+                let tell = async {
+                    client
+                        .write_all(words.as_ref().map(<[u8; 4]>::as_slice).unwrap_or_default())
+                        .await?;
+                    client.flush().await
+                };
+                tell.await
+                    .map_err(|error| Ended::new(EndReason::ClientLost, format!("write to the client: {error}")))?;
+                Ok(Ready {
+                    client,
+                    desktop,
+                    leg,
+                    entry: Some(entry),
+                })
+            }
+            Err(ended) => {
+                handshake::linger(&mut client, words.as_ref().map(<[u8; 4]>::as_slice).as_slice()).await;
+                Err(ended)
+            }
+        }
+    }
+
+    /// Connects to the desktop of a client that was let in, and logs on to it.
+    async fn enter_desktop(&self, passed: nla::Passed) -> Result<(Desktop, DesktopLeg, Entry), Ended> {
+        let nla::Passed { judged, desktop, own } = passed;
+        let logon = judged.account(own).await?;
+        let desktop = self.prepare(&desktop)?;
+        let leg = self.connect(&desktop, Some(&logon.login), Some(&logon)).await?;
+        let entry = Entry {
+            grant: judged.grant,
+            logon,
+        };
+        Ok((desktop, leg, entry))
+    }
+
+    /// Finds the desktop that a request asks for and connects to it.
     async fn reach_desktop(
         &self,
-        client: &mut ClientSocket,
+        request: &ConnectionRequest,
         account: &mut Account,
-    ) -> Result<(ConnectionRequest, &Desktop, DesktopLeg), Ended> {
+    ) -> Result<(Desktop, DesktopLeg), Ended> {
+        let requested = requested_desktop(request);
+        if let (Some(bound), Some(requested)) = (&self.bound, requested)
+            && bound != requested
+        {
+            let detail = format!("client asks for {requested:?}, but the listener leads to {bound:?}");
+            return Err(Ended::new(EndReason::OtherDesktop, detail));
+        }
+        let shared = &self.shared;
+        let named = self
+            .bound
+            .as_deref()
+            .or(requested)
+            .or(shared.default_desktop.as_deref());
+        let Some(name) = named else {
+            return Err(Ended::new(
+                EndReason::DesktopNotNamed,
+                "client named no desktop and gateway.default_desktop is not set",
+            ));
+        };
+        let desktop = shared.desktop(name).ok_or_else(|| {
+            // a client's words: at most as long as a name may be, and quoted
+            let name: String = name.chars().take(64).collect();
+            Ended::new(EndReason::DesktopUnknown, format!("no desktop is named {name:?}"))
+        })?;
+        account.desktop.clone_from(&desktop.resource.name);
+        let desktop = self.prepare(&desktop)?;
+        // what comes behind a colon is for the gateway
+        let cookie = request.cookie.as_deref().and_then(|cookie| cookie.split(':').next());
+        let leg = self.connect(&desktop, cookie, None).await?;
+        Ok((desktop, leg))
+    }
+
+    fn prepare(&self, desktop: &access::Desktop) -> Result<Desktop, Ended> {
+        self.shared.desktops.prepare(&desktop.resource).map_err(|error| {
+            let detail = format!("desktop {}: {error:#}", desktop.resource.name);
+            Ended::new(EndReason::Internal, detail)
+        })
+    }
+
+    async fn connect(
+        &self,
+        desktop: &Desktop,
+        cookie: Option<&str>,
+        logon: Option<&DesktopAccount>,
+    ) -> Result<DesktopLeg, Ended> {
         let Shared {
-            handshake_timeout,
             connect_timeout,
             desktops,
             ..
         } = &*self.shared;
-        let request = timeout(*handshake_timeout, handshake::read_opening(client))
-            .await
-            .unwrap_or_else(|_| Err(self.too_slow("did not send its connection request")))?;
-        handshake::check_security(&request)?;
-        let desktop = desktops.resolve(requested_desktop(&request))?;
-        let name = &desktop.resource.name;
-        account.desktop.clone_from(name);
-        let leg = timeout(*connect_timeout, desktops.connect(desktop, request.cookie.as_deref()))
+        timeout(*connect_timeout, desktops.connect(desktop, cookie, logon))
             .await
             .unwrap_or_else(|_| {
                 Err(Ended::new(
                     EndReason::DesktopConnectTimeout,
                     format!(
-                        "desktop {name} at {} did not answer within gateway.connect_timeout ({connect_timeout:?})",
-                        desktop.resource.addr
+                        "desktop {} at {} did not answer within gateway.connect_timeout ({connect_timeout:?})",
+                        desktop.resource.name, desktop.resource.addr
                     ),
                 ))
-            })?;
-        Ok((request, desktop, leg))
+            })
     }
 
-    /// Confirms TLS and does the handshake.
-    async fn accept_tls(&self, mut client: ClientSocket) -> Result<TlsStream<ClientSocket>, Ended> {
+    /// Confirms `security` and does the TLS handshake.
+    async fn accept_tls(
+        &self,
+        mut client: ClientSocket,
+        security: u32,
+        identity: &Identity,
+    ) -> Result<TlsStream<ClientSocket>, Ended> {
         let aborted =
             |error: std::io::Error| Ended::new(EndReason::ClientTlsAborted, format!("client left before TLS: {error}"));
-        let confirm = connection_confirm(protocol::SSL, confirm_flags::EXTENDED_CLIENT_DATA);
+        let confirm = connection_confirm(security, confirm_flags::EXTENDED_CLIENT_DATA);
         client.write_all(&confirm).await.map_err(aborted)?;
         client.flush().await.map_err(aborted)?;
-        self.shared.acceptor.accept(client).await.map_err(|error| {
+        let acceptor = TlsAcceptor::from(Arc::clone(&identity.config));
+        acceptor.accept(client).await.map_err(|error| {
             let alert = error
                 .get_ref()
                 .and_then(|inner| inner.downcast_ref::<rustls::Error>())

@@ -4,11 +4,12 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, anyhow, bail};
+use deskreel_config::TlsMin;
 use sha2::{Digest as _, Sha256};
 use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use tokio_rustls::rustls::client::{Resumption, WebPkiServerVerifier};
@@ -16,7 +17,13 @@ use tokio_rustls::rustls::crypto::{CryptoProvider, ring, verify_tls12_signature,
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio_rustls::rustls::server::NoServerSessionStorage;
-use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig, SignatureScheme};
+use tokio_rustls::rustls::version::{TLS12, TLS13};
+use tokio_rustls::rustls::{
+    ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig, SignatureScheme, SupportedProtocolVersion,
+};
+use tracing::{info, warn};
+
+use super::credssp;
 
 const CERTIFICATE_FILE: &str = "gateway.crt";
 const KEY_FILE: &str = "gateway.key";
@@ -29,6 +36,100 @@ pub(super) struct Identity {
     pub(super) config: Arc<ServerConfig>,
     /// SHA-256 of the certificate's DER, as lower-case hex.
     pub(super) fingerprint: String,
+    /// Content of the certificate's `subjectPublicKey`, which CredSSP binds to.
+    pub(super) public_key: Vec<u8>,
+}
+
+/// The gateway's certificate, read again when its files change.
+pub(super) struct Identities {
+    certificate: PathBuf,
+    private_key: PathBuf,
+    tls_min: TlsMin,
+    current: Mutex<Current>,
+}
+
+struct Current {
+    identity: Identity,
+    /// What the files looked like when they were last read, well or badly.
+    seen: Option<[Stamp; 2]>,
+}
+
+/// What changes when a file does.
+type Stamp = (std::time::SystemTime, u64, u64);
+
+impl Identities {
+    /// As [`Identity::load`].
+    ///
+    /// # Errors
+    /// As [`Identity::load`].
+    pub(super) fn load(
+        certificate: Option<&Path>,
+        private_key: Option<&Path>,
+        data_dir: &Path,
+        tls_min: TlsMin,
+    ) -> anyhow::Result<Self> {
+        let (certificate, private_key) = files(certificate, private_key, data_dir)?;
+        let seen = stamps(&certificate, &private_key);
+        let identity = Identity::read(&certificate, &private_key, tls_min)?;
+        Ok(Self {
+            certificate,
+            private_key,
+            tls_min,
+            current: Mutex::new(Current { identity, seen }),
+        })
+    }
+
+    /// The certificate to show now. New files that can't be used are warned of once; the old certificate stays.
+    pub(super) fn current(&self) -> Identity {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = stamps(&self.certificate, &self.private_key);
+        if seen != current.seen {
+            current.seen = seen;
+            match Identity::read(&self.certificate, &self.private_key, self.tls_min) {
+                Ok(identity) => {
+                    info!(fingerprint = identity.fingerprint, "certificate was read again");
+                    current.identity = identity;
+                }
+                Err(error) => warn!(
+                    error = format!("{error:#}"),
+                    "the changed certificate can't be used, the one before stays"
+                ),
+            }
+        }
+        current.identity.clone()
+    }
+}
+
+fn stamps(certificate: &Path, private_key: &Path) -> Option<[Stamp; 2]> {
+    let stamp = |path: &Path| {
+        let metadata = fs::metadata(path).ok()?;
+        Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
+    };
+    Some([stamp(certificate)?, stamp(private_key)?])
+}
+
+/// The configured files, or those kept in `data_dir`; makes the latter when there are none.
+fn files(
+    certificate: Option<&Path>,
+    private_key: Option<&Path>,
+    data_dir: &Path,
+) -> anyhow::Result<(PathBuf, PathBuf)> {
+    match (certificate, private_key) {
+        (Some(certificate), Some(private_key)) => Ok((certificate.to_owned(), private_key.to_owned())),
+        (Some(_), None) => bail!("gateway.certificate is set but gateway.private_key is not"),
+        (None, Some(_)) => bail!("gateway.private_key is set but gateway.certificate is not"),
+        (None, None) => keep_self_signed(data_dir),
+    }
+}
+
+/// The versions that are spoken, newest first.
+fn versions(min: TlsMin) -> &'static [&'static SupportedProtocolVersion] {
+    static FROM_12: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
+    static FROM_13: [&SupportedProtocolVersion; 1] = [&TLS13];
+    match min {
+        TlsMin::Tls12 => &FROM_12,
+        TlsMin::Tls13 => &FROM_13,
+    }
 }
 
 impl Identity {
@@ -36,28 +137,30 @@ impl Identity {
     ///
     /// # Errors
     /// Unreadable files, a key that doesn't belong to the certificate, only one of the two configured.
+    #[cfg(test)]
     pub(super) fn load(
         certificate: Option<&Path>,
         private_key: Option<&Path>,
         data_dir: &Path,
     ) -> anyhow::Result<Self> {
-        let (certificate, private_key) = match (certificate, private_key) {
-            (Some(certificate), Some(private_key)) => (certificate.to_owned(), private_key.to_owned()),
-            (Some(_), None) => bail!("gateway.certificate is set but gateway.private_key is not"),
-            (None, Some(_)) => bail!("gateway.private_key is set but gateway.certificate is not"),
-            (None, None) => keep_self_signed(data_dir)?,
-        };
-        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&certificate)
+        let (certificate, private_key) = files(certificate, private_key, data_dir)?;
+        Self::read(&certificate, &private_key, TlsMin::Tls12)
+    }
+
+    fn read(certificate: &Path, private_key: &Path, tls_min: TlsMin) -> anyhow::Result<Self> {
+        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
             .and_then(Iterator::collect)
             .map_err(|error| anyhow!("read the gateway's certificate {}: {error}", certificate.display()))?;
         let first = chain
             .first()
             .with_context(|| format!("no certificate in {}", certificate.display()))?;
         let fingerprint = fingerprint(first);
-        let key = PrivateKeyDer::from_pem_file(&private_key)
+        let public_key =
+            credssp::public_key(first).with_context(|| format!("read the key in {}", certificate.display()))?;
+        let key = PrivateKeyDer::from_pem_file(private_key)
             .map_err(|error| anyhow!("read the gateway's private key {}: {error}", private_key.display()))?;
         let mut config = ServerConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions(tls_min))
             .context("set up TLS for clients")?
             .with_no_client_auth()
             .with_single_cert(chain, key)
@@ -67,6 +170,7 @@ impl Identity {
         Ok(Self {
             config: Arc::new(config),
             fingerprint,
+            public_key,
         })
     }
 }
@@ -142,15 +246,15 @@ pub(super) fn write_atomically(path: &Path, bytes: &[u8], mode: u32) -> anyhow::
 
 /// TLS towards a desktop whose certificate is pinned, or not verified: any certificate passes here, the caller looks
 /// at it before it sends anything. The proof that the desktop owns the key is always demanded.
-pub(crate) fn any_certificate() -> anyhow::Result<Arc<ClientConfig>> {
-    client_config(Arc::new(AnyCertificate { provider: provider() }))
+pub(crate) fn any_certificate(tls_min: TlsMin) -> anyhow::Result<Arc<ClientConfig>> {
+    client_config(Arc::new(AnyCertificate { provider: provider() }), tls_min)
 }
 
 /// TLS towards a desktop whose certificate an authority in the PEM file `ca` must have signed.
 ///
 /// # Errors
 /// No usable root in the file.
-pub(super) fn signed_by(ca: &Path) -> anyhow::Result<Arc<ClientConfig>> {
+pub(super) fn signed_by(ca: &Path, tls_min: TlsMin) -> anyhow::Result<Arc<ClientConfig>> {
     let mut roots = RootCertStore::empty();
     let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(ca)
         .and_then(Iterator::collect)
@@ -162,12 +266,12 @@ pub(super) fn signed_by(ca: &Path) -> anyhow::Result<Arc<ClientConfig>> {
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
         .build()
         .with_context(|| format!("use the authorities in {}", ca.display()))?;
-    client_config(verifier)
+    client_config(verifier, tls_min)
 }
 
-fn client_config(verifier: Arc<dyn ServerCertVerifier>) -> anyhow::Result<Arc<ClientConfig>> {
+fn client_config(verifier: Arc<dyn ServerCertVerifier>, tls_min: TlsMin) -> anyhow::Result<Arc<ClientConfig>> {
     let mut config = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions(tls_min))
         .context("set up TLS for desktops")?
         .dangerous()
         .with_custom_certificate_verifier(verifier)
@@ -253,12 +357,36 @@ mod tests {
     }
 
     #[test]
+    fn a_changed_certificate_is_shown_at_once_and_a_bad_one_never() {
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let identities = Identities::load(None, None, dir.path(), TlsMin::Tls12).unwrap();
+        let first = identities.current().fingerprint;
+        assert_eq!(identities.current().fingerprint, first);
+        let new = Identity::load(None, None, other.path()).unwrap().fingerprint;
+        let put = |name: &str| {
+            let (from, to) = (other.path().join(name), dir.path().join(name));
+            write_atomically(&to, &fs::read(from).unwrap(), 0o600).unwrap();
+        };
+        put(CERTIFICATE_FILE);
+        assert_eq!(identities.current().fingerprint, first, "the key is not there yet");
+        put(KEY_FILE);
+        assert_eq!(identities.current().fingerprint, new);
+        fs::write(dir.path().join(CERTIFICATE_FILE), "").unwrap();
+        assert_eq!(identities.current().fingerprint, new);
+    }
+
+    #[test]
     fn authorities_must_be_usable() {
         let dir = tempfile::tempdir().unwrap();
         Identity::load(None, None, dir.path()).unwrap();
-        signed_by(&dir.path().join(CERTIFICATE_FILE)).unwrap();
+        signed_by(&dir.path().join(CERTIFICATE_FILE), TlsMin::Tls12).unwrap();
         let empty = dir.path().join("empty.pem");
         fs::write(&empty, "").unwrap();
-        assert!(signed_by(&empty).unwrap_err().to_string().contains("empty.pem"));
+        assert!(
+            signed_by(&empty, TlsMin::Tls13)
+                .unwrap_err()
+                .to_string()
+                .contains("empty.pem")
+        );
     }
 }

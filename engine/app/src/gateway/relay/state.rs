@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use deskreel_config::{BulkCompression, OnFailure};
 use deskreel_rdp::Direction;
-use deskreel_rdp::phase::{self, ClientLogon, FilterError, FilterOptions, PhaseEvent, Phases};
+use deskreel_rdp::phase::{self, ClientLogon, FilterError, FilterOptions, LogonAs, PhaseEvent, Phases};
 use deskreel_rdp::tap::{ClipboardLevel, TapConfig};
 use deskreel_rdp::wire::FrameError;
 use deskreel_rdp::wire::x224::ConnectionRequest;
@@ -30,9 +30,10 @@ use crate::gateway::Shared;
 use crate::gateway::desktop::Desktop;
 use crate::gateway::end::{EndReason, Ended};
 use crate::gateway::grant::{Grant, claimed_user};
+use crate::gateway::judge::{DesktopAccount, Refusal, client_info};
 use crate::gateway::registry::{self, Entered, Running};
 use crate::gateway::rights;
-use crate::gateway::session::{Account, Admitted};
+use crate::gateway::session::{Account, Admitted, Entry};
 use crate::pipeline::{SessionFacts, SessionRecorder, Sessions};
 
 /// Set Error Info of a desktop whose user has logged off ([MS-RDPBCGR] 2.2.5.1.1).
@@ -54,6 +55,8 @@ pub(super) struct Relay {
     shared: Arc<Shared>,
     /// Set before Client Info goes on.
     grant: SetOnce<Arc<Grant>>,
+    /// What the desktop is logged on with, where that is known before Client Info; taken when that goes on.
+    logon: Mutex<Option<DesktopAccount>>,
     /// The session among the running ones; set with the grant.
     pub(super) running: SetOnce<(Arc<Running>, Entered)>,
     activation_timeout: Duration,
@@ -71,8 +74,12 @@ impl Relay {
         request: &ConnectionRequest,
         desktop: &Desktop,
         selected_protocol: u32,
-        grant: Option<Arc<Grant>>,
+        entry: Option<Entry>,
     ) -> Arc<Self> {
+        let (grant, logon) = match entry {
+            Some(Entry { grant, logon }) => (Some(grant), Some(logon)),
+            None => (None, None),
+        };
         let resource = &desktop.resource;
         let options = FilterOptions {
             requested_protocols: request.protocols(),
@@ -102,6 +109,7 @@ impl Relay {
             desktop_addr: resource.addr.clone(),
             shared: Arc::clone(shared),
             grant: SetOnce::new_with(grant),
+            logon: Mutex::new(logon),
             running: SetOnce::new(),
             activation_timeout: shared.activation_timeout,
             to_client_bytes: AtomicU64::new(0),
@@ -296,19 +304,29 @@ impl Relay {
         logon: ClientLogon,
         mut pdu: Zeroizing<Vec<u8>>,
     ) -> Result<Zeroizing<Vec<u8>>, Ended> {
-        let grant = match self.grant.get() {
-            Some(grant) => Arc::clone(grant),
+        let (grant, account) = match self.grant.get() {
+            Some(grant) => {
+                let mut known = self.logon.lock().unwrap_or_else(PoisonError::into_inner);
+                (Arc::clone(grant), known.take())
+            }
             None => {
                 let selector = self.phases().facts().selector.clone();
-                self.shared.grant(&self.desktop, self.peer, &logon, selector.as_ref())?
+                let judged = client_info(&self.shared, &self.desktop, self.peer.ip(), &logon, selector.as_ref());
+                judged.await.map_err(Refusal::ended)?
             }
         };
+        drop(logon);
         self.enter(&grant)?;
         self.phases().decide(rights::channel_rights(&grant.decision.rights));
         // Err = it was decided before the relay began
         let _ = self.grant.set(grant);
+        let account = account.as_ref().map(|account| LogonAs {
+            login: &account.login,
+            domain: account.domain.as_deref().unwrap_or_default(),
+            password: account.password.as_ref().map(|password| password.as_str()),
+        });
         self.phases()
-            .log_on(&mut pdu, None)
+            .log_on(&mut pdu, account.as_ref())
             .map_err(|error| self.filter_failed(&error))?;
         Ok(pdu)
     }
@@ -477,7 +495,7 @@ fn recorded_reason(reason: EndReason) -> event::EndReason {
         EndReason::RecorderFailed | EndReason::RecordingRefused => event::EndReason::RecorderFailed,
         EndReason::Terminated => event::EndReason::OperatorEnded,
         EndReason::IdentityDenied
-        | EndReason::AccessDenied
+        | EndReason::Denied(_)
         | EndReason::OtherDesktop
         | EndReason::RedirectRefused
         | EndReason::TooManyOfUser

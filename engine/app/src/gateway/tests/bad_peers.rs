@@ -3,6 +3,8 @@
 use std::io::Write as _;
 
 use super::*;
+use crate::gateway::tls::Identity;
+use tokio_rustls::TlsAcceptor;
 
 /// A port that refuses connections.
 async fn closed_port() -> SocketAddr {
@@ -85,7 +87,10 @@ async fn strangers_leave_a_line_each_and_nothing_else() {
 
 #[tokio::test]
 async fn clients_without_common_security_are_told() {
-    let mut gateway = start(closed_port().await, |_, _| {}).await;
+    let mut gateway = start(closed_port().await, |config, _| {
+        config.gateway.client_security = vec![ClientSecurity::Tls];
+    })
+    .await;
     for (protocols, reason) in [
         (protocol::HYBRID, "client_requires_nla"),
         (protocol::STANDARD, "client_without_tls"),
@@ -230,7 +235,7 @@ async fn clients_that_fail_in_tls_or_behind_it() {
     read_all(&mut peer).await;
     gateway.expect("client_tls_failed").await;
 
-    let connector = TlsConnector::from(tls::any_certificate().unwrap());
+    let connector = TlsConnector::from(tls::any_certificate(deskreel_config::TlsMin::Tls12).unwrap());
     let name = ServerName::try_from("gateway").unwrap();
     let (peer, _) = gateway.request(protocol::SSL).await;
     let mut peer = connector.connect(name.clone(), peer).await.unwrap();
@@ -252,7 +257,7 @@ async fn a_client_that_says_nothing_behind_tls_is_timed_out() {
         config.gateway.activation_timeout = timeout;
     })
     .await;
-    let connector = TlsConnector::from(tls::any_certificate().unwrap());
+    let connector = TlsConnector::from(tls::any_certificate(deskreel_config::TlsMin::Tls12).unwrap());
     let (peer, _) = gateway.request(protocol::SSL).await;
     let peer = connector
         .connect(ServerName::try_from("gateway").unwrap(), peer)
@@ -289,7 +294,7 @@ async fn shutdown_ends_what_is_open() {
     let (addr, _) = desktop_with_tls();
     let mut gateway = start(addr, |_, _| {}).await;
     let idle = gateway.connect().await;
-    let connector = TlsConnector::from(tls::any_certificate().unwrap());
+    let connector = TlsConnector::from(tls::any_certificate(deskreel_config::TlsMin::Tls12).unwrap());
     let (peer, _) = gateway.request(protocol::SSL).await;
     let mut peer = connector
         .connect(ServerName::try_from("gateway").unwrap(), peer)

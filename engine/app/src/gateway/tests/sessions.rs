@@ -9,7 +9,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{client, server};
 
 use super::*;
+use crate::gateway::tls::Identity;
 use crate::pipeline::{Remedy, Storage, StorageError};
+use tokio_rustls::TlsAcceptor;
 
 type Answer<'a, T> = std::pin::Pin<Box<dyn Future<Output = Result<T, StorageError>> + Send + 'a>>;
 
@@ -61,7 +63,7 @@ async fn connected(
     };
     let client = async {
         let (stream, _) = gateway.request(protocol::SSL | protocol::HYBRID).await;
-        let connector = TlsConnector::from(tls::any_certificate().unwrap());
+        let connector = TlsConnector::from(tls::any_certificate(deskreel_config::TlsMin::Tls12).unwrap());
         connector
             .connect(ServerName::try_from("gateway").unwrap(), stream)
             .await

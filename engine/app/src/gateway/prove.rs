@@ -1,0 +1,131 @@
+//! Who a user is: names against passwords and tickets.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use deskreel_policy::{Identity, ProvenBy};
+use time::OffsetDateTime;
+use zeroize::Zeroizing;
+
+use super::Shared;
+use super::end::{EndReason, Ended};
+use super::guard::Blocked;
+use super::name::TypedName;
+use crate::credentials::{Candidate, Credentials, Proof, Ticket};
+
+/// Passwords that are checked at once: argon2 takes 19 MiB and a core for some tens of milliseconds.
+pub(super) const CHECKS_MAX: usize = 4;
+
+/// A user whose name is proven.
+#[derive(Debug)]
+pub(super) struct Proven {
+    /// How.
+    pub(super) identity: Identity,
+    /// The ticket, if it was one. It is used up.
+    pub(super) ticket: Option<Ticket>,
+}
+
+/// Whether anybody has a password or a ticket.
+///
+/// # Errors
+/// [`EndReason::Internal`]
+pub(super) async fn anybody(shared: &Shared) -> Result<bool, Ended> {
+    with_store(shared, Credentials::any).await
+}
+
+/// What all of `user`'s answers are checked against.
+///
+/// # Errors
+/// [`EndReason::Internal`]
+pub(super) async fn candidates(shared: &Shared, user: &str) -> Result<Vec<Candidate>, Ended> {
+    let user = user.to_owned();
+    with_store(shared, move |store| store.candidates(&user, OffsetDateTime::now_utc())).await
+}
+
+/// What `password` proves of `user`; `None` = nothing.
+///
+/// # Errors
+/// [`EndReason::Internal`]
+pub(super) async fn check(shared: &Shared, user: &str, password: &Zeroizing<String>) -> Result<Option<Proof>, Ended> {
+    // Err = the gateway is gone
+    let _turn = shared.checks.acquire().await;
+    let (user, password) = (user.to_owned(), password.clone());
+    with_store(shared, move |store| {
+        store.verify(&user, &password, OffsetDateTime::now_utc())
+    })
+    .await
+}
+
+/// Takes what was proved for good: the user must be there, and a ticket must lead where the name leads and is used up.
+///
+/// # Errors
+/// [`EndReason::UnknownUser`], [`EndReason::TicketElsewhere`], [`EndReason::TicketGone`].
+pub(super) async fn accept(shared: &Shared, name: &TypedName, proof: Proof) -> Result<Proven, Ended> {
+    let user = &name.user;
+    if !shared.access.view().users.contains_key(user) {
+        let detail = format!("there is no user {user:?} any more");
+        return Err(Ended::new(EndReason::UnknownUser, detail));
+    }
+    let proven = |by, ticket| Proven {
+        identity: Identity::Proven { by },
+        ticket,
+    };
+    match proof {
+        Proof::Password => Ok(proven(ProvenBy::Password, None)),
+        Proof::Nobody => Err(Ended::new(
+            EndReason::UnknownUser,
+            format!("{user:?} has no password here"),
+        )),
+        Proof::Ticket(ticket) => {
+            let other_desktop = name.desktop.as_ref().is_some_and(|desktop| *desktop != ticket.desktop);
+            let other_login = name.login.is_some() && ticket.login.is_some() && name.login != ticket.login;
+            if other_desktop || other_login {
+                let detail = format!("ticket {} of {user} leads to {}", ticket.id, ticket.desktop);
+                return Err(Ended::new(EndReason::TicketElsewhere, detail));
+            }
+            let id = ticket.id.clone();
+            if !with_store(shared, move |store| store.take_ticket(&id)).await? {
+                let detail = format!("ticket {} of {user} was used or has expired just now", ticket.id);
+                return Err(Ended::new(EndReason::TicketGone, detail));
+            }
+            Ok(proven(ProvenBy::Ticket, Some(ticket)))
+        }
+    }
+}
+
+/// Whether a logon is listened to at all.
+///
+/// # Errors
+/// [`EndReason::UserBlocked`], [`EndReason::AddressBlocked`]
+pub(super) fn listened_to(shared: &Shared, user: &str, address: std::net::IpAddr) -> Result<(), Ended> {
+    shared
+        .guard
+        .check(user, address, Instant::now())
+        .map_err(|blocked| match blocked {
+            Blocked::User => Ended::new(
+                EndReason::UserBlocked,
+                format!("too many logons of {user:?} have failed (gateway.logon_failures_max)"),
+            ),
+            Blocked::Address => Ended::new(
+                EndReason::AddressBlocked,
+                format!("too many logons from {address} have failed (gateway.logon_failures_per_address_max)"),
+            ),
+        })
+}
+
+/// Runs what blocks elsewhere.
+async fn with_store<T: Send + 'static>(
+    shared: &Shared,
+    work: impl FnOnce(&Credentials) -> anyhow::Result<T> + Send + 'static,
+) -> Result<T, Ended> {
+    let store = Arc::clone(&shared.credentials);
+    let done = tokio::task::spawn_blocking(move || work(&store)).await;
+    done.map_err(anyhow::Error::from)
+        .and_then(|done| done)
+        .map_err(|error| {
+            Ended::new(
+                EndReason::Internal,
+                format!("look for passwords and tickets: {error:#}"),
+            )
+        })
+}
