@@ -76,7 +76,7 @@ async fn serve(global: &Global, loaded: &Loaded) -> anyhow::Result<Outcome> {
         warn!(
             error = format!("{error:#}"),
             "no control socket: `deskreel sessions` won't work"
-        )
+        );
     });
     let control = control.ok().map(|control| tokio::spawn(control.run()));
     let mut signalled = async || {

@@ -97,7 +97,7 @@ fn a_ticket_is_taken_once_and_in_time() {
     assert_eq!(store.candidates("alice", now).unwrap().len(), 2);
     // another process uses it
     let other = Credentials::open(dir.path()).unwrap();
-    assert_eq!(other.tickets().unwrap(), [ticket.clone()]);
+    assert_eq!(other.tickets().unwrap(), std::slice::from_ref(&ticket));
     assert!(other.take_ticket(&ticket.id).unwrap());
     assert!(!store.take_ticket(&ticket.id).unwrap());
     assert_eq!(store.verify("alice", &password, now).unwrap(), None);

@@ -28,14 +28,10 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "FILE.png")]
     output: Option<PathBuf>,
     /// How often the picture is written
-    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = every)]
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = deskreel_config::parse_duration)]
     every: Duration,
     #[command(flatten)]
     listing: Listing,
-}
-
-fn every(text: &str) -> Result<Duration, String> {
-    deskreel_config::parse_duration(text).map_err(|error| error.to_string())
 }
 
 pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
