@@ -1,9 +1,10 @@
 //! The gateway: listener, handshakes, TLS and the relay between client and desktop.
 //!
 //! Life of a session, top to bottom: [`Gateway::run`] accepts -> [`limits`] admits -> [`session`] drives it:
-//! [`handshake`] reads the client's request -> [`desktop`] connects to the desktop and checks its certificate -> the
-//! client gets its confirm and TLS ([`tls`]) -> [`relay`] pumps PDUs both ways through the filter, with a copy to the
-//! recorder -> [`end`] says why it ended, in the log, the catalog and, where the protocol allows it, to the client.
+//! [`handshake`] reads the client's request and chooses how its leg is secured. With NLA: TLS ([`tls`]) -> [`nla`] finds out
+//! who it is ([`prove`]) and whether it may ([`judge`]) -> [`desktop`] connects, checks the certificate and logs on. Without:
+//! [`desktop`] connects first, and [`judge`] has its say when Client Info is held back in the relay. Then [`relay`] pumps
+//! PDUs both ways through the filter, with a copy to the recorder -> [`end`] says why it ended, in the log, the catalog and, where the protocol allows it, to the client.
 
 mod credssp;
 mod desktop;
