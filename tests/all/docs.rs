@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use peers::gateway::{deskreel, run_in};
+use anyhow::Context as _;
+use peers::gateway::{Gateway, deskreel, run_in};
 use serde_json::Value;
 
-/// Runs for ever or makes what the others look at; other tests start it.
-const RUN_ELSEWHERE: &[&str] = &["serve", "demo"];
+/// Runs for ever, makes what the others look at, or needs a session that is open: other tests run it (limits.rs).
+const RUN_ELSEWHERE: &[&str] = &["serve", "demo", "sessions show", "sessions watch", "sessions terminate"];
 
 /// (document, command) of every line in a fenced block that begins with `deskreel`.
 fn commands() -> Vec<(PathBuf, String)> {
@@ -24,6 +25,7 @@ fn commands() -> Vec<(PathBuf, String)> {
             .unwrap()
             .map(|entry| entry.unwrap().path().join("README.md")),
     );
+    documents.sort();
     let mut commands = Vec::new();
     for document in documents
         .into_iter()
@@ -67,11 +69,20 @@ fn the_demo_and_every_documented_command() -> anyhow::Result<()> {
         "the demo's video"
     );
 
+    // The documents speak of a running gateway and of a user who is there.
+    let _gateway = Gateway::restart(&home, listening_port(&home)?)?;
+    let added = run_in(
+        &home,
+        &["users", "add", "alice", "--roles", "access", "--logins", "alice"],
+    )?;
+    assert!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
+
     let commands = commands();
     assert!(commands.len() >= 10, "found only {commands:?}");
     for (index, (document, command)) in commands.iter().enumerate() {
         let arguments: Vec<&str> = command.split_whitespace().skip(1).collect();
-        if arguments.first().is_some_and(|first| RUN_ELSEWHERE.contains(first)) {
+        let plain = arguments.join(" ");
+        if RUN_ELSEWHERE.iter().any(|elsewhere| plain.starts_with(elsewhere)) {
             continue;
         }
         let here = dir.path().join(format!("command-{index}"));
@@ -84,6 +95,7 @@ fn the_demo_and_every_documented_command() -> anyhow::Result<()> {
                     .map(|argument| if *argument == "ID" { id.as_str() } else { argument }),
             )
             .current_dir(&here)
+            .stdin(Stdio::from(password(dir.path())?))
             .env("DESKREEL_CONFIG", home.join("deskreel.yaml"));
         let output = deskreel.output()?;
         assert!(
@@ -95,4 +107,23 @@ fn the_demo_and_every_documented_command() -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+/// The port that the demo's gateway was on, which its configuration keeps.
+fn listening_port(home: &Path) -> anyhow::Result<u16> {
+    let shown = run_in(home, &["config", "show", "--format", "json"])?;
+    let said = String::from_utf8_lossy(&shown.stdout);
+    let port = said
+        .split("\"127.0.0.1:")
+        .nth(1)
+        .and_then(|rest| rest.split('"').next());
+    port.and_then(|port| port.parse().ok())
+        .with_context(|| format!("gateway.listen in {said}"))
+}
+
+/// What a command reads that asks for a password.
+fn password(dir: &Path) -> anyhow::Result<fs::File> {
+    let path = dir.join("password");
+    fs::write(&path, "A-documented-1\n")?;
+    Ok(fs::File::open(path)?)
 }
