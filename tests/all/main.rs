@@ -10,6 +10,7 @@ mod docs;
 mod export;
 mod harness;
 mod limits;
+mod nla;
 mod picture;
 mod rights;
 mod sessions;

@@ -1,0 +1,217 @@
+//! Users prove who they are to the gateway and work on desktops whose passwords they don't know.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use peers::Peers;
+use peers::client::Client;
+use peers::desktop::{PASSWORD, Shadow, USER, Xrdp};
+use peers::display::Display;
+use peers::gateway::{Gateway, deskreel};
+use peers::process::{Process, free_port};
+
+/// Alice's own password: hers towards the gateway, nobody's on the desktop.
+const OWN: &str = "Sesam-oeffne-1";
+
+/// Writes a configuration: desktop `lab` on `port` with an account that only the gateway can use, and some users.
+fn configure(dir: &Path, desktop_port: u16, desktop: &str, gateway: &str) -> anyhow::Result<u16> {
+    let port = free_port()?;
+    fs::create_dir_all(dir.join("resources"))?;
+    let yaml = format!(
+        "data_dir: ./data\ngateway: {{listen: '127.0.0.1:{port}', default_desktop: lab{gateway}}}\n\
+         storages:\n  - {{name: disk, plugin: local, mode: sync, settings: {{path: ./recordings}}}}\n\
+         access: {{resources_dir: ./resources}}\nlog: {{level: debug}}\n"
+    );
+    fs::write(dir.join("deskreel.yaml"), yaml)?;
+    // beside the gateway's folder, in which nothing may hold it
+    let secret = dir.with_extension("secret");
+    fs::write(&secret, format!("{PASSWORD}\n"))?;
+    let login = format!("{{login: {USER}, password: {{file: '{}'}}}}", secret.display());
+    let resources = format!(
+        "{{kind: windows_desktop, version: v3, metadata: {{name: lab, labels: {{env: test}}}}, \
+          spec: {{addr: '127.0.0.1:{desktop_port}', gateway: {{{desktop}, credentials: {{logins: [{login}]}}}}}}}}\n---\n\
+         {{kind: role, version: v7, metadata: {{name: tester}}, \
+          spec: {{allow: {{windows_desktop_labels: {{env: test}}, windows_desktop_logins: [{USER}]}}}}}}\n---\n\
+         {{kind: user, version: v2, metadata: {{name: alice}}, spec: {{roles: [tester]}}}}\n---\n\
+         {{kind: user, version: v2, metadata: {{name: bob}}, spec: {{roles: []}}}}\n---\n\
+         {{kind: user, version: v2, metadata: {{name: carol}}, \
+          spec: {{roles: [tester], status: {{is_locked: true}}}}}}\n"
+    );
+    fs::write(dir.join("resources/all.yaml"), resources)?;
+    Ok(port)
+}
+
+fn set_password(dir: &Path, user: &str) -> anyhow::Result<()> {
+    let mut child = Command::new(deskreel())
+        .args(["users", "passwd", user, "--config"])
+        .arg(dir.join("deskreel.yaml"))
+        .stdin(Stdio::piped())
+        .spawn()?;
+    if let Some(mut input) = child.stdin.take() {
+        writeln!(input, "{OWN}")?;
+    }
+    anyhow::ensure!(child.wait()?.success(), "users passwd {user}");
+    Ok(())
+}
+
+/// Files below `dir` that hold `text`, in UTF-8 or UTF-16.
+fn files_with(dir: &Path, text: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let wide: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let mut found = Vec::new();
+    let mut folders = vec![dir.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if let Ok(bytes) = fs::read(&path) {
+                let holds = |part: &[u8]| bytes.windows(part.len()).any(|window| window == part);
+                if holds(text.as_bytes()) || holds(&wide) {
+                    found.push(path);
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Alice works on the desktop by each of these client options, and no password is left behind anywhere.
+fn alice_works(dir: &Path, port: u16, desktop: &str, options: &[&str]) -> anyhow::Result<()> {
+    let home = dir.join("gateway");
+    let listen = configure(&home, port, desktop, "")?;
+    set_password(&home, "alice")?;
+    let gateway = Gateway::restart(&home, listen)?;
+    for (index, option) in options.iter().enumerate() {
+        let own = format!("/p:{OWN}");
+        let label = format!("client-{index}");
+        let mut client = Client::start(dir, &label, listen, "alice:lab", &[option, &own])?;
+        client
+            .display
+            .wait_painted(8)
+            .map_err(|error| error.context(format!("{option}: {}", gateway.process.log())))?;
+        client.process.end();
+        let recording = gateway.wait_recording(index, &["complete"])?;
+        assert_eq!(recording["user"], "alice", "{recording}");
+        assert_eq!(recording["login"], USER, "{recording}");
+        assert_eq!(recording["identity"], "proven", "{recording}");
+    }
+    drop(gateway);
+    for secret in [OWN, PASSWORD] {
+        assert_eq!(
+            files_with(&home, secret)?,
+            Vec::<PathBuf>::new(),
+            "{secret} was written down"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn an_injected_password_opens_xrdp_by_nla_and_by_tls() -> anyhow::Result<()> {
+    let Some(_peers) = Peers::take("an_injected_password_opens_xrdp_by_nla_and_by_tls") else {
+        return Ok(());
+    };
+    let dir = tempfile::tempdir()?;
+    let xrdp = Xrdp::start(dir.path())?;
+    alice_works(dir.path(), xrdp.port, "security: auto", &["/sec:nla", "/sec:tls"])
+}
+
+#[test]
+fn an_injected_password_opens_a_desktop_that_wants_nla() -> anyhow::Result<()> {
+    let Some(_peers) = Peers::take("an_injected_password_opens_a_desktop_that_wants_nla") else {
+        return Ok(());
+    };
+    let dir = tempfile::tempdir()?;
+    let shadow = Shadow::start(dir.path(), &["/sec:nla"])?;
+    alice_works(dir.path(), shadow.port, "security: nla", &["/sec:nla"])
+}
+
+/// Where nothing listens, so that whoever is let in gets no further.
+struct Door {
+    gateway: Gateway,
+    display: Display,
+    dir: tempfile::TempDir,
+    tries: usize,
+}
+
+impl Door {
+    /// A logon by NLA alone; why the session ended, and what the client saw.
+    fn try_as(&mut self, user: &str, password: &str) -> anyhow::Result<(String, bool)> {
+        self.tries += 1;
+        let name = format!("try-{}", self.tries);
+        let mut command = self.display.command("xfreerdp");
+        command
+            .args(["/sec:nla", "+auth-only", "/cert:ignore", "/log-level:INFO"])
+            .arg(format!("/v:127.0.0.1:{}", self.gateway.port))
+            .arg(format!("/u:{user}"))
+            .arg(format!("/p:{password}"))
+            .env("HOME", self.dir.path());
+        let mut client = Process::start(&name, self.dir.path(), &command)?;
+        client.wait(Duration::from_secs(60))?;
+        let mut reason = String::new();
+        peers::process::wait_for(Duration::from_secs(30), "the session to end", || {
+            let log = self.gateway.process.log();
+            let mut ends = log.lines().filter(|line| line.contains("session ended"));
+            if let Some(line) = ends.nth(self.tries - 1) {
+                let (_, rest) = line.split_once("reason=\"").unwrap_or_default();
+                rest.split('"').next().unwrap_or_default().clone_into(&mut reason);
+            }
+            Ok(!reason.is_empty())
+        })?;
+        Ok((reason, client.log().contains("LOGON_FAILURE")))
+    }
+}
+
+#[test]
+fn who_is_not_let_in_learns_nothing_and_a_ticket_opens_once() -> anyhow::Result<()> {
+    let Some(_peers) = Peers::take("who_is_not_let_in_learns_nothing_and_a_ticket_opens_once") else {
+        return Ok(());
+    };
+    let dir = tempfile::tempdir()?;
+    let home = dir.path().join("gateway");
+    let listen = configure(&home, free_port()?, "security: auto", ", logon_failures_max: 5")?;
+    for user in ["alice", "bob", "carol"] {
+        set_password(&home, user)?;
+    }
+    let mut door = Door {
+        gateway: Gateway::restart(&home, listen)?,
+        display: Display::start(dir.path(), "door", 640, 480)?,
+        dir,
+        tries: 0,
+    };
+    let let_in = ("desktop_unreachable".to_owned(), false);
+    for user in ["alice", "alice:lab", &format!("CORP\\alice:lab:{USER}")] {
+        assert_eq!(door.try_as(user, OWN)?, let_in, "{user}");
+    }
+    for (user, password, reason) in [
+        ("alice", "wrong", "wrong_password"),
+        ("nobody", OWN, "unknown_user"),
+        ("bob", OWN, "denied_no_desktop"),
+        ("carol", OWN, "denied_user_locked"),
+        ("alice:lab:root", OWN, "denied_no_login"),
+        ("alice:elsewhere", OWN, "denied_desktop_unknown"),
+    ] {
+        assert_eq!(door.try_as(user, password)?, (reason.to_owned(), true), "{user}");
+    }
+
+    let ticket = door
+        .gateway
+        .json(&["tickets", "create", "--user", "alice", "--desktop", "lab"])?;
+    let secret = ticket["secret"].as_str().unwrap_or_default().to_owned();
+    assert_eq!(door.try_as("alice", &secret)?, let_in);
+    assert_eq!(
+        door.try_as("alice", &secret)?,
+        ("wrong_password".to_owned(), true),
+        "a second time"
+    );
+    assert_eq!(files_with(&home, &secret)?, Vec::<PathBuf>::new());
+
+    for _ in 0..4 {
+        door.try_as("alice", "wrong")?;
+    }
+    assert_eq!(door.try_as("alice", OWN)?, ("user_blocked".to_owned(), true));
+    Ok(())
+}
