@@ -337,7 +337,8 @@ impl Gate<'_> {
         let mut event = event.clone();
         event.success = error.is_none();
         event.error = error;
-        self.audit.emit(self.actor.clone(), &Event::Recording(Box::new(event)))
+        self.audit
+            .emit_or_fail(self.actor.clone(), &Event::Recording(Box::new(event)))
     }
 }
 
@@ -409,7 +410,7 @@ fn tell_end(
             event.error = Some(error);
         }
     }
-    audit.emit(actor.clone(), &Event::Recording(Box::new(event)))
+    audit.emit_or_fail(actor.clone(), &Event::Recording(Box::new(event)))
 }
 
 #[cfg(test)]

@@ -335,6 +335,22 @@ fn what_cannot_be_read_never_widens_access() {
 }
 
 #[test]
+fn what_cannot_be_looked_at_lets_nobody_in() {
+    let bed = Bed::new("", "");
+    let access = Access::start(&bed.loaded()).unwrap();
+    let database = bed.loaded().config.data_dir.join("catalog.sqlite");
+    let database = rusqlite::Connection::open(database).unwrap();
+    database
+        .execute_batch("ALTER TABLE resource_state RENAME TO hidden")
+        .unwrap();
+    wait(&access, |view| view.unavailable.is_some());
+    database
+        .execute_batch("ALTER TABLE hidden RENAME TO resource_state")
+        .unwrap();
+    wait(&access, |view| view.unavailable.is_none());
+}
+
+#[test]
 fn a_preset_does_not_come_back_for_a_role_that_cannot_be_read() {
     let desktop = "kind: windows_desktop\nversion: v3\nmetadata: {name: d}\nspec: {addr: h}\n---\n";
     let user = "kind: user\nversion: v2\nmetadata: {name: a}\nspec: {roles: [access], traits: {windows_logins: [a]}}\n";

@@ -21,6 +21,9 @@ use crate::cmd::UsageError;
 /// Pause between two looks at the catalog. A change is in force after one of them.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
+/// Looks in a row that fail before new sessions are refused: about five seconds, so that a busy database is no outage.
+const FAILURES_MAX: u32 = 20;
+
 /// The resources in force, live.
 pub(crate) struct Access {
     /// `None` only in tests, where nothing changes.
@@ -113,17 +116,28 @@ impl Access {
     /// Looks for changes until nobody holds the resources any more.
     fn keep(access: Weak<Self>) {
         let run = move || {
-            let mut failing = false;
+            let mut failures = 0u32;
             loop {
                 std::thread::sleep(POLL_INTERVAL);
                 let Some(access) = access.upgrade() else { return };
                 match access.poll() {
-                    Ok(()) => failing = false,
-                    Err(error) if !failing => {
-                        failing = true;
-                        error!(error = format!("{error:#}"), "changes of resources can't be seen");
+                    Ok(()) => {
+                        if failures >= FAILURES_MAX {
+                            access.publish_anew(None);
+                        }
+                        failures = 0;
                     }
-                    Err(_) => {}
+                    Err(error) => {
+                        failures = failures.saturating_add(1);
+                        let error = format!("{error:#}");
+                        if failures == 1 {
+                            error!(error, "changes of resources can't be seen");
+                        }
+                        // nobody knows who was locked out or what was withdrawn meanwhile
+                        if failures == FAILURES_MAX {
+                            access.publish_anew(Some(format!("resources can't be read: {error}")));
+                        }
+                    }
                 }
             }
         };
@@ -151,6 +165,20 @@ impl Access {
             self.publish(&state);
         }
         Ok(())
+    }
+
+    /// Publishes what is known, with a reason why no new session may rely on it.
+    fn publish_anew(&self, unavailable: Option<String>) {
+        let Some(state) = &self.state else { return };
+        let state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        let previous = self.view();
+        let viewed_at = Arc::clone(&self.viewed_at);
+        let mut view = View::build(&state.snapshot, OffsetDateTime::now_utc(), Some(&previous), viewed_at);
+        if unavailable.is_some() {
+            view.unavailable = unavailable;
+            tell(&view);
+        }
+        self.view.send_replace(Arc::new(view));
     }
 
     fn publish(&self, state: &State) {

@@ -188,12 +188,21 @@ impl Audit {
     /// # Errors
     /// It could not be written and `audit.on_failure` is strict: what it tells of must not happen.
     pub(crate) fn emit(&self, scope: impl Into<Scope>, event: &Event) -> Result<(), AuditError> {
+        self.judge(self.emit_or_fail(scope, event))
+    }
+
+    /// As [`Audit::emit`], whatever `audit.on_failure` says: for what a command is about to do, whose process does not live
+    /// long enough to write the event later.
+    ///
+    /// # Errors
+    /// It could not be written: what it tells of must not happen.
+    pub(crate) fn emit_or_fail(&self, scope: impl Into<Scope>, event: &Event) -> Result<(), AuditError> {
         let (done, written) = sync_channel(1);
         let done: Done = Box::new(move |result| {
             let _ = done.send(result);
         });
         self.submit(&scope.into(), event, Some(done));
-        self.judge(written.recv().unwrap_or_else(|_| Err(gone())))
+        written.recv().unwrap_or_else(|_| Err(gone()))
     }
 
     /// As [`Audit::emit`], for async code. Not cancel safe: a cancelled call may or may not have written the event.

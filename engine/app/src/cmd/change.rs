@@ -158,7 +158,7 @@ impl Changer {
                 changed: change.changed.clone(),
             });
             self.audit
-                .emit(actor(&self.who), &event)
+                .emit_or_fail(actor(&self.who), &event)
                 .map_err(|error| Refused::Audit(error.to_string()))?;
         }
         Ok(())

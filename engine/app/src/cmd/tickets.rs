@@ -8,9 +8,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use serde::Serialize;
+use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::users::{may_change, tell_change};
 use super::{Global, Listing, Outcome, UsageError};
+use crate::access::look;
 use crate::credentials::{Credentials, NewTicket, Ticket};
 use crate::output;
 
@@ -84,7 +87,7 @@ struct Shown {
 
 impl From<Ticket> for Shown {
     fn from(ticket: Ticket) -> Self {
-        let text = |time: time::OffsetDateTime| time.format(&Rfc3339).unwrap_or_default();
+        let text = |time: OffsetDateTime| time.format(&Rfc3339).unwrap_or_default();
         Self {
             created: text(ticket.created),
             expires: text(ticket.expires),
@@ -110,8 +113,17 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<Outcome> {
                 Some(address) => address.clone(),
                 None => address(loaded.config.gateway.listen),
             };
+            let view = look(&loaded)?.view(OffsetDateTime::now_utc());
+            if !view.users.contains_key(&args.user) {
+                bail!("there is no user/{0}: `deskreel users add {0}` makes one", args.user);
+            }
+            if !view.desktops.contains_key(&args.desktop) {
+                bail!("there is no windows_desktop/{}", args.desktop);
+            }
+            let who = may_change(&loaded, &view, &args.user)?;
             // a file that can't be written must not cost a ticket
             let file = args.output.as_deref().map(create).transpose()?;
+            tell_change(&loaded, &who, &args.user, "ticket")?;
             let (ticket, secret) = store.issue_ticket(NewTicket {
                 user: args.user,
                 desktop: args.desktop,
@@ -142,7 +154,12 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<Outcome> {
             })?;
         }
         Command::Rm { ids } => {
+            let view = look(&loaded)?.view(OffsetDateTime::now_utc());
             for id in &ids {
+                if let Some(ticket) = store.tickets()?.iter().find(|ticket| ticket.id == *id) {
+                    let who = may_change(&loaded, &view, &ticket.user)?;
+                    tell_change(&loaded, &who, &ticket.user, "ticket")?;
+                }
                 if !store.take_ticket(id)? {
                     bail!("no ticket {id}: it was used, has expired or never was");
                 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use deskreel_config::{Resource, ResourceKind, read_stored};
+use deskreel_config::{Loaded, Resource, ResourceKind, read_stored};
 use serde::Serialize;
 use serde_json::json;
 use time::OffsetDateTime;
@@ -11,7 +11,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::change::{Changer, actor};
 use super::{Global, Listing, Outcome, UsageError};
-use crate::access::{Force, Who, look};
+use crate::access::{Force, View, Who, look};
 use crate::audit::{Audit, Event, ResourceChange, ResourceVerb};
 use crate::credentials::{Credentials, read_new_password};
 use crate::output;
@@ -119,22 +119,33 @@ fn passwd(global: &Global, name: &str) -> anyhow::Result<()> {
     if !view.users.contains_key(name) {
         anyhow::bail!("there is no user/{name}");
     }
-    let who = Who::is(&loaded.config.data_dir);
-    if let Err(why) = who.may(&view, ResourceKind::User, deskreel_policy::Verb::Update, Some(name)) {
-        anyhow::bail!("{} may not change user/{name}: {why}", who.name());
-    }
+    let who = may_change(&loaded, &view, name)?;
     let password = read_new_password(name)?;
-    let audit = Audit::open(&loaded.config)?;
+    tell_change(&loaded, &who, name, "password")?;
+    Credentials::open(&loaded.config.data_dir)?.set_password(name, &password)?;
+    println!("password of {name} set");
+    Ok(())
+}
+
+/// Who is at the command line, if they may change what a user logs on with.
+pub(super) fn may_change(loaded: &Loaded, view: &View, user: &str) -> anyhow::Result<Who> {
+    let who = Who::is(&loaded.config.data_dir);
+    if let Err(why) = who.may(view, ResourceKind::User, deskreel_policy::Verb::Update, Some(user)) {
+        anyhow::bail!("{} may not change user/{user}: {why}", who.name());
+    }
+    Ok(who)
+}
+
+/// Writes the event of a change of what a user logs on with; where it can't be written, nothing may change.
+pub(super) fn tell_change(loaded: &Loaded, who: &Who, user: &str, what: &str) -> anyhow::Result<()> {
     let event = Event::Resource(ResourceChange {
         kind: ResourceKind::User.into(),
         verb: ResourceVerb::Updated,
-        name: name.to_owned(),
+        name: user.to_owned(),
         origin: "dynamic".to_owned(),
-        changed: vec!["password".to_owned()],
+        changed: vec![what.to_owned()],
     });
-    audit.emit(actor(&who), &event)?;
-    Credentials::open(&loaded.config.data_dir)?.set_password(name, &password)?;
-    println!("password of {name} set");
+    Audit::open(&loaded.config)?.emit_or_fail(actor(who), &event)?;
     Ok(())
 }
 

@@ -125,7 +125,9 @@ pub(super) fn judge(shared: &Shared, asked: &Asked, name: &str, desktop: Option<
     let (login, source) = match &desktop.resource.gateway.credentials {
         Credentials::Logins(logins) => {
             let wanted = decision.login.clone().unwrap_or_default();
-            let found = logins.iter().find(|login| is_login(&login.login, &wanted));
+            let found = credentials_for(logins, &wanted, |login| {
+                evaluate(shared, asked, name, Some(login)).verdict == Verdict::Allow
+            });
             let Some(found) = found.filter(|_| asked.identity != Identity::Claimed) else {
                 let detail = format!("desktop {name} has no credentials for login {wanted:?}");
                 return Err(refuse(Ended::new(EndReason::LoginWithoutCredentials, detail), decision));
@@ -203,6 +205,18 @@ fn choose(asked: &Asked, decision: &Decision, credentials: Option<&Credentials>)
             )),
         },
     }
+}
+
+/// The credentials of an allowed login. Those of an account with a domain serve a login without one only if the roles
+/// allow the account as it is: another domain's account is another account.
+fn credentials_for<'a>(
+    logins: &'a [DesktopLogin],
+    wanted: &str,
+    is_allowed: impl Fn(&str) -> bool,
+) -> Option<&'a DesktopLogin> {
+    let same = |login: &&DesktopLogin| login.login.to_lowercase() == wanted.to_lowercase();
+    let alike = |login: &&DesktopLogin| is_login(&login.login, wanted) && is_allowed(&login.login);
+    logins.iter().find(same).or_else(|| logins.iter().find(alike))
 }
 
 /// Accounts ignore case, and the domain may stand before either.
@@ -289,11 +303,16 @@ pub(super) async fn client_info(
         Err(_) if may_claim => (Identity::Claimed, true),
         Err(ended) => return Err(ended.into()),
     };
+    // a claimed name's Client Info goes on with the client's own domain, so that is the account that counts
+    let login = name.login.clone().map(|login| match split_domain(&login).0 {
+        None if identity == Identity::Claimed && !logon.domain.is_empty() => format!("{}\\{login}", logon.domain),
+        _ => login,
+    });
     let asked = Asked {
         own_login: name.own_login(),
         user: name.user,
         identity,
-        login: name.login,
+        login,
         source,
     };
     let judged = judge(shared, &asked, desktop_name, desktop.as_ref())?;
@@ -327,4 +346,32 @@ async fn proof(
     shared.guard.failed(&name.user, source, Instant::now());
     let detail = format!("{:?}: the password is wrong", name.user);
     Err(Ended::new(EndReason::WrongPassword, detail))
+}
+
+#[cfg(test)]
+mod tests {
+    use deskreel_config::SecretSource;
+
+    use super::*;
+
+    fn login(login: &str) -> DesktopLogin {
+        DesktopLogin {
+            login: login.to_owned(),
+            domain: None,
+            password: SecretSource::Env("NOWHERE".to_owned()),
+        }
+    }
+
+    #[test]
+    fn an_account_of_another_domain_is_another_account() {
+        let logins = [login("CORP\\administrator"), login("Administrator"), login("LAB\\root")];
+        let found = |wanted, allowed: &[&str]| {
+            credentials_for(&logins, wanted, |login| allowed.contains(&login)).map(|found| found.login.as_str())
+        };
+        assert_eq!(found("administrator", &[]), Some("Administrator"));
+        assert_eq!(found("corp\\administrator", &[]), Some("CORP\\administrator"));
+        assert_eq!(found("root", &[]), None);
+        assert_eq!(found("root", &["LAB\\root"]), Some("LAB\\root"));
+        assert_eq!(found("guest", &["LAB\\root"]), None);
+    }
 }

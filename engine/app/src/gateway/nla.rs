@@ -22,6 +22,8 @@ use crate::credentials::{Candidate, Proof};
 
 /// More messages than any client needs.
 const ROUNDS_MAX: usize = 8;
+/// A name with domain, desktop and login: longer ones belong to nobody, and they would stand in the log.
+const NAME_MAX_BYTES: usize = 1024;
 
 /// What was settled before the client said who it is.
 pub(super) struct Offer<'a> {
@@ -54,6 +56,8 @@ struct Logon<'a, S> {
     offer: &'a Offer<'a>,
     account: &'a mut Account,
     server: Server,
+    /// The CredSSP exchange is over.
+    exchanged: bool,
 }
 
 /// Lets a client log on. What fails is told to the client.
@@ -74,6 +78,7 @@ pub(super) async fn log_on<S: AsyncRead + AsyncWrite + Unpin>(
         offer,
         account,
         server: Server::new(public_key),
+        exchanged: false,
     };
     let refusal = match logon.run().await {
         Ok(passed) => return Ok(passed),
@@ -81,7 +86,8 @@ pub(super) async fn log_on<S: AsyncRead + AsyncWrite + Unpin>(
     };
     let ended = refusal.ended();
     if let Some(status) = status_of(ended.reason) {
-        let told = logon.server.refuse(status);
+        // after the exchange the client reads the early result and nothing else
+        let told = logon.server.refuse(status).filter(|_| !logon.exchanged);
         let result = early_result(offer, early::ACCESS_DENIED);
         let words: Vec<&[u8]> = told
             .iter()
@@ -117,7 +123,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Logon<'_, S> {
         let mut decided: Option<(Verdict, bool)> = None;
         for _ in 0..ROUNDS_MAX {
             let message = read_message(self.stream).await.map_err(|error| aborted(&error))?;
-            let mut step = self.server.process(&message).map_err(|error| failed(&error))?;
+            let mut step = match (self.server.process(&message), &named) {
+                (Ok(step), _) => step,
+                // a client may prove itself one message after it has named itself: a wrong password shows here too, and counts
+                (Err(error), Some((name, candidates))) => return Err(self.denied(name, candidates, &error)),
+                (Err(error), None) => return Err(failed(&error)),
+            };
             if let Step::Named(name) = step {
                 let (name, candidates) = self.named(&name).await?;
                 let secrets: Vec<NtHash> = candidates.iter().map(|candidate| candidate.hash.clone()).collect();
@@ -147,6 +158,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Logon<'_, S> {
                     self.send(&reply).await?;
                 }
                 Step::Finished(Delegated { password }) => {
+                    self.exchanged = true;
                     let (judged, is_password) = decided.ok_or_else(|| failed(&CredsspError::Denied))?;
                     let (judged, desktop) = judged?;
                     return Ok(Passed {
@@ -164,6 +176,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Logon<'_, S> {
     /// The client has said who it is.
     async fn named(&mut self, name: &ClientName) -> Result<(TypedName, Vec<Candidate>), Refusal> {
         let shared = self.shared;
+        let bytes = name.user.len() + name.domain.as_ref().map_or(0, String::len);
+        if bytes > NAME_MAX_BYTES {
+            return Err(failed(&CredsspError::Protocol(format!("a user name of {bytes} bytes"))));
+        }
         let name = TypedName::parse(&name.user, name.domain.as_deref());
         self.account.user.clone_from(&name.user);
         if let Some(desktop) = name.desktop.as_deref().or(self.offer.bound).or(self.offer.otherwise) {
