@@ -25,7 +25,7 @@ const CHUNK_HEADER: usize = 8;
 const TOUCH: &str = "Microsoft::Windows::RDS::Input";
 /// Dynamic channels that may pass, and the right that each needs: none of them can hold the desktop's picture, the pointer
 /// or keyboard and mouse. The graphics pipeline belongs to profile G.
-const ALLOWED: [(&str, Option<Right>); 7] = [
+const ALLOWED: [(&str, Option<Right>); 11] = [
     ("ECHO", None),
     ("Microsoft::Windows::RDS::DisplayControl", None),
     (TOUCH, None),
@@ -33,13 +33,13 @@ const ALLOWED: [(&str, Option<Right>); 7] = [
     ("Microsoft::Windows::RDS::Telemetry", Some(Right::Other)),
     ("URBDRC", Some(Right::Usb)),
     ("WebAuthN_Channel", Some(Right::Other)),
+    ("AUDIO_INPUT", Some(Right::AudioInput)),
+    ("AUDIO_PLAYBACK_DVC", Some(Right::AudioOutput)),
+    ("AUDIO_PLAYBACK_LOSSY_DVC", Some(Right::AudioOutput)),
+    ("RDCamera_Device_Enumerator", Some(Right::Cameras)),
 ];
-/// Beginnings of names that may pass, and their rights: sound, and one channel a camera.
-const ALLOWED_PREFIXES: [(&str, Right); 3] = [
-    ("AUDIO_INPUT", Right::AudioInput),
-    ("AUDIO_PLAYBACK", Right::AudioOutput),
-    ("RDCamera_Device_", Right::Cameras),
-];
+/// One channel a camera: this and a number. A looser pattern would let programs on the desktop open channels of their own.
+const CAMERA_PREFIX: &str = "RDCamera_Device_";
 /// Beginnings of names that would carry screen, pointer, input or credentials past the tap.
 const FORBIDDEN_PREFIXES: [&str; 8] = [
     "Microsoft::Windows::RDS::AuthRedirection",
@@ -54,15 +54,18 @@ const FORBIDDEN_PREFIXES: [&str; 8] = [
 
 /// Whether a dynamic channel may be opened; else why not.
 fn policy(name: &str, rights: &ChannelRights) -> Result<(), ChannelOutcome> {
-    let by_prefix = || ALLOWED_PREFIXES.iter().find(|(prefix, _)| name.starts_with(prefix));
+    let is_camera = |name: &str| {
+        let number = name.strip_prefix(CAMERA_PREFIX).unwrap_or_default();
+        !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+    };
     let known = ALLOWED.iter().find(|(allowed, _)| *allowed == name);
-    let right = match (known, by_prefix()) {
-        (Some((_, right)), _) => *right,
-        (None, Some((_, right))) => Some(*right),
-        (None, None) if FORBIDDEN_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) => {
+    let right = match known {
+        Some((_, right)) => *right,
+        None if is_camera(name) => Some(Right::Cameras),
+        None if FORBIDDEN_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) => {
             return Err(ChannelOutcome::Forbidden);
         }
-        (None, None) => return Err(ChannelOutcome::Unknown),
+        None => return Err(ChannelOutcome::Unknown),
     };
     match right.filter(|right| !rights.has(*right)) {
         Some(right) => Err(ChannelOutcome::Denied(right)),

@@ -88,6 +88,11 @@ impl Phases {
                         let name = name.split(|&byte| byte == 0).next().unwrap_or_default();
                         cursor.skip(4)?;
                         let name = printable(&String::from_utf8_lossy(name));
+                        // each would have a filter of its own, and see only its share
+                        let twice = |other: &StaticChannel| other.name.eq_ignore_ascii_case(&name);
+                        if !name.is_empty() && self.facts.static_channels.iter().any(twice) {
+                            return Err(cursor.invalid("channelName", u32::from(name.as_bytes()[0])));
+                        }
                         self.facts.static_channels.push(StaticChannel { id: 0, name });
                     }
                 }

@@ -34,7 +34,13 @@ fn dynamic_channels_by_name() {
     for (name, refused) in [
         ("ECHO".to_owned(), None),
         ("AUDIO_PLAYBACK_DVC".to_owned(), None),
+        ("AUDIO_PLAYBACK_LOSSY_DVC".to_owned(), None),
+        ("AUDIO_PLAYBACK_x".to_owned(), Some(Unknown)),
+        ("AUDIO_INPUT2".to_owned(), Some(Unknown)),
         ("RDCamera_Device_Enumerator".to_owned(), None),
+        ("RDCamera_Device_12".to_owned(), None),
+        ("RDCamera_Device_".to_owned(), Some(Unknown)),
+        ("RDCamera_Device_pipe".to_owned(), Some(Unknown)),
         (windows("DisplayControl"), None),
         (windows("Input"), None),
         (windows("Graphics"), Some(Forbidden)),

@@ -138,6 +138,17 @@ fn old_and_odd_connect_initials() {
         offer(&[core.clone(), block(0xC003, &[1, 0, 0, 0])]),
         Err("malformed-pdu")
     );
+    let channels = |names: [&[u8; 8]; 2]| {
+        let mut net = vec![2, 0, 0, 0];
+        for name in names {
+            net.extend(name);
+            net.extend([0; 4]);
+        }
+        block(0xC003, &net)
+    };
+    let twice = [b"cliprdr\0", b"CLIPRDR\0"];
+    assert_eq!(offer(&[core.clone(), channels(twice)]), Err("malformed-pdu"));
+    assert!(offer(&[core.clone(), channels([b"cliprdr\0", b"rdpdr\0\0\0"])]).is_ok());
     assert_eq!(offer(&[core, vec![5]]), Err("malformed-pdu"));
 }
 
