@@ -65,7 +65,7 @@ pub enum Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// The configuration can't be read. Given by the gateway, never by [`evaluate`](crate::evaluate).
+    /// The configuration can't be read. Given by the gateway, never by [`evaluate`](crate::evaluate()).
     ConfigUnavailable,
     /// A lock on user, role, desktop or login.
     Locked,

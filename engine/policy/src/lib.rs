@@ -1,7 +1,7 @@
 //! Evaluation of roles: who may open which desktop, how that is recorded, who may see the recording.
 //!
 //! Pure and total: no clock, file, socket or randomness; equal inputs give equal bytes. [`RoleSet::compile`] reads the
-//! languages inside roles once, [`evaluate`] and [`may`] decide.
+//! languages inside roles once, [`evaluate()`] and [`may`] decide.
 
 #![forbid(unsafe_code)]
 

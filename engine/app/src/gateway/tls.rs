@@ -58,10 +58,10 @@ struct Current {
 type Stamp = (std::time::SystemTime, u64, u64);
 
 impl Identities {
-    /// As [`Identity::load`].
+    /// Reads certificate and key, or makes a self-signed one, and looks for changes of the files from then on.
     ///
     /// # Errors
-    /// As [`Identity::load`].
+    /// A file that can't be read or used.
     pub(super) fn load(
         certificate: Option<&Path>,
         private_key: Option<&Path>,
