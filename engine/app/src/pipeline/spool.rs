@@ -440,7 +440,8 @@ mod tests {
             scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
                     spool.remove_folder(RECORDING).unwrap();
-                    std::thread::yield_now();
+                    // without a pause it stands in the kernel's queue for the folder's lock, and every attempt loses
+                    std::thread::sleep(std::time::Duration::from_micros(100));
                 }
             });
             for number in 0..300 {
