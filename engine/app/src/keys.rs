@@ -1,11 +1,9 @@
 //! The node's Ed25519 key, which signs every segment and manifest. It lives in `data_dir/keys`, readable by its owner
 //! only, and is made when the gateway first starts.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{
-    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown, fchown,
-};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -14,6 +12,8 @@ use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{DecodePrivateKey as _, DecodePublicKey as _, EncodePrivateKey as _, EncodePublicKey as _};
 use rand::Rng as _;
 use zeroize::Zeroizing;
+
+use crate::private;
 
 const FOLDER: &str = "keys";
 const PRIVATE: &str = "node.pem";
@@ -87,11 +87,7 @@ impl NodeKey {
 
     fn create(data_dir: &Path) -> anyhow::Result<Self> {
         let folder = data_dir.join(FOLDER);
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&folder)
-            .with_context(|| format!("create {}", folder.display()))?;
+        private::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
         let mut seed = Zeroizing::new([0; 32]);
         rand::rng().fill_bytes(seed.as_mut());
         let signing = SigningKey::from_bytes(&seed);
@@ -108,19 +104,11 @@ impl NodeKey {
             _ => {}
         }
         let write = || -> io::Result<()> {
-            let mut file = OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&temporary)?;
+            let mut file = private::open_options().write(true).create_new(true).open(&temporary)?;
             file.write_all(pem.as_bytes())?;
             file.sync_all()?;
-            // Made by root's command line, read by the service: they belong to whom data_dir belongs to.
-            let owner = fs::metadata(data_dir)?;
-            if file.metadata()?.uid() != owner.uid() {
-                fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
-                chown(&folder, Some(owner.uid()), Some(owner.gid()))?;
-            }
+            private::give_to_owner_of(data_dir, &temporary)?;
+            private::give_to_owner_of(data_dir, &folder)?;
             fs::rename(&temporary, &path)?;
             File::open(&folder)?.sync_all()
         };

@@ -5,7 +5,6 @@ mod audit;
 mod catalog;
 mod cmd;
 mod control;
-#[allow(dead_code, unused_imports, reason = "the handshake and `users` will use it")]
 mod credentials;
 mod demo;
 mod event_row;

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown};
 use std::path::Path;
 
 const FOLDER: u32 = 0o700;
@@ -60,6 +60,18 @@ pub(crate) fn restrict_if_there(path: &Path) -> io::Result<()> {
         return Ok(());
     }
     fs::set_permissions(path, Permissions::from_mode(mode & !OTHERS & 0o777))
+}
+
+/// What root makes in another account's folder must belong to that account, or the gateway can't use it.
+///
+/// # Errors
+/// The disk's.
+pub(crate) fn give_to_owner_of(folder: &Path, path: &Path) -> io::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let owner = fs::metadata(folder)?;
+    chown(path, Some(owner.uid()), Some(owner.gid()))
 }
 
 /// The mode of a folder that group or others may enter, list or write; `None` if it is private.

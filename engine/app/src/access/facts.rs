@@ -62,20 +62,12 @@ impl HostLabelRules {
 pub(crate) struct Desktop {
     /// As written.
     pub(crate) resource: Arc<WindowsDesktop>,
-    /// Changes whenever the resource does.
-    #[allow(dead_code, reason = "until the gateway keeps TLS settings a desktop")]
-    pub(crate) revision: u64,
     /// What policy sees of it.
     pub(crate) facts: DesktopFacts,
 }
 
 impl Desktop {
-    pub(super) fn new(
-        resource: &WindowsDesktop,
-        origin: ResourceOrigin,
-        revision: u64,
-        rules: &HostLabelRules,
-    ) -> Self {
+    pub(super) fn new(resource: &WindowsDesktop, origin: ResourceOrigin, rules: &HostLabelRules) -> Self {
         let mut labels = rules.of(&resource.addr);
         labels.extend(resource.labels.clone());
         labels.insert(ORIGIN_LABEL.to_owned(), origin.as_str().to_owned());
@@ -92,7 +84,6 @@ impl Desktop {
                 floor: resource.record,
             },
             resource: Arc::new(resource.clone()),
-            revision,
         }
     }
 
@@ -129,7 +120,7 @@ mod tests {
             labels: own.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
             ..WindowsDesktop::default()
         };
-        let desktop = Desktop::new(&resource, ResourceOrigin::Dynamic, 1, &rules);
+        let desktop = Desktop::new(&resource, ResourceOrigin::Dynamic, &rules);
         let labels: Vec<(&str, &str)> = desktop
             .facts
             .labels
@@ -148,7 +139,7 @@ mod tests {
         );
         resource.non_ad = true;
         resource.addr = "[::1]:3389".to_owned();
-        let desktop = Desktop::new(&resource, ResourceOrigin::ConfigFile, 1, &rules);
+        let desktop = Desktop::new(&resource, ResourceOrigin::ConfigFile, &rules);
         assert_eq!(desktop.facts.labels["teleport.dev/ad"], "false");
         assert!(!desktop.facts.labels.contains_key("tier"));
     }

@@ -153,7 +153,7 @@ impl View {
                 Resource::Role(role) => roles.push((role, entry)),
                 Resource::User(user) => drop(users.insert(user.metadata.name.clone(), user.clone())),
                 Resource::Desktop(desktop) => {
-                    let desktop = Desktop::new(desktop, entry.origin, entry.revision, &snapshot.settings.host_labels);
+                    let desktop = Desktop::new(desktop, entry.origin, &snapshot.settings.host_labels);
                     desktops.insert(desktop.facts.name.clone(), desktop);
                 }
                 Resource::Recording(recording) => cluster.recording = *recording,
@@ -202,7 +202,6 @@ impl View {
             let desktop = Desktop::new(
                 desktop,
                 super::entry::ResourceOrigin::ConfigFile,
-                1,
                 &HostLabelRules::default(),
             );
             self.desktops.insert(desktop.facts.name.clone(), desktop);
@@ -286,7 +285,6 @@ impl View {
     }
 
     /// Whether a running session must end.
-    #[allow(dead_code, reason = "until running sessions are watched")]
     pub(crate) fn locked_out(
         &self,
         decision: &Decision,

@@ -93,7 +93,6 @@ impl Access {
     }
 
     /// Sees every change of what is in force.
-    #[allow(dead_code, reason = "until running sessions are watched")]
     pub(crate) fn changed(&self) -> watch::Receiver<Arc<View>> {
         self.view.subscribe()
     }

@@ -47,9 +47,6 @@ pub(crate) enum Event {
         /// What the clipboard offered.
         formats: Vec<String>,
     },
-    /// The desktop was shown a folder of the client, or read or wrote a file there.
-    #[allow(dead_code, reason = "the tap doesn't read drive redirection yet")]
-    Directory(Directory),
     /// A virtual channel was opened.
     ChannelOpen {
         /// Its name.
@@ -182,7 +179,6 @@ pub(crate) struct SessionEnd {
 }
 
 /// Why the gateway ended a session.
-#[allow(dead_code, reason = "whoever ends a session brings its reason")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum DisconnectReason {
@@ -198,41 +194,6 @@ pub(crate) enum DisconnectReason {
     Terminated,
     /// The recorder failed, or the audit log.
     Recorder,
-}
-
-/// What the desktop did with a client's folder.
-#[allow(dead_code, reason = "the tap doesn't read drive redirection yet")]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum DirectoryAction {
-    /// It was shown the folder.
-    Share,
-    /// It read a file.
-    Read,
-    /// It wrote a file.
-    Write,
-}
-
-/// Own fields of `desktop.directory.*`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Directory {
-    /// Which event it is.
-    #[serde(skip)]
-    pub(crate) action: DirectoryAction,
-    /// The client's number of the folder.
-    pub(crate) directory_id: u32,
-    /// The client's name of the folder.
-    pub(crate) directory_name: String,
-    /// The file in it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) file_path: Option<String>,
-    /// First byte.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) offset: Option<u64>,
-    /// Bytes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) length: Option<u64>,
-    /// Whether the client did it.
-    pub(crate) success: bool,
 }
 
 /// What somebody does with a recording or a running session.
@@ -399,7 +360,6 @@ impl Event {
             Self::Clipboard { to_desktop: true, .. } => ("desktop.clipboard.send", "TDP02I"),
             Self::Clipboard { .. } => ("desktop.clipboard.receive", "TDP03I"),
             Self::ClipboardBlocked { .. } => ("desktop.clipboard.blocked", "DRC02W"),
-            Self::Directory(directory) => directory.kind(),
             Self::ChannelOpen { .. } => ("desktop.channel.open", "DRC01I"),
             Self::ChannelDenied { .. } => ("desktop.channel.denied", "DRC00W"),
             Self::RecordingStart { .. } => ("session.recording.start", "DRR00I"),
@@ -413,19 +373,6 @@ impl Event {
             Self::Log(LogEvent::Rotated { .. }) => ("audit.log.rotate", "DRL00I"),
             Self::Log(LogEvent::Repaired { .. }) => ("audit.log.repair", "DRL01W"),
             Self::Log(LogEvent::Lost { .. }) => ("audit.log.lost", "DRL02E"),
-        }
-    }
-}
-
-impl Directory {
-    fn kind(&self) -> (&'static str, &'static str) {
-        match (self.action, self.success) {
-            (DirectoryAction::Share, true) => ("desktop.directory.share", "TDP04I"),
-            (DirectoryAction::Share, false) => ("desktop.directory.share", "TDP04W"),
-            (DirectoryAction::Read, true) => ("desktop.directory.read", "TDP05I"),
-            (DirectoryAction::Read, false) => ("desktop.directory.read", "TDP05W"),
-            (DirectoryAction::Write, true) => ("desktop.directory.write", "TDP06I"),
-            (DirectoryAction::Write, false) => ("desktop.directory.write", "TDP06W"),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -174,20 +174,11 @@ pub(super) fn open(path: &Path, folder: &Path, append: bool) -> io::Result<(File
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             // Another process may be making it, too: not `create_new`.
             let file = options.create(true).open(path)?;
-            give_to_owner_of(folder, path)?;
+            crate::private::give_to_owner_of(folder, path)?;
             Ok((file, true))
         }
         opened => Ok((opened?, false)),
     }
-}
-
-/// What root makes in another account's folder must belong to that account, or the gateway can't write to it.
-pub(super) fn give_to_owner_of(folder: &Path, path: &Path) -> io::Result<()> {
-    if !rustix::process::geteuid().is_root() {
-        return Ok(());
-    }
-    let owner = fs::metadata(folder)?;
-    std::os::unix::fs::chown(path, Some(owner.uid()), Some(owner.gid()))
 }
 
 pub(super) fn sync_folder(folder: &Path) -> anyhow::Result<()> {

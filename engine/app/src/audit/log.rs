@@ -14,10 +14,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 
 use super::event::{Event, LogEvent, RemovedFile};
-use super::files::{
-    CURRENT, End, LOCK, LastLine, Tail, give_to_owner_of, older, open, read_head, sha256, sync_folder, write_head,
-};
+use super::files::{CURRENT, End, LOCK, LastLine, Tail, older, open, read_head, sha256, sync_folder, write_head};
 use super::{Line, Scope, Stamp};
+use crate::private;
 
 /// Between two attempts to get the lock.
 const LOCK_INTERVAL: Duration = Duration::from_millis(2);
@@ -70,7 +69,7 @@ impl Log {
         let parent = folder.parent().unwrap_or_else(|| Path::new("."));
         fs::create_dir_all(parent).with_context(|| format!("create {}", parent.display()))?;
         match DirBuilder::new().mode(0o700).create(folder) {
-            Ok(()) => give_to_owner_of(parent, folder)?,
+            Ok(()) => private::give_to_owner_of(parent, folder)?,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error).with_context(|| format!("create {}", folder.display())),
         }

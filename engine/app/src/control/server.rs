@@ -180,7 +180,7 @@ async fn serve(stream: UnixStream, desk: &Desk, has_room: bool) -> io::Result<()
                 answer(&mut writer, &error(ErrorKind::Request, &problem)).await
             }
             Ok(running) => {
-                info!(session = %running.id, uid = peer.uid, "watched");
+                info!(session = %running.facts.id, uid = peer.uid, "watched");
                 if let Err(problem) = desk.tell(&running, RecordingAction::Watch, "watch", None, peer).await {
                     return answer(&mut writer, &problem).await;
                 }
@@ -202,9 +202,9 @@ impl Desk {
         }
         self.tell(running, RecordingAction::Terminate, "terminate", Some(reason), peer)
             .await?;
-        info!(session = %running.id, uid = peer.uid, reason, "terminating");
+        info!(session = %running.facts.id, uid = peer.uid, reason, "terminating");
         running.end(Ended::new(EndReason::Terminated, reason));
-        Ok(Answer::Terminating { id: running.id })
+        Ok(Answer::Terminating { id: running.facts.id })
     }
 
     /// Writes into the audit log what is about to be done.
@@ -224,14 +224,14 @@ impl Desk {
         details.extend(reason.map(|reason| ("reason".to_owned(), reason.into())));
         let event = Event::Recording(Box::new(RecordingAccess {
             what,
-            sid: running.id,
+            sid: running.facts.id,
             action: action.to_owned(),
             phase: Phase::Begun,
             success: true,
             error: None,
             rule: "local account".to_owned(),
-            session_user: running.user.clone(),
-            desktop_name: running.desktop.clone(),
+            session_user: running.facts.user.clone(),
+            desktop_name: running.facts.desktop.clone(),
             address: None,
             details,
         }));
@@ -246,7 +246,7 @@ fn find(registry: &Registry, id: &str) -> Result<Arc<Running>, Answer> {
     let mut found: Vec<_> = registry
         .list()
         .into_iter()
-        .filter(|running| !id.is_empty() && running.id.to_string().starts_with(&id))
+        .filter(|running| !id.is_empty() && running.facts.id.to_string().starts_with(&id))
         .collect();
     match (found.pop(), found.is_empty()) {
         (Some(running), true) => Ok(running),
@@ -280,22 +280,22 @@ pub(super) fn session(running: &Running) -> Session {
         Some(recorder) if recorder.is_recording() => RecordingState::Recorded,
         Some(_) => RecordingState::NotRecorded,
     };
-    let level = match running.decision.recording.level {
+    let level = match running.facts.decision.recording.level {
         Level::Off => "off",
         Level::BestEffort => "best_effort",
         Level::Strict => "strict",
     };
     Session {
-        id: running.id,
-        user: running.user.clone(),
-        identity: running.identity,
-        roles: running.decision.roles.clone(),
-        login: running.login.clone(),
-        desktop: running.desktop.clone(),
-        desktop_addr: running.desktop_addr.clone(),
-        client_addr: running.client_addr.to_string(),
-        client_name: running.client_name.clone(),
-        started: OffsetDateTime::from(running.started),
+        id: running.facts.id,
+        user: running.facts.user.clone(),
+        identity: running.facts.identity,
+        roles: running.facts.decision.roles.clone(),
+        login: running.facts.login.clone(),
+        desktop: running.facts.desktop.clone(),
+        desktop_addr: running.facts.desktop_addr.clone(),
+        client_addr: running.facts.client_addr.to_string(),
+        client_name: running.facts.client_name.clone(),
+        started: OffsetDateTime::from(running.facts.started),
         duration_ms: running.elapsed_ms(),
         idle_ms: running.idle_ms(),
         recording,

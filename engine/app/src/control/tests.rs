@@ -77,7 +77,7 @@ async fn sessions_are_listed_shown_and_ended() {
     };
     assert_eq!(
         sessions.iter().map(|session| session.id).collect::<Vec<_>>(),
-        [one.id, two.id]
+        [one.facts.id, two.facts.id]
     );
     let show = |id: &str| Request::Show { id: id.to_owned() };
     let Answer::Session { session } = ask(dir.path(), &show("01902B6F")).await else {
@@ -85,14 +85,14 @@ async fn sessions_are_listed_shown_and_ended() {
     };
     assert_eq!(
         (session.id, session.user.as_str(), session.level.as_str()),
-        (two.id, "ann", "off")
+        (two.facts.id, "ann", "off")
     );
     for wrong in ["01902b6", "", "9"] {
         assert_eq!(kind(&ask(dir.path(), &show(wrong)).await), ErrorKind::NotFound);
     }
 
     let terminate = |reason: &str| Request::Terminate {
-        id: one.id.to_string(),
+        id: one.facts.id.to_string(),
         reason: reason.to_owned(),
     };
     for wrong in ["", "two\nlines", &"x".repeat(1001)] {
@@ -100,7 +100,7 @@ async fn sessions_are_listed_shown_and_ended() {
     }
     assert_eq!(
         ask(dir.path(), &terminate(" go home ")).await,
-        Answer::Terminating { id: one.id }
+        Answer::Terminating { id: one.facts.id }
     );
     assert_eq!(one.ended().await, Ended::new(EndReason::Terminated, "go home"));
     server.abort();
@@ -142,7 +142,7 @@ async fn a_session_that_is_not_recorded_can_not_be_watched() {
     let _entered = registry.enter(&session).unwrap();
     // it ends before its picture begins
     session.set_over(&Ended::new(EndReason::ClientClosed, "gone"));
-    let line = format!("{{\"request\": \"watch\", \"id\": \"{}\"}}\n", session.id);
+    let line = format!("{{\"request\": \"watch\", \"id\": \"{}\"}}\n", session.facts.id);
     let answers = say(dir.path(), line.as_bytes()).await;
     assert!(
         matches!(answers[..], [Answer::Session { .. }, Answer::End { .. }]),

@@ -2,15 +2,17 @@
 //! database as it is; the key lies beside it, in a file that only its owner reads, so that a copy of the database alone
 //! opens nothing.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use rand::Rng as _;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use zeroize::{Zeroize as _, Zeroizing};
+
+use crate::private;
 
 const FILE: &str = "credentials.key";
 const KEY_BYTES: usize = 32;
@@ -102,23 +104,15 @@ fn read(path: &Path) -> anyhow::Result<Option<Zeroizing<[u8; KEY_BYTES]>>> {
 
 /// Makes the key. Of two processes that do so at once, one wins and both use its key.
 fn create(data_dir: &Path, path: &Path) -> anyhow::Result<Zeroizing<[u8; KEY_BYTES]>> {
-    fs::create_dir_all(data_dir).with_context(|| format!("create {}", data_dir.display()))?;
+    private::create_dir_all(data_dir).with_context(|| format!("create {}", data_dir.display()))?;
     let mut key = Zeroizing::new([0; KEY_BYTES]);
     rand::rng().fill_bytes(key.as_mut());
     let temporary: PathBuf = data_dir.join(format!(".{FILE}.{}", std::process::id()));
     let write = || -> io::Result<()> {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&temporary)?;
+        let mut file = private::open_options().write(true).create_new(true).open(&temporary)?;
         file.write_all(key.as_ref())?;
         file.sync_all()?;
-        // made by root's command line, read by the service: it belongs to whom the folder belongs to
-        let owner = fs::metadata(data_dir)?;
-        if file.metadata()?.uid() != owner.uid() {
-            std::os::unix::fs::fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
-        }
+        private::give_to_owner_of(data_dir, &temporary)?;
         match fs::hard_link(&temporary, path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}

@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 pub(crate) use key::NtHash;
 use key::Sealer;
 use password::nt_hash;
-pub(crate) use password::{PasswordError, read_new_password};
+pub(crate) use password::read_new_password;
 pub(crate) use ticket::{NewTicket, Ticket};
 
 use crate::catalog::{Catalog, PasswordRow};

@@ -153,13 +153,13 @@ fn sealed_hashes_belong_to_one_key_and_one_user() {
 #[test]
 fn what_can_be_no_password() {
     for (text, error) in [
-        ("", PasswordError::Empty),
-        ("a\nb", PasswordError::Control),
-        ("$NTLM$:00112233445566778899aabbccddeeff", PasswordError::Hash),
+        ("", password::PasswordError::Empty),
+        ("a\nb", password::PasswordError::Control),
+        ("$NTLM$:00112233445566778899aabbccddeeff", password::PasswordError::Hash),
     ] {
         assert_eq!(password::check(text), Err(error));
     }
-    assert_eq!(password::check(&"x".repeat(257)), Err(PasswordError::TooLong));
+    assert_eq!(password::check(&"x".repeat(257)), Err(password::PasswordError::TooLong));
     password::check(&"ä".repeat(256)).unwrap();
 }
 

@@ -32,14 +32,14 @@ pub(super) async fn watch(access: &Access, registry: &Registry) {
 fn enforce(view: &View, registry: &Registry) {
     let now = OffsetDateTime::now_utc();
     for session in registry.list() {
-        let ended = match view.locked_out(&session.decision, Some(&session.login), now) {
+        let ended = match view.locked_out(&session.facts.decision, Some(&session.facts.login), now) {
             None => continue,
             Some(LockedOut::Locked { name, message }) => {
-                warn!(session = %session.id, user = session.user, lock = name, "ending a locked session");
+                warn!(session = %session.facts.id, user = session.facts.user, lock = name, "ending a locked session");
                 Ended::new(EndReason::Locked, message)
             }
             Some(LockedOut::ViewStale) => {
-                warn!(session = %session.id, user = session.user, "ending a session: the view of the locks is too old");
+                warn!(session = %session.facts.id, user = session.facts.user, "ending a session: the view of the locks is too old");
                 Ended::new(
                     EndReason::LockViewStale,
                     "the view of the locks is older than access.lock_stale_max",

@@ -27,9 +27,9 @@ struct Inner {
     running: Mutex<BTreeMap<Uuid, Arc<Running>>>,
 }
 
-/// One session.
-#[derive(Debug)]
-pub(crate) struct Running {
+/// Who is in a session, where, since when.
+#[derive(Debug, Clone)]
+pub(crate) struct Facts {
     /// Session id and recording id.
     pub(crate) id: Uuid,
     /// Wall-clock time of the accept.
@@ -52,6 +52,13 @@ pub(crate) struct Running {
     pub(crate) desktop_addr: String,
     /// What rules the session.
     pub(crate) decision: Arc<Decision>,
+}
+
+/// One session.
+#[derive(Debug)]
+pub(crate) struct Running {
+    /// Known from the start.
+    pub(crate) facts: Facts,
     /// Set when the picture begins.
     pub(crate) recorder: OnceLock<SessionRecorder>,
     /// Milliseconds from the start to the last input that was noticed.
@@ -60,36 +67,10 @@ pub(crate) struct Running {
     over: OnceLock<String>,
 }
 
-/// What [`Running::new`] wants to know.
-#[derive(Debug, Clone)]
-pub(crate) struct Facts {
-    pub(crate) id: Uuid,
-    pub(crate) started: SystemTime,
-    pub(crate) started_at: Instant,
-    pub(crate) client_addr: SocketAddr,
-    pub(crate) client_name: String,
-    pub(crate) user: String,
-    pub(crate) identity: IdentityKind,
-    pub(crate) login: String,
-    pub(crate) desktop: String,
-    pub(crate) desktop_addr: String,
-    pub(crate) decision: Arc<Decision>,
-}
-
 impl Running {
     pub(crate) fn new(facts: Facts) -> Arc<Self> {
         Arc::new(Self {
-            id: facts.id,
-            started: facts.started,
-            started_at: facts.started_at,
-            client_addr: facts.client_addr,
-            client_name: facts.client_name,
-            user: facts.user,
-            identity: facts.identity,
-            login: facts.login,
-            desktop: facts.desktop,
-            desktop_addr: facts.desktop_addr,
-            decision: facts.decision,
+            facts,
             recorder: OnceLock::new(),
             last_input_ms: AtomicU64::new(0),
             end: watch::Sender::new(None),
@@ -134,7 +115,7 @@ impl Running {
 
     /// Milliseconds since the start.
     pub(crate) fn elapsed_ms(&self) -> u64 {
-        u64::try_from(self.started_at.elapsed().as_millis()).unwrap_or(u64::MAX)
+        u64::try_from(self.facts.started_at.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Milliseconds since the last input that was noticed, or since the start.
@@ -190,41 +171,48 @@ impl Registry {
     /// The limit that is reached.
     pub(crate) fn enter(&self, session: &Arc<Running>) -> Result<Entered, Ended> {
         let mut running = self.lock();
-        let of_user = running.values().filter(|other| other.user == session.user).count();
-        if let Some(max) = session.decision.limits.sessions_max
+        let of_user = running
+            .values()
+            .filter(|other| other.facts.user == session.facts.user)
+            .count();
+        if let Some(max) = session.facts.decision.limits.sessions_max
             && of_user >= max as usize
         {
             return Err(Ended::new(
                 EndReason::TooManyOfUser,
                 format!(
                     "user {:?} has {of_user} open sessions (max_connections is {max})",
-                    session.user
+                    session.facts.user
                 ),
             ));
         }
         let on_desktop = running
             .values()
-            .filter(|other| other.desktop == session.desktop)
+            .filter(|other| other.facts.desktop == session.facts.desktop)
             .count();
         if on_desktop >= self.inner.per_desktop_max {
             return Err(Ended::new(
                 EndReason::TooManyOnDesktop,
                 format!(
                     "desktop {:?} has {on_desktop} open sessions (gateway.sessions_per_desktop_max is {})",
-                    session.desktop, self.inner.per_desktop_max
+                    session.facts.desktop, self.inner.per_desktop_max
                 ),
             ));
         }
-        running.insert(session.id, Arc::clone(session));
+        running.insert(session.facts.id, Arc::clone(session));
         Ok(Entered {
             registry: self.clone(),
-            id: session.id,
+            id: session.facts.id,
         })
     }
 
     /// How many sessions a user has open.
     pub(crate) fn open_sessions(&self, user: &str) -> u32 {
-        let count = self.lock().values().filter(|session| session.user == user).count();
+        let count = self
+            .lock()
+            .values()
+            .filter(|session| session.facts.user == user)
+            .count();
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 

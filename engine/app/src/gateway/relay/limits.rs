@@ -18,7 +18,7 @@ impl Relay {
     /// Resolves when a limit of the Decision is reached, a lock is put on the session, or an operator ends it.
     pub(super) async fn outlived(&self) -> Ended {
         let (running, _) = self.running.wait().await;
-        let limits = &running.decision.limits;
+        let limits = &running.facts.decision.limits;
         tokio::select! {
             ended = running.ended() => ended,
             ended = self.expired(running, limits) => ended,
@@ -27,7 +27,7 @@ impl Relay {
 
     /// Resolves when the session has lasted, or nobody has used it, for as long as its Decision allows.
     async fn expired(&self, running: &Running, limits: &Limits) -> Ended {
-        let end = Instant::from_std(running.started_at).checked_add(limits.ends_after);
+        let end = Instant::from_std(running.facts.started_at).checked_add(limits.ends_after);
         let idle = self.idle(running, limits.idle_timeout);
         let Some(end) = end else { return idle.await };
         timeout_at(end, idle).await.unwrap_or_else(|_| {
