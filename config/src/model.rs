@@ -26,6 +26,10 @@ pub struct Config {
     pub spool: Spool,
     /// Where recordings go, in the order of the file. Names are unique.
     pub storages: Vec<StorageConfig>,
+    /// How long recordings are kept.
+    pub retention: Retention,
+    /// The catalog beside the storages.
+    pub catalog: Catalog,
     /// What recordings can be exported with, in the order of the file. Names are unique.
     pub exporters: Vec<ExporterConfig>,
     /// Who may connect where.
@@ -140,6 +144,8 @@ pub struct Recording {
     pub repaint_max: Duration,
     /// Raw bytes of undecodable PDUs that one recording keeps.
     pub undecoded_max_bytes: u64,
+    /// PEM files with the public keys of other nodes whose recordings are trusted beside this node's. Absolute.
+    pub trusted_keys: Vec<PathBuf>,
 }
 
 /// Section `spool`.
@@ -184,6 +190,43 @@ pub struct StorageConfig {
     pub settings: serde_json::Value,
     /// Where the entry stands in the configuration, such as `storages[0]`; with `.settings.x` a key of [`Loaded::origin`](crate::Loaded::origin).
     pub source_key: String,
+}
+
+/// Section `retention`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retention {
+    /// How long recordings are kept that no rule matches; `None` = for ever.
+    pub default: Option<Duration>,
+    /// What is kept for another time. Of all rules that match a recording, the longest counts.
+    pub rules: Vec<RetentionRule>,
+    /// Between two looks for recordings whose time is over.
+    pub purge_interval: Duration,
+    /// Recordings that one such look deletes at most. At least 1.
+    pub purge_batch_max: u32,
+}
+
+/// One entry of `retention.rules`. Whatever it names must match; at least one thing is named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetentionRule {
+    /// How long; `None` = for ever.
+    pub keep: Option<Duration>,
+    /// Users, as patterns of label values are written; empty = any.
+    pub users: Vec<String>,
+    /// Desktops, likewise.
+    pub desktops: Vec<String>,
+    /// Labels that the desktop had at the session's start, likewise: all keys, any of a key's patterns.
+    pub labels: BTreeMap<String, Vec<String>>,
+    /// An expression over `session`.
+    pub filter: Option<String>,
+    /// Where the entry stands in the configuration, such as `retention.rules[0]`.
+    pub source_key: String,
+}
+
+/// Section `catalog`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Catalog {
+    /// Between two looks at the storages for what other nodes recorded.
+    pub sync_interval: Duration,
 }
 
 /// One entry of `exporters`.

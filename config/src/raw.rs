@@ -20,6 +20,8 @@ pub(crate) struct RawConfig {
     pub(crate) recording: RawRecording,
     pub(crate) spool: RawSpool,
     pub(crate) storages: Vec<RawStorage>,
+    pub(crate) retention: RawRetention,
+    pub(crate) catalog: RawCatalog,
     pub(crate) exporters: Vec<RawExporter>,
     pub(crate) access: RawAccess,
     pub(crate) audit: RawAudit,
@@ -76,6 +78,7 @@ pub(crate) struct RawRecording {
     pub(crate) stall_max: RawDuration,
     pub(crate) repaint_max: RawDuration,
     pub(crate) undecoded_max_bytes: RawSize,
+    pub(crate) trusted_keys: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -97,6 +100,32 @@ pub(crate) struct RawStorage {
     pub(crate) required: bool,
     pub(crate) op_timeout: Option<RawDuration>,
     pub(crate) settings: serde_json::Value,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawRetention {
+    pub(crate) default: Option<RawDuration>,
+    pub(crate) rules: Vec<RawRetentionRule>,
+    pub(crate) purge_interval: RawDuration,
+    pub(crate) purge_batch_max: u32,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawRetentionRule {
+    pub(crate) keep: Option<RawDuration>,
+    pub(crate) users: Vec<String>,
+    pub(crate) desktops: Vec<String>,
+    pub(crate) labels: BTreeMap<String, Vec<String>>,
+    #[serde(rename = "where")]
+    pub(crate) filter: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawCatalog {
+    pub(crate) sync_interval: RawDuration,
 }
 
 #[derive(Debug, Deserialize)]

@@ -5,9 +5,13 @@ use std::path::Path;
 
 use crate::layers::absolute;
 use crate::model::{
-    Access, Audit, Config, ExporterConfig, Gateway, HostLabels, Listener, Log, Mode, Recording, Spool, StorageConfig,
+    Access, Audit, Catalog, Config, ExporterConfig, Gateway, HostLabels, Listener, Log, Mode, Recording, Retention,
+    RetentionRule, Spool, StorageConfig,
 };
-use crate::raw::{RawAccess, RawConfig, RawExporter, RawGateway, RawHostLabels, RawListener, RawStorage, RawSwitch};
+use crate::raw::{
+    RawAccess, RawConfig, RawExporter, RawGateway, RawHostLabels, RawListener, RawRetention, RawRetentionRule,
+    RawStorage, RawSwitch,
+};
 use crate::resources::{ClusterMode, RecordingSettings, SessionMfa};
 
 /// The socket of `audit.syslog: true`.
@@ -37,6 +41,7 @@ pub(crate) fn resolve(raw: RawConfig, base_dir: &Path) -> (Config, Findings) {
             stall_max: raw.recording.stall_max.0,
             repaint_max: raw.recording.repaint_max.0,
             undecoded_max_bytes: raw.recording.undecoded_max_bytes.0,
+            trusted_keys: raw.recording.trusted_keys.iter().map(|file| path(file)).collect(),
         },
         spool: Spool {
             path: raw.spool.path.as_deref().map_or_else(|| data_dir.join("spool"), path),
@@ -49,6 +54,10 @@ pub(crate) fn resolve(raw: RawConfig, base_dir: &Path) -> (Config, Findings) {
             .enumerate()
             .map(|(index, raw)| storage(raw, index, base_dir))
             .collect(),
+        retention: retention(raw.retention),
+        catalog: Catalog {
+            sync_interval: raw.catalog.sync_interval.0,
+        },
         exporters: raw
             .exporters
             .into_iter()
@@ -139,6 +148,23 @@ fn storage(raw: RawStorage, index: usize, base_dir: &Path) -> StorageConfig {
     }
 }
 
+fn retention(raw: RawRetention) -> Retention {
+    let rule = |(index, raw): (usize, RawRetentionRule)| RetentionRule {
+        keep: raw.keep.map(|keep| keep.0),
+        users: raw.users,
+        desktops: raw.desktops,
+        labels: raw.labels,
+        filter: raw.filter,
+        source_key: format!("retention.rules[{index}]"),
+    };
+    Retention {
+        default: raw.default.map(|keep| keep.0),
+        rules: raw.rules.into_iter().enumerate().map(rule).collect(),
+        purge_interval: raw.purge_interval.0,
+        purge_batch_max: raw.purge_batch_max,
+    }
+}
+
 fn exporter(raw: RawExporter, index: usize, base_dir: &Path) -> ExporterConfig {
     ExporterConfig {
         name: raw.name,
@@ -184,6 +210,14 @@ fn check(config: &Config) -> Findings {
             "spool.max_bytes".to_owned(),
             "must hold two segments of recording.segment_max_bytes at least",
         );
+    }
+    for rule in &config.retention.rules {
+        if rule.users.is_empty() && rule.desktops.is_empty() && rule.labels.is_empty() && rule.filter.is_none() {
+            find(
+                rule.source_key.clone(),
+                "must name users, desktops, labels or where; what counts for all recordings is retention.default",
+            );
+        }
     }
     for exporter in config.exporters.iter().filter(|exporter| exporter.mode == Mode::Async) {
         find(

@@ -360,7 +360,7 @@ fn variables_and_flags_name_the_nearest_key() {
         &case.errors(),
         "\
 d.yaml:1:14: log.level: \"warm\" is not one of: error, warn, info, debug, trace, did you mean warn?
-DESKREEL_: unknown key (known sections: data_dir, plugin_dirs, gateway, session_recording, recording, spool, storages, exporters, access, audit, log)
+DESKREEL_: unknown key (known sections: data_dir, plugin_dirs, gateway, session_recording, recording, spool, storages, retention, catalog, exporters, access, audit, log)
 DESKREEL_EXPORTERS: exporters: not YAML: while parsing a node, did not find expected node content (line 2, column 1 of the value)
 DESKREEL_GATEWAY__LISTN: gateway.listn: unknown key, did you mean DESKREEL_GATEWAY__LISTEN?
 DESKREEL_GATWAY__LISTEN: gatway.listen: unknown key, did you mean DESKREEL_GATEWAY__LISTEN?
@@ -423,6 +423,30 @@ d.yaml:2:20: spool.max_bytes: must hold two segments of recording.segment_max_by
 d.yaml:3:1: storages: at least one must be required while session_recording is on
 d.yaml:5:10: storages[1].name: storages[0] is named a too
 d.yaml:6:42: exporters[0].mode: async exporters are not supported yet: write sync",
+    );
+}
+
+#[test]
+fn retention_deletes_nothing_unless_it_says_so() {
+    let unset = Case::empty().load().config.retention;
+    assert_eq!((unset.default, unset.rules.len()), (None, 0));
+    let text = "retention:\n  default: 365d\n  rules:\n    - {keep: 30d, labels: {env: [dev, test], team: x}, users: al*}\n    \
+                - {keep: never, where: 'session.recorded'}\n    - {keep: 0, desktops: [a, b]}\n";
+    let set = Case::file(text).load().config.retention;
+    assert_eq!(set.default, Some(Duration::from_secs(365 * 86_400)));
+    assert_eq!(set.rules[0].labels["env"], ["dev", "test"]);
+    assert_eq!(set.rules[0].users, ["al*"]);
+    // 0 is no time after which something is deleted
+    assert_eq!([set.rules[1].keep, set.rules[2].keep], [None, None]);
+    assert_eq!(
+        errors("retention: {rules: [{keep: 1d}, {users: [a]}, {keep: soon, users: [a]}]}\n").len(),
+        2
+    );
+    assert_eq!(
+        errors("retention: {rules: [{keep: 1d}]}\n"),
+        [
+            "d.yaml:1:21: retention.rules[0]: must name users, desktops, labels or where; what counts for all recordings is retention.default"
+        ]
     );
 }
 
