@@ -157,6 +157,8 @@ pub struct Spool {
     pub max_bytes: u64,
     /// Free bytes of the file system below which the spool counts as full.
     pub min_free_bytes: u64,
+    /// Bytes of the file system that are held ready to close recordings with when nothing else is left.
+    pub reserve_bytes: u64,
 }
 
 /// When a plugin works: as part of what is going on, or behind it.
@@ -186,6 +188,12 @@ pub struct StorageConfig {
     pub required: bool,
     /// Time for one operation of the plugin; `None` = as its profile says.
     pub op_timeout: Option<Duration>,
+    /// Puts at once; `None` = as its profile says.
+    pub concurrency_max: Option<u32>,
+    /// Puts begun in a second, on average; `None` = no limit.
+    pub puts_per_second_max: Option<u32>,
+    /// Bytes of puts begun in a second, on average; `None` = no limit.
+    pub bytes_per_second_max: Option<u64>,
     /// The plugin's own settings, a JSON object; checked by the plugin's schema.
     pub settings: serde_json::Value,
     /// Where the entry stands in the configuration, such as `storages[0]`; with `.settings.x` a key of [`Loaded::origin`](crate::Loaded::origin).

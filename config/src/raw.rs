@@ -87,6 +87,7 @@ pub(crate) struct RawSpool {
     pub(crate) path: Option<String>,
     pub(crate) max_bytes: RawSize,
     pub(crate) min_free_bytes: RawSize,
+    pub(crate) reserve_bytes: RawSize,
 }
 
 #[derive(Debug, Deserialize)]
@@ -99,6 +100,9 @@ pub(crate) struct RawStorage {
     pub(crate) mode: Mode,
     pub(crate) required: bool,
     pub(crate) op_timeout: Option<RawDuration>,
+    pub(crate) concurrency_max: Option<u32>,
+    pub(crate) puts_per_second_max: Option<u32>,
+    pub(crate) bytes_per_second_max: Option<RawSize>,
     pub(crate) settings: serde_json::Value,
 }
 

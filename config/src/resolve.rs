@@ -47,6 +47,7 @@ pub(crate) fn resolve(raw: RawConfig, base_dir: &Path) -> (Config, Findings) {
             path: raw.spool.path.as_deref().map_or_else(|| data_dir.join("spool"), path),
             max_bytes: raw.spool.max_bytes.0,
             min_free_bytes: raw.spool.min_free_bytes.0,
+            reserve_bytes: raw.spool.reserve_bytes.0,
         },
         storages: raw
             .storages
@@ -143,6 +144,9 @@ fn storage(raw: RawStorage, index: usize, base_dir: &Path) -> StorageConfig {
         mode: raw.mode,
         required: raw.required,
         op_timeout: raw.op_timeout.map(|timeout| timeout.0),
+        concurrency_max: raw.concurrency_max,
+        puts_per_second_max: raw.puts_per_second_max,
+        bytes_per_second_max: raw.bytes_per_second_max.map(|size| size.0),
         settings: raw.settings,
         source_key: format!("storages[{index}]"),
     }

@@ -277,9 +277,9 @@ d.yaml:10:12: storages[0].name: \"A\" is not a name: use up to 63 of a-z, 0-9, -
 d.yaml:11:5: storages[1].name: missing, it must be written (a name)
 d.yaml:11:27: storages[1].mode: \"fast\" is not one of: sync, async
 d.yaml:11:43: storages[1].required: \"perhaps\" is not a boolean: write true or false
-d.yaml:12:5: storages[2]: must be a map of keys (name, plugin, path, sha256, mode, required, op_timeout, settings), not a single value
+d.yaml:12:5: storages[2]: must be a map of keys (name, plugin, path, sha256, mode, required, op_timeout, concurrency_max, puts_per_second_max, bytes_per_second_max, settings), not a single value
 d.yaml:13:12: exporters: must be a list of entries, not a map
-d.yaml:14:8: spool: must be a map of keys, not a single value (known: path, max_bytes, min_free_bytes)
+d.yaml:14:8: spool: must be a map of keys, not a single value (known: path, max_bytes, min_free_bytes, reserve_bytes)
 d.yaml:15:1: gateway: duplicate key, first on line 1
 d.yaml:16:1: web: this version does not support the key yet; remove it",
     );
