@@ -77,12 +77,18 @@ pub struct Gateway {
     pub sessions_per_desktop_max: u32,
     /// Open client connections (sessions or not yet) from one address. At least 1.
     pub connections_per_address_max: u32,
-    /// Failed logons of one user after which that user's logons are refused for [`Gateway::logon_block`].
+    /// Failed logons of one user within [`Gateway::logon_block`], from all addresses that are not the user's own.
     pub logon_failures_max: u32,
-    /// Failed logons from one address after which logons from there are refused for [`Gateway::logon_block`].
+    /// Failed logons from one address within [`Gateway::logon_block`].
     pub logon_failures_per_address_max: u32,
-    /// How long failed logons count, and how long logons are refused after too many.
+    /// How long failed logons count, and the longest that one user at one address is made to wait after them.
     pub logon_block: Duration,
+    /// How long an address counts as a user's own after a logon from there.
+    pub logon_trust: Duration,
+    /// Time to get the password of a desktop's login from where it is kept.
+    pub secret_timeout: Duration,
+    /// Bytes a second and direction that a session may relay; `None` = as many as there are.
+    pub bandwidth_max: Option<u64>,
 }
 
 /// One entry of `gateway.listeners`.

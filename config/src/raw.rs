@@ -49,6 +49,9 @@ pub(crate) struct RawGateway {
     pub(crate) logon_failures_max: u32,
     pub(crate) logon_failures_per_address_max: u32,
     pub(crate) logon_block: RawDuration,
+    pub(crate) logon_trust: RawDuration,
+    pub(crate) secret_timeout: RawDuration,
+    pub(crate) bandwidth_max: Option<RawSize>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -114,6 +114,9 @@ fn gateway(raw: RawGateway, base_dir: &Path) -> Gateway {
         logon_failures_max: raw.logon_failures_max,
         logon_failures_per_address_max: raw.logon_failures_per_address_max,
         logon_block: raw.logon_block.0,
+        logon_trust: raw.logon_trust.0,
+        secret_timeout: raw.secret_timeout.0,
+        bandwidth_max: raw.bandwidth_max.map(|max| max.0),
     }
 }
 
