@@ -29,6 +29,8 @@ const CONFIRM_LENGTH_MAX: usize = 512;
 pub(super) struct DesktopLeg {
     /// The stream; MCS comes next.
     pub(super) stream: TlsStream<BufReader<TcpStream>>,
+    /// The protocols that the gateway has offered.
+    pub(super) offered_protocols: u32,
     /// The protocol that the desktop selected.
     pub(super) selected_protocol: u32,
 }
@@ -158,6 +160,7 @@ impl Desktops {
         self.check(desktop, &gateway.tls, &tls::fingerprint(certificate))?;
         let mut leg = DesktopLeg {
             stream,
+            offered_protocols: offered,
             selected_protocol,
         };
         if let (protocol::HYBRID | protocol::HYBRID_EX, Some(logon)) = (selected_protocol, logon) {

@@ -109,6 +109,8 @@ pub(crate) enum EndReason {
 
     /// The desktop's picture did not start within `gateway.activation_timeout`.
     ActivationTimeout,
+    /// Somebody between gateway and desktop has changed the security negotiation.
+    DesktopDowngrade,
     /// The desktop refused the client at the MCS level.
     DesktopRefusedMcs,
     /// The user name asks for another desktop than the one that the session is bound to.
@@ -212,6 +214,7 @@ impl EndReason {
             Self::DesktopLogonRefused => "desktop_logon_refused",
             Self::DesktopLogonFailed => "desktop_logon_failed",
             Self::ActivationTimeout => "activation_timeout",
+            Self::DesktopDowngrade => "desktop_downgrade",
             Self::DesktopRefusedMcs => "desktop_refused_mcs",
             Self::OtherDesktop => "other_desktop",
             Self::IdentityDenied => "identity_denied",

@@ -4,8 +4,10 @@
 //! leg: what the gateway has to say itself reaches the pump as [`Mail`] and goes out between two PDUs. The session ends
 //! when the first pump ends, the recorder fails or the gateway stops; [`run`] then tells the client why.
 
+mod ends;
 mod limits;
 mod notes;
+mod pace;
 mod pump;
 mod state;
 mod task;
@@ -62,7 +64,7 @@ pub(super) async fn run(
     shutdown: &mut watch::Receiver<bool>,
     account: &mut Account,
 ) -> Ended {
-    let relay = Relay::new(admitted, request, desktop, leg.selected_protocol, entry);
+    let relay = Relay::new(admitted, request, desktop, &leg, entry);
     let (from_client, to_client) = tokio::io::split(client);
     let (from_desktop, to_desktop) = tokio::io::split(leg.stream);
     let (client_mail, client_mailbox) = mpsc::channel(MAILBOX_LENGTH);

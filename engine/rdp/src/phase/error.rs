@@ -38,12 +38,25 @@ pub enum FilterError {
     /// Standard RDP security in the middle of a session that negotiated none.
     #[error("PDU {} is encrypted by standard RDP security, which is refused", sender(*.0))]
     Encrypted(Direction),
+    /// The desktop has read another X.224 request than the gateway has sent.
+    #[error(
+        "desktop was asked for security protocols {offered:#x} and has read {read:#x}: somebody in between changed the negotiation"
+    )]
+    Downgrade {
+        /// What was sent.
+        offered: u32,
+        /// What has arrived.
+        read: u32,
+    },
     /// The desktop refused at the MCS level.
     #[error("desktop refuses the MCS connection (result {0})")]
     ConnectRefused(u8),
     /// A redirection: the client would leave the gateway.
-    #[error("desktop redirects the client to another machine, which is refused")]
-    Redirection,
+    #[error("desktop redirects the client to {target}, which is refused")]
+    Redirection {
+        /// The machine, as the desktop names it.
+        target: String,
+    },
     /// A Confirm Active whose drawing orders can't be turned off.
     #[error("client's Confirm Active has no Order capability set")]
     NoOrderSet,
@@ -124,7 +137,8 @@ impl FilterError {
             Self::StandardSecurity(_) => "standard-security",
             Self::Encrypted(_) => "encrypted-pdu",
             Self::ConnectRefused(_) => "mcs-refused",
-            Self::Redirection => "redirection",
+            Self::Downgrade { .. } => "downgrade",
+            Self::Redirection { .. } => "redirection",
             Self::NoOrderSet => "no-order-set",
             Self::CompressedChannel { .. } => "compressed-channel",
             Self::DynamicChannel { .. } => "dynamic-channel",
@@ -139,7 +153,7 @@ impl FilterError {
     #[must_use]
     pub fn error_info_code(&self) -> u32 {
         match self {
-            Self::OtherDesktop { .. } | Self::Redirection => error_info::DENIED,
+            Self::OtherDesktop { .. } | Self::Redirection { .. } => error_info::DENIED,
             _ => error_info::RPC_INITIATED_DISCONNECT,
         }
     }

@@ -33,6 +33,8 @@ mod security {
 const STATIC_CHANNELS_MAX: usize = 31;
 /// [MS-RDPBCGR] allows 16, newer Windows 64.
 const MONITORS_MAX: usize = 64;
+/// SC_CORE clientRequestedProtocols.
+const REQUESTED_PROTOCOLS_AT: usize = 4;
 /// CS_CORE earlyCapabilityFlags: the client wants 32 bits a pixel.
 const WANT_32_BPP: u16 = 0x0002;
 
@@ -57,6 +59,14 @@ impl Phases {
         self.phase = Phase::ConnectResponse;
         verdict.events.push(PhaseEvent::ClientDescribed);
         Ok(())
+    }
+
+    /// The X.224 negotiation is clear text: what the desktop has read of it comes back behind TLS.
+    fn check_negotiation(&self, read: Option<u32>) -> Result<(), FilterError> {
+        match (self.options.offered_protocols, read) {
+            (Some(offered), Some(read)) if offered != read => Err(FilterError::Downgrade { offered, read }),
+            _ => Ok(()),
+        }
     }
 
     fn read_client_blocks(&mut self, pdu: &[u8], blocks: &[Block]) -> Result<(), WireError> {
@@ -171,6 +181,7 @@ impl Phases {
                     None | Some(0) => (),
                     Some(method) => return Err(FilterError::StandardSecurity(method)),
                 },
+                block::SC_CORE => self.check_negotiation(field_u32(pdu, body, REQUESTED_PROTOCOLS_AT))?,
                 block::SC_NET => self
                     .read_channel_ids(pdu, body)
                     .map_err(malformed(Direction::ToClient))?,
@@ -369,7 +380,7 @@ impl Phases {
             Direction::ToClient => (),
         }
         if header & security::REDIRECTION != 0 {
-            return Err(FilterError::Redirection);
+            return self.redirection(data, pdu, data.payload.clone(), verdict);
         }
         if header & security::ENCRYPT != 0 {
             return Err(FilterError::Encrypted(direction));
@@ -386,7 +397,7 @@ impl Phases {
         let direction = data.direction;
         let header = field_u16(pdu, &data.payload, 0).unwrap_or_default();
         if header & security::REDIRECTION != 0 {
-            return Err(FilterError::Redirection);
+            return self.redirection(data, pdu, data.payload.clone(), verdict);
         }
         if header & security::ENCRYPT != 0 {
             return Err(FilterError::Encrypted(direction));

@@ -55,6 +55,9 @@ pub enum BulkCompression {
 pub struct FilterOptions {
     /// The protocols that the client requested of the gateway ([`crate::wire::x224::protocol`]).
     pub requested_protocols: u32,
+    /// The protocols that the gateway requested of the desktop. A desktop that says it has read others was told so by
+    /// somebody in between, who wants less security; `None` = not looked at.
+    pub offered_protocols: Option<u32>,
     /// The protocol that the desktop selected on its leg.
     pub selected_protocol: u32,
     /// See [`BulkCompression`].
@@ -73,6 +76,7 @@ impl Default for FilterOptions {
     fn default() -> Self {
         Self {
             requested_protocols: protocol::SSL,
+            offered_protocols: None,
             selected_protocol: protocol::SSL,
             bulk_compression: BulkCompression::Keep,
             desktop: String::new(),

@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::{BitmapCodec, Direction, FilterError, Phase, PhaseEvent, Phases, Verdict, activity, malformed};
 use crate::patch::{self, field, field_u16, field_u32};
 use crate::wire::capability::{self, Active, set};
+use crate::wire::redirection::Redirection;
 use crate::wire::share::{ShareControl, control, data, share_controls, share_data};
 use crate::wire::{Cursor, WireError, mcs};
 
@@ -74,12 +75,41 @@ impl Phases {
                     self.confirmed = false;
                     verdict.events.push(PhaseEvent::Deactivated);
                 }
-                (control::REDIRECTION, Direction::ToClient) => return Err(FilterError::Redirection),
+                (control::REDIRECTION, Direction::ToClient) => {
+                    // share control header and two bytes of padding
+                    let start = (item.range.start + 8).min(item.range.end);
+                    self.redirection(data, pdu, start..item.range.end, verdict)?;
+                    if item.range != data.payload {
+                        return Err(self.unexpected(direction, "redirection among other PDUs"));
+                    }
+                }
                 (control::FLOW, _) => (),
                 _ => return Err(self.unexpected(direction, "share control PDU")),
             }
         }
         verdict.tap = self.phase == Phase::Active;
+        Ok(())
+    }
+
+    /// A redirection never passes: one that moves the client ends the session, one that doesn't is dropped. One that can't be
+    /// read is taken for the former.
+    pub(super) fn redirection(
+        &self,
+        data: &mcs::Data,
+        pdu: &[u8],
+        packet: Range<usize>,
+        verdict: &mut Verdict,
+    ) -> Result<(), FilterError> {
+        if data.direction == Direction::ToDesktop {
+            return Err(self.unexpected(data.direction, "redirection"));
+        }
+        let redirection = Redirection::parse(pdu.get(packet).unwrap_or_default()).unwrap_or_default();
+        let target = redirection.target().to_owned();
+        if !redirection.is_informational {
+            return Err(FilterError::Redirection { target });
+        }
+        verdict.forward = false;
+        verdict.events.push(PhaseEvent::RedirectionDropped { target });
         Ok(())
     }
 

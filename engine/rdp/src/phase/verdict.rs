@@ -122,6 +122,11 @@ pub enum PhaseEvent {
         /// Its number.
         id: u32,
     },
+    /// A redirection that moves nobody, but only tells the client something, was dropped.
+    RedirectionDropped {
+        /// The machine in it, as the desktop names it.
+        target: String,
+    },
     /// The desktop's offer of a UDP side channel was dropped.
     MultitransportDropped,
     /// The desktop explains an end or an error: Set Error Info with a code that is not 0. Not told if the desktop

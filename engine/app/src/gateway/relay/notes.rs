@@ -89,6 +89,14 @@ impl Relay {
         self.note(event::Event::Session(event));
     }
 
+    /// Something that an auditor should look at.
+    pub(super) fn alert(&self, name: &str, detail: String) {
+        self.note(event::Event::Session(SessionEvent::Alert {
+            name: name.to_owned(),
+            detail,
+        }));
+    }
+
     fn note(&self, event: event::Event) {
         if let Some(recorder) = self.recorder.get() {
             recorder.note(event);

@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use zeroize::{Zeroize as _, Zeroizing};
 
+use super::pace::{self, Pace};
 use super::{Mail, Relay};
 use crate::gateway::end::{EndReason, Ended};
 
@@ -41,6 +42,7 @@ pub(super) struct Pump<R, W> {
     /// The next answer of the reader, when it came while a batch was filled.
     read_ahead: Option<io::Result<usize>>,
     held: VecDeque<Vec<u8>>,
+    pace: Pace,
 }
 
 /// What is left of a pump. The writer stands between two PDUs.
@@ -96,6 +98,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Pump<R, W> {
         other: mpsc::Sender<Mail>,
     ) -> Self {
         let buffer = BytesMut::with_capacity(BUFFER_BYTES);
+        let pace = Pace::new(relay.bandwidth_max());
         Self {
             direction,
             reader,
@@ -106,6 +109,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Pump<R, W> {
             buffer,
             read_ahead: None,
             held: VecDeque::new(),
+            pace,
         }
     }
 
@@ -126,7 +130,8 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Pump<R, W> {
 
     /// One read or one message, and all that follows from it.
     async fn turn(&mut self) -> Result<(), Ended> {
-        let read = if let Some(read) = self.read_ahead.take() {
+        let wait = self.pace.waits_until();
+        let read = if let Some(read) = self.read_ahead.take_if(|_| wait.is_none()) {
             read
         } else {
             tokio::select! {
@@ -135,7 +140,8 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Pump<R, W> {
                     Some(Mail::Inject(pdu)) => return self.inject(pdu).await,
                     Some(Mail::Stop) | None => return Err(Ended::new(EndReason::Internal, "stopped")),
                 },
-                read = fill(&mut self.reader, &mut self.buffer, &mut self.read_ahead) => read,
+                () = pace::over(wait) => return Ok(()),
+                read = fill(&mut self.reader, &mut self.buffer, &mut self.read_ahead), if wait.is_none() => read,
             }
         };
         match read {
@@ -240,6 +246,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Pump<R, W> {
             .await
             .map_err(|error| self.relay.writing_failed(self.direction, &error))?;
         self.relay.count(self.direction, bytes);
+        self.pace.spend(bytes);
         Ok(())
     }
 }

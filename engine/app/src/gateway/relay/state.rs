@@ -1,8 +1,6 @@
 //! What both pumps of a session share: the filter, the recorder, and what is known about an end.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -11,12 +9,10 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use deskreel_config::{BulkCompression, OnFailure};
 use deskreel_rdp::Direction;
-use deskreel_rdp::phase::{self, ClientLogon, FilterError, FilterOptions, LogonAs, PhaseEvent, Phases};
+use deskreel_rdp::phase::{self, ClientLogon, FilterOptions, LogonAs, PhaseEvent, Phases};
 use deskreel_rdp::tap::{ClipboardLevel, TapConfig};
-use deskreel_rdp::wire::FrameError;
 use deskreel_rdp::wire::x224::ConnectionRequest;
-use deskreel_recording::Event;
-use deskreel_recording::event::{self, SessionEnd, SessionEvent};
+use deskreel_recording::event::{self, SessionEnd};
 use time::OffsetDateTime;
 use tokio::sync::{SetOnce, mpsc};
 use tokio::time::timeout;
@@ -25,9 +21,10 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::Mail;
+use super::ends::recorded_reason;
 use crate::audit::SessionAudit;
 use crate::gateway::Shared;
-use crate::gateway::desktop::Desktop;
+use crate::gateway::desktop::{Desktop, DesktopLeg};
 use crate::gateway::end::{EndReason, Ended};
 use crate::gateway::grant::{Grant, claimed_user};
 use crate::gateway::judge::{DesktopAccount, Refusal, client_info};
@@ -63,9 +60,9 @@ pub(super) struct Relay {
     to_client_bytes: AtomicU64,
     to_desktop_bytes: AtomicU64,
     /// Who has said first that it leaves, by a Disconnect Provider Ultimatum; what breaks afterwards is no fault.
-    leaves: OnceLock<Direction>,
+    pub(super) leaves: OnceLock<Direction>,
     /// The last Set Error Info of the desktop, 0 = none.
-    desktop_error: AtomicU32,
+    pub(super) desktop_error: AtomicU32,
 }
 
 impl Relay {
@@ -73,7 +70,7 @@ impl Relay {
         admitted: &Admitted,
         request: &ConnectionRequest,
         desktop: &Desktop,
-        selected_protocol: u32,
+        leg: &DesktopLeg,
         entry: Option<Entry>,
     ) -> Arc<Self> {
         let (grant, logon) = match entry {
@@ -83,7 +80,8 @@ impl Relay {
         let resource = &desktop.resource;
         let options = FilterOptions {
             requested_protocols: request.protocols(),
-            selected_protocol,
+            offered_protocols: Some(leg.offered_protocols),
+            selected_protocol: leg.selected_protocol,
             bulk_compression: match resource.gateway.bulk_compression {
                 BulkCompression::Keep => phase::BulkCompression::Keep,
                 BulkCompression::Clear => phase::BulkCompression::Clear,
@@ -122,6 +120,11 @@ impl Relay {
     /// The filter. A panic inside it poisons nothing that matters: the session of that pump has ended.
     pub(super) fn phases(&self) -> MutexGuard<'_, Phases> {
         self.phases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes a second and direction.
+    pub(super) fn bandwidth_max(&self) -> Option<u64> {
+        self.shared.bandwidth_max
     }
 
     /// Opens the recording, or the catalog's entry of a session that isn't recorded. Call it before the first Demand Active
@@ -278,12 +281,9 @@ impl Relay {
                     };
                     debug!(pdus = pdus.len(), "asking the desktop to repaint");
                     if pdus.is_empty() {
-                        recorder.note(Event::Session(SessionEvent::Alert {
-                            name: "no_repaint".to_owned(),
-                            detail: "the desktop can't be asked to repaint its screen: it does not offer that, or the \
-                                     client is minimised"
-                                .to_owned(),
-                        }));
+                        let detail = "the desktop can't be asked to repaint its screen: it does not offer that, or the \
+                                      client is minimised";
+                        self.alert("no_repaint", detail.to_owned());
                     }
                     for pdu in pdus {
                         if desktop_mail.send(Mail::Inject(pdu)).await.is_err() {
@@ -341,6 +341,15 @@ impl Relay {
             PhaseEvent::StaticChannel { name, denied } => self.note_static_channel(&name, denied),
             PhaseEvent::DeviceDenied { name, kind, right } => self.note_device(&name, kind, right),
             PhaseEvent::ClipboardBlocked { direction, formats } => self.note_blocked(direction, formats),
+            PhaseEvent::RedirectionDropped { target } => {
+                info!(
+                    target_name = target,
+                    "desktop's redirection was dropped: it moves nobody"
+                );
+                let detail =
+                    format!("desktop told the client of {target}, without sending it there; the client did not get it");
+                self.alert("redirection", detail);
+            }
             PhaseEvent::DesktopError { code } => {
                 // Some desktops repeat it with every PDU.
                 if self.desktop_error.swap(code, Ordering::Relaxed) != code {
@@ -354,80 +363,6 @@ impl Relay {
             event => debug!(?event, "phase"),
         }
         Ok(())
-    }
-
-    /// The end of the stream that `direction` reads from, with `left` bytes of a PDU still in hand.
-    pub(super) fn closed(&self, direction: Direction, left: usize) -> Ended {
-        let leaver = self.leaves.get().copied();
-        if left > 0 && leaver.is_none() {
-            return Ended::new(
-                lost(direction),
-                format!("{} closed in the middle of a PDU", sender(direction)),
-            );
-        }
-        // A side that closes because the other one said goodbye did not end the session.
-        let ender = leaver.unwrap_or(direction);
-        let reason = match ender {
-            Direction::ToDesktop => EndReason::ClientClosed,
-            Direction::ToClient => EndReason::DesktopClosed,
-        };
-        let mut detail = match leaver {
-            Some(_) => format!("{} disconnected", sender(ender)),
-            None => format!("{} closed the connection without a word", sender(ender)),
-        };
-        if self.recorder.get().is_none() {
-            detail.push_str(", before the session was active");
-        }
-        let code = self.desktop_error.load(Ordering::Relaxed);
-        if code != 0 {
-            let _ = write!(detail, ", the desktop's error code is {code:#x}");
-        }
-        Ended::new(reason, detail)
-    }
-
-    /// Reading from the sender of `direction` failed.
-    pub(super) fn reading_failed(&self, direction: Direction, error: &io::Error) -> Ended {
-        if self.leaves.get().is_some() {
-            return self.closed(direction, 0);
-        }
-        Ended::new(lost(direction), format!("read from the {}: {error}", sender(direction)))
-    }
-
-    /// Writing to the receiver of `direction` failed.
-    pub(super) fn writing_failed(&self, direction: Direction, error: &io::Error) -> Ended {
-        let receiver = match direction {
-            Direction::ToDesktop => Direction::ToClient,
-            Direction::ToClient => Direction::ToDesktop,
-        };
-        if self.leaves.get().is_some() {
-            return self.closed(receiver, 0);
-        }
-        Ended::new(lost(receiver), format!("write to the {}: {error}", sender(receiver)))
-    }
-
-    /// Bytes from the sender of `direction` that start no PDU.
-    pub(super) fn not_a_pdu(&self, direction: Direction, error: &FrameError) -> Ended {
-        let reason = match direction {
-            Direction::ToDesktop => EndReason::ClientPduInvalid,
-            Direction::ToClient => EndReason::DesktopPduInvalid,
-        };
-        Ended::new(reason, format!("{}: {error}", sender(direction)))
-    }
-
-    pub(super) fn filter_failed(&self, error: &FilterError) -> Ended {
-        let reason = match error {
-            FilterError::Redirection => EndReason::RedirectRefused,
-            FilterError::OtherDesktop { .. } => EndReason::OtherDesktop,
-            FilterError::ConnectRefused(_) => EndReason::DesktopRefusedMcs,
-            FilterError::Frame { direction, error } => return self.not_a_pdu(*direction, error),
-            _ => EndReason::FilterError,
-        };
-        Ended::new(reason, format!("{}: {error}", error.reason()))
-    }
-
-    /// Whether the other pump may know better: a broken connection is often one that was just closed.
-    pub(super) fn may_be_mistaken(&self, ended: &Ended) -> bool {
-        matches!(ended.reason, EndReason::ClientLost | EndReason::DesktopLost)
     }
 
     /// Counts what was forwarded.
@@ -469,41 +404,5 @@ impl Relay {
         };
         account.to_client_bytes = self.to_client_bytes.load(Ordering::Relaxed);
         account.to_desktop_bytes = self.to_desktop_bytes.load(Ordering::Relaxed);
-    }
-}
-
-fn sender(direction: Direction) -> &'static str {
-    match direction {
-        Direction::ToDesktop => "client",
-        Direction::ToClient => "desktop",
-    }
-}
-
-fn lost(direction: Direction) -> EndReason {
-    match direction {
-        Direction::ToDesktop => EndReason::ClientLost,
-        Direction::ToClient => EndReason::DesktopLost,
-    }
-}
-
-/// The recording format's word for an end.
-fn recorded_reason(reason: EndReason) -> event::EndReason {
-    match reason {
-        EndReason::ClientClosed => event::EndReason::ClientClosed,
-        EndReason::DesktopClosed => event::EndReason::DesktopClosed,
-        EndReason::GatewayShutdown => event::EndReason::GatewayStopped,
-        EndReason::RecorderFailed | EndReason::RecordingRefused => event::EndReason::RecorderFailed,
-        EndReason::Terminated => event::EndReason::OperatorEnded,
-        EndReason::IdentityDenied
-        | EndReason::Denied(_)
-        | EndReason::OtherDesktop
-        | EndReason::RedirectRefused
-        | EndReason::TooManyOfUser
-        | EndReason::TooManyOnDesktop
-        | EndReason::IdleTimeout
-        | EndReason::SessionExpired
-        | EndReason::Locked
-        | EndReason::LockViewStale => event::EndReason::PolicyEnded,
-        _ => event::EndReason::ProtocolError,
     }
 }

@@ -270,5 +270,44 @@ fn redirection_is_refused() {
         ),
         "redirection"
     );
-    assert_eq!(FilterError::Redirection.error_info_code(), DENIED);
+    let target = "x".to_owned();
+    assert_eq!(FilterError::Redirection { target }.error_info_code(), DENIED);
+}
+
+/// A redirection packet with these flags and one name, behind the padding of the enhanced form.
+fn redirection(flags: u32, name: &str) -> Vec<u8> {
+    let name: Vec<u8> = name.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let mut packet = vec![0, 4];
+    packet.extend((16 + name.len() as u16).to_le_bytes());
+    packet.extend([0; 4]);
+    packet.extend(flags.to_le_bytes());
+    packet.extend((name.len() as u32).to_le_bytes());
+    packet.extend(name);
+    packet
+}
+
+#[test]
+fn a_redirection_says_where_to() {
+    let enhanced = |flags| {
+        share_control(
+            ToClient,
+            control::REDIRECTION,
+            &[&[0, 0], &redirection(flags, "host7")[..]].concat(),
+        )
+    };
+    let error = |phases: &mut Phases, pdu: &[u8]| phases.pdu(ToClient, &mut pdu.to_vec()).unwrap_err().to_string();
+    assert!(error(&mut activated(), &enhanced(0x100)).contains("to host7"));
+    let standard = send_data(ToClient, USER, IO, &redirection(0x100, "host7"));
+    assert!(error(&mut licensing().0, &standard).contains("to host7"));
+    // it only tells the client something: dropped, and the session goes on
+    for mut phases in [activated(), licensing().0] {
+        let (verdict, _) = pass(&mut phases, ToClient, &enhanced(0x180));
+        assert!(!verdict.forward && verdict.reply.is_none());
+        let target = "host7".to_owned();
+        assert_eq!(verdict.events, [PhaseEvent::RedirectionDropped { target }]);
+    }
+    // hidden among others
+    let whole = enhanced(0x180);
+    let several = send_data(ToClient, USER, IO, &[&whole[15..], &whole[15..]].concat());
+    assert_eq!(refusal(&mut activated(), ToClient, &several), "unexpected-pdu");
 }

@@ -285,6 +285,24 @@ fn connect_response_tells_the_clients_own_request() {
     );
 }
 
+/// The capture's desktop has read 3, TLS and NLA: an attacker who strips one of them is found out.
+#[test]
+fn a_changed_negotiation_shows_in_the_connect_response() {
+    for (offered, ends) in [(3, false), (0xB, true), (1, true)] {
+        let mut phases = Phases::new(FilterOptions {
+            offered_protocols: Some(offered),
+            ..options()
+        });
+        let records = records("shadow_default");
+        phases.pdu(Direction::ToDesktop, &mut records[0].1.clone()).unwrap();
+        let response = phases.pdu(Direction::ToClient, &mut records[1].1.clone());
+        match response {
+            Err(error) => assert!(ends && error.reason() == "downgrade", "{error}"),
+            Ok(_) => assert!(!ends, "{offered}"),
+        }
+    }
+}
+
 /// Every Confirm Active, the one of the reactivation too.
 #[test]
 fn confirm_active_as_ironrdp_reads_it() {

@@ -530,7 +530,8 @@ fn refusals_have_distinct_reasons() {
         FilterError::StandardSecurity(2),
         FilterError::Encrypted(direction),
         FilterError::ConnectRefused(1),
-        FilterError::Redirection,
+        FilterError::Downgrade { offered: 3, read: 1 },
+        FilterError::Redirection { target: "x".into() },
         FilterError::NoOrderSet,
         FilterError::CompressedChannel {
             direction,
