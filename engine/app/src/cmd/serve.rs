@@ -11,6 +11,7 @@ use tracing::{error, info, warn};
 use super::{Global, Outcome, UsageError};
 use crate::access::Access;
 use crate::control::server::Server;
+use crate::dumps;
 use crate::gateway::Gateway;
 use crate::host::Plugins;
 use crate::pipeline::{Sessions, Storage};
@@ -21,14 +22,23 @@ pub(crate) struct Args {
     /// End when this process, which must be the parent, does
     #[arg(long, value_name = "PID", hide = true)]
     end_with: Option<i32>,
+    /// Let a crash write core dumps, and debuggers attach: both can see passwords
+    #[arg(long)]
+    core_dumps: bool,
 }
 
 pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
+    if !args.core_dumps {
+        dumps::forbid()?;
+    }
     if let Some(parent) = args.end_with {
         end_with(parent)?;
     }
     let loaded = global.load()?;
     crate::log::init(loaded.config.log);
+    if args.core_dumps {
+        info!("--core-dumps: a crash writes passwords to a file");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

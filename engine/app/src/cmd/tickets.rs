@@ -15,7 +15,7 @@ use super::users::{may_change, tell_change};
 use super::{Global, Listing, Outcome, UsageError};
 use crate::access::look;
 use crate::credentials::{Credentials, NewTicket, Ticket};
-use crate::output;
+use crate::{dumps, output};
 
 /// Arguments of `tickets`.
 #[derive(Debug, clap::Args)]
@@ -102,6 +102,7 @@ impl From<Ticket> for Shown {
 
 /// Runs `tickets`.
 pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<Outcome> {
+    dumps::forbid()?;
     let loaded = global.load()?;
     let store = Credentials::open(&loaded.config.data_dir)?;
     match args.command {

@@ -14,7 +14,7 @@ use super::{Global, Listing, Outcome, UsageError};
 use crate::access::{Force, View, Who, look};
 use crate::audit::{Audit, Event, ResourceChange, ResourceVerb};
 use crate::credentials::{Credentials, read_new_password};
-use crate::output;
+use crate::{dumps, output};
 
 /// Arguments of `users`.
 #[derive(Debug, clap::Args)]
@@ -70,6 +70,7 @@ struct Add {
 
 /// Runs `users`.
 pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<Outcome> {
+    dumps::forbid()?;
     match args.command {
         Command::Add(args) => add(global, &args)?,
         Command::Passwd { name } => passwd(global, &name)?,

@@ -129,6 +129,8 @@ impl Gateway {
             // However the demo ends, nothing of it stays behind.
             .arg("--end-with")
             .arg(std::process::id().to_string())
+            // It is looked at in /proc, and its passwords stand in the source.
+            .arg("--core-dumps")
             // The demo's configuration is the whole of it.
             .env_clear()
             .stdin(Stdio::null())

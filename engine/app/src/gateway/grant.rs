@@ -19,10 +19,15 @@ pub(crate) struct Grant {
 impl Grant {
     /// Whether the user's name is proven.
     pub(crate) fn identity(&self) -> IdentityKind {
-        match self.decision.identity {
-            Identity::Proven { .. } => IdentityKind::Proven,
-            Identity::Claimed => IdentityKind::Claimed,
-        }
+        identity_kind(self.decision.identity)
+    }
+}
+
+/// Whether something proved the user's name.
+pub(super) fn identity_kind(identity: Identity) -> IdentityKind {
+    match identity {
+        Identity::Proven { .. } => IdentityKind::Proven,
+        Identity::Claimed => IdentityKind::Claimed,
     }
 }
 

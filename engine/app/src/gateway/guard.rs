@@ -1,171 +1,356 @@
-//! Against guessing: who fails too often is not listened to for a while, by address and by user.
+//! Against guessing: who fails too often is not listened to for a while.
+//!
+//! A logon counts as failed from the moment it is checked until it turns out right, so that many at once are no more than
+//! many in a row. Three things are counted, each for another attack:
+//!
+//! - one name at one address: after some tries each further one has to wait twice as long as the one before;
+//! - one name from everywhere: a bucket that holds `logon_failures_max` and runs empty within `logon_block`. An address from
+//!   which the user has logged on lately has no part in it, so that nobody can lock a user out of the own desk;
+//! - one address with all names: another bucket, of `logon_failures_per_address_max`.
 //!
 //! A refusal looks like a wrong password. Names that don't exist are counted like those that do.
 
 use std::collections::HashMap;
-use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Mutex, PoisonError};
+use std::hash::{BuildHasher as _, Hash, RandomState};
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Addresses and names that are remembered, each. When there are more, the oldest go: an attacker who can make that many
-/// up has other means.
-const ENTRIES_MAX: usize = 16_384;
+use super::limits::network;
+
+/// Rows of each table. When there are more, those that mean least go: an attacker who can make that many up has other means.
+const ROWS_MAX: usize = 16_384;
+/// Failures of one name at one address that cost no wait: people mistype.
+const FREE_FAILURES: u32 = 3;
+/// The wait after those; it doubles with each further failure, up to `gateway.logon_block`.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+
+/// What is allowed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct GuardLimits {
+    /// `gateway.logon_failures_max`
+    pub(super) per_user_max: u32,
+    /// `gateway.logon_failures_per_address_max`
+    pub(super) per_address_max: u32,
+    /// `gateway.logon_block`
+    pub(super) block: Duration,
+    /// `gateway.logon_trust`
+    pub(super) trust: Duration,
+}
 
 /// Counts failed logons.
 #[derive(Debug)]
 pub(super) struct Guard {
-    per_user_max: u32,
-    per_address_max: u32,
-    block: Duration,
-    failures: Mutex<Failures>,
+    limits: GuardLimits,
+    counts: Mutex<Counts>,
+    /// Turns names, which may be long, into numbers that nobody can foresee.
+    names: RandomState,
 }
+
+/// A name at an address.
+type Pair = (u64, IpAddr);
 
 #[derive(Debug, Default)]
-struct Failures {
-    users: HashMap<String, Count>,
-    addresses: HashMap<IpAddr, Count>,
+struct Counts {
+    pairs: Table<Pair, Tries>,
+    users: Table<u64, Bucket>,
+    addresses: Table<IpAddr, Bucket>,
+    /// Until when a user's address is known.
+    trusted: Table<Pair, Instant>,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Count {
-    failures: u32,
-    last: Instant,
-}
-
-/// Which limit is reached, by its key.
+/// Why a logon is not listened to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Blocked {
+    /// The name has failed at this address, and has to wait.
+    Wait,
     /// `gateway.logon_failures_max`
     User,
     /// `gateway.logon_failures_per_address_max`
     Address,
 }
 
+/// A logon that is being checked. It has failed when this is dropped.
+#[derive(Debug)]
+#[must_use = "dropped, it counts as a failure"]
+pub(super) struct Attempt<'a> {
+    guard: &'a Guard,
+    pair: Pair,
+    at: Instant,
+    /// Whether the user's bucket counts it.
+    is_trusted: bool,
+    is_settled: bool,
+}
+
 impl Guard {
-    /// Limits as in `gateway.logon_failures_max`, `gateway.logon_failures_per_address_max`, `gateway.logon_block`.
-    pub(super) fn new(per_user_max: u32, per_address_max: u32, block: Duration) -> Self {
+    pub(super) fn new(limits: GuardLimits) -> Self {
         Self {
+            limits,
+            counts: Mutex::default(),
+            names: RandomState::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether nobody at `address` is listened to.
+    pub(super) fn is_blocked(&self, address: IpAddr, now: Instant) -> bool {
+        let GuardLimits {
+            per_address_max, block, ..
+        } = self.limits;
+        let counts = self.lock();
+        let bucket = counts.addresses.get(&network(address));
+        bucket.is_some_and(|bucket| bucket.is_full(per_address_max, block, now))
+    }
+
+    /// Listens to one logon, and counts it until it has turned out right.
+    ///
+    /// # Errors
+    /// The limit that is reached; nothing is counted then.
+    pub(super) fn listen(&self, user: &str, address: IpAddr, now: Instant) -> Result<Attempt<'_>, Blocked> {
+        let GuardLimits {
             per_user_max,
             per_address_max,
             block,
-            failures: Mutex::default(),
+            ..
+        } = self.limits;
+        let address = network(address);
+        let user = self.names.hash_one(user);
+        let pair = (user, address);
+        let mut guarded = self.lock();
+        let counts = &mut *guarded;
+        let is_trusted = counts.trusted.get(&pair).is_some_and(|until| *until > now);
+        let is_full = |bucket: Option<&Bucket>, max| bucket.is_some_and(|bucket| bucket.is_full(max, block, now));
+        let tries = counts.pairs.get(&pair);
+        if tries.is_some_and(|tries| !tries.may_go(per_user_max, block, now)) {
+            return Err(Blocked::Wait);
         }
-    }
-
-    /// Whether a logon is listened to.
-    ///
-    /// # Errors
-    /// The limit that is reached.
-    pub(super) fn check(&self, user: &str, address: IpAddr, now: Instant) -> Result<(), Blocked> {
-        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        let reached = |count: Option<&Count>, max| {
-            count.is_some_and(|count| count.failures >= max && now.saturating_duration_since(count.last) < self.block)
-        };
-        if reached(failures.addresses.get(&network(address)), self.per_address_max) {
+        if !is_trusted && is_full(counts.addresses.get(&address), per_address_max) {
             return Err(Blocked::Address);
         }
-        if reached(failures.users.get(user), self.per_user_max) {
+        if !is_trusted && is_full(counts.users.get(&user), per_user_max) {
             return Err(Blocked::User);
         }
-        Ok(())
-    }
-
-    /// Counts a failed logon.
-    pub(super) fn failed(&self, user: &str, address: IpAddr, now: Instant) {
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        count(&mut failures.users, user.to_owned(), self.block, now);
-        count(&mut failures.addresses, network(address), self.block, now);
-    }
-
-    /// Forgets the failures of a user who has logged on. Those of the address stay: an attacker may have an account too.
-    pub(super) fn succeeded(&self, user: &str) {
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        failures.users.remove(user);
+        counts.pairs.row(pair, now, || Tries::new(now)).begin(now);
+        let of_address = counts.addresses.row(address, now, || Bucket::new(now));
+        of_address.put(per_address_max, block, now);
+        if !is_trusted {
+            let of_user = counts.users.row(user, now, || Bucket::new(now));
+            of_user.put(per_user_max, block, now);
+        }
+        drop(guarded);
+        Ok(Attempt {
+            guard: self,
+            pair,
+            at: now,
+            is_trusted,
+            is_settled: false,
+        })
     }
 }
 
-fn count<K: Eq + Hash + Clone>(counts: &mut HashMap<K, Count>, key: K, block: Duration, now: Instant) {
-    if counts.len() >= ENTRIES_MAX && !counts.contains_key(&key) {
-        counts.retain(|_, count| now.saturating_duration_since(count.last) < block);
-        if counts.len() >= ENTRIES_MAX
-            && let Some(oldest) = counts
-                .iter()
-                .min_by_key(|(_, count)| count.last)
-                .map(|(key, _)| key.clone())
-        {
-            counts.remove(&oldest);
+impl Attempt<'_> {
+    /// The user has logged on: what failed at this address before is forgiven, and the address is the user's own for a while.
+    pub(super) fn succeeded(mut self) {
+        let (user, address) = self.pair;
+        let GuardLimits { trust, .. } = self.guard.limits;
+        let mut counts = self.guard.lock();
+        let mut forgiven = 1;
+        if let Some(tries) = counts.pairs.get_mut(&self.pair) {
+            forgiven += tries.failures;
+            tries.failures = 0;
+            tries.pending = tries.pending.saturating_sub(1);
+        }
+        self.give_back(&mut counts, forgiven);
+        if !trust.is_zero() {
+            let until = self.at + trust;
+            *counts.trusted.row((user, address), self.at, || until) = until;
+        }
+        drop(counts);
+        self.is_settled = true;
+    }
+
+    /// It was no guess.
+    pub(super) fn cancelled(mut self) {
+        let mut counts = self.guard.lock();
+        if let Some(tries) = counts.pairs.get_mut(&self.pair) {
+            tries.pending = tries.pending.saturating_sub(1);
+        }
+        self.give_back(&mut counts, 1);
+        drop(counts);
+        self.is_settled = true;
+    }
+
+    fn give_back(&self, counts: &mut Counts, tries: u32) {
+        let (user, address) = self.pair;
+        let GuardLimits {
+            per_user_max,
+            per_address_max,
+            block,
+            ..
+        } = self.guard.limits;
+        if let Some(bucket) = counts.users.get_mut(&user).filter(|_| !self.is_trusted) {
+            bucket.take(tries, per_user_max, block, self.at);
+        }
+        if let Some(bucket) = counts.addresses.get_mut(&address) {
+            bucket.take(tries, per_address_max, block, self.at);
         }
     }
-    let entry = counts.entry(key).or_insert(Count { failures: 0, last: now });
-    if now.saturating_duration_since(entry.last) >= block {
-        entry.failures = 0;
-    }
-    entry.failures = entry.failures.saturating_add(1);
-    entry.last = now;
 }
 
-/// What one subscriber has: an IPv4 address, or a /64 of IPv6.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let bits = u128::from(address) & !u128::from(u64::MAX);
-            IpAddr::V6(Ipv6Addr::from(bits))
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if self.is_settled {
+            return;
         }
-        v4 @ IpAddr::V4(_) => v4,
+        let mut counts = self.guard.lock();
+        if let Some(tries) = counts.pairs.get_mut(&self.pair) {
+            tries.pending = tries.pending.saturating_sub(1);
+            tries.failures = tries.failures.saturating_add(1);
+            tries.last = tries.last.max(self.at);
+            tries.forgotten = tries.last + 2 * self.guard.limits.block;
+        }
+    }
+}
+
+/// The tries of one name at one address.
+#[derive(Debug, Clone, Copy)]
+struct Tries {
+    failures: u32,
+    /// Checked just now.
+    pending: u32,
+    /// When the last one that failed was begun.
+    last: Instant,
+    /// When the failures count no more.
+    forgotten: Instant,
+}
+
+impl Tries {
+    fn new(now: Instant) -> Self {
+        Self {
+            failures: 0,
+            pending: 0,
+            last: now,
+            forgotten: now,
+        }
+    }
+
+    /// Whether one more may be checked now: several at once only as long as nothing has failed often.
+    fn may_go(&self, at_once_max: u32, block: Duration, now: Instant) -> bool {
+        let failures = self.failures_now(now);
+        if failures < FREE_FAILURES {
+            return failures.saturating_add(self.pending) < at_once_max.max(FREE_FAILURES);
+        }
+        let doublings = (failures - FREE_FAILURES).min(31);
+        let wait = FIRST_WAIT.saturating_mul(1 << doublings).min(block);
+        self.pending == 0 && now.saturating_duration_since(self.last) >= wait
+    }
+
+    fn failures_now(&self, now: Instant) -> u32 {
+        if self.forgotten <= now { 0 } else { self.failures }
+    }
+
+    fn begin(&mut self, now: Instant) {
+        self.failures = self.failures_now(now);
+        self.pending += 1;
+    }
+}
+
+/// Failures of a kind: as many as fit drain away within a time.
+#[derive(Debug, Clone, Copy)]
+struct Bucket {
+    empty_at: Instant,
+}
+
+impl Bucket {
+    fn new(now: Instant) -> Self {
+        Self { empty_at: now }
+    }
+
+    /// Whether one more would not fit.
+    fn is_full(&self, max: u32, block: Duration, now: Instant) -> bool {
+        self.empty_at.saturating_duration_since(now) + block / max > block
+    }
+
+    fn put(&mut self, max: u32, block: Duration, now: Instant) {
+        self.empty_at = self.empty_at.max(now) + block / max;
+    }
+
+    fn take(&mut self, count: u32, max: u32, block: Duration, now: Instant) {
+        let less = (block / max).saturating_mul(count);
+        self.empty_at = self.empty_at.checked_sub(less).unwrap_or(now).max(now);
+    }
+}
+
+/// When a row means nothing any more.
+trait Expires {
+    fn expires(&self) -> Instant;
+
+    /// Whether it must stay all the same.
+    fn in_use(&self) -> bool {
+        false
+    }
+}
+
+impl Expires for Tries {
+    fn expires(&self) -> Instant {
+        self.forgotten
+    }
+
+    fn in_use(&self) -> bool {
+        self.pending > 0
+    }
+}
+
+impl Expires for Bucket {
+    fn expires(&self) -> Instant {
+        self.empty_at
+    }
+}
+
+impl Expires for Instant {
+    fn expires(&self) -> Instant {
+        *self
+    }
+}
+
+/// At most [`ROWS_MAX`] rows, and those in use.
+#[derive(Debug)]
+struct Table<K, V> {
+    rows: HashMap<K, V>,
+}
+
+impl<K, V> Default for Table<K, V> {
+    fn default() -> Self {
+        Self { rows: HashMap::new() }
+    }
+}
+
+impl<K: Eq + Hash + Copy, V: Expires> Table<K, V> {
+    fn get(&self, key: &K) -> Option<&V> {
+        self.rows.get(key)
+    }
+
+    fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+        self.rows.get_mut(key)
+    }
+
+    /// The row of `key`, made by `new` if there is none.
+    fn row(&mut self, key: K, now: Instant, new: impl FnOnce() -> V) -> &mut V {
+        if self.rows.len() >= ROWS_MAX && !self.rows.contains_key(&key) {
+            self.rows.retain(|_, row| row.in_use() || row.expires() > now);
+            let least = self.rows.iter().filter(|(_, row)| !row.in_use());
+            let least = least.min_by_key(|(_, row)| row.expires()).map(|(key, _)| *key);
+            if let Some(least) = least.filter(|_| self.rows.len() >= ROWS_MAX) {
+                self.rows.remove(&least);
+            }
+        }
+        self.rows.entry(key).or_insert_with(new)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
-
-    use super::*;
-
-    const BLOCK: Duration = Duration::from_secs(60);
-
-    fn address(text: &str) -> IpAddr {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn a_user_is_blocked_from_everywhere_and_not_for_ever() {
-        let guard = Guard::new(3, 100, BLOCK);
-        let now = Instant::now();
-        for _ in 0..3 {
-            guard.check("alice", address("192.0.2.1"), now).unwrap();
-            guard.failed("alice", address("192.0.2.1"), now);
-        }
-        assert_eq!(guard.check("alice", address("192.0.2.9"), now), Err(Blocked::User));
-        guard.check("bob", address("192.0.2.1"), now).unwrap();
-        guard.check("alice", address("192.0.2.9"), now + BLOCK).unwrap();
-        // the count starts anew
-        guard.failed("alice", address("192.0.2.1"), now + BLOCK);
-        guard.check("alice", address("192.0.2.1"), now + BLOCK).unwrap();
-    }
-
-    #[test]
-    fn an_address_is_blocked_for_all_names_and_a_success_does_not_help_it() {
-        let guard = Guard::new(100, 3, BLOCK);
-        let now = Instant::now();
-        for name in ["a", "b", "c"] {
-            guard.failed(name, address("2001:db8::1"), now);
-            guard.succeeded(name);
-        }
-        assert_eq!(guard.check("d", address("2001:db8::ffff"), now), Err(Blocked::Address));
-        guard.check("d", address("2001:db8:0:1::1"), now).unwrap();
-    }
-
-    #[test]
-    fn memory_is_bounded_and_keeps_the_newest() {
-        let guard = Guard::new(1, u32::MAX, BLOCK);
-        let now = Instant::now();
-        for index in 0..ENTRIES_MAX + 10 {
-            let later = now + Duration::from_millis(index as u64);
-            guard.failed(&format!("name {index}"), address("192.0.2.1"), later);
-        }
-        assert_eq!(guard.failures.lock().unwrap().users.len(), ENTRIES_MAX);
-        let newest = format!("name {}", ENTRIES_MAX + 9);
-        assert_eq!(guard.check(&newest, address("192.0.2.2"), now), Err(Blocked::User));
-    }
-}
+#[path = "guard_tests.rs"]
+mod tests;

@@ -142,7 +142,8 @@ fn refusal(reason: EndReason) -> Option<Vec<u8>> {
         EndReason::DesktopWithoutTls => Some(connection_failure(failure::SSL_NOT_ALLOWED)),
         // None of the negotiation failures means "not there"; X.224 itself has words for it.
         EndReason::DesktopNotNamed | EndReason::DesktopUnknown => Some(disconnect_request(ADDRESS_UNKNOWN)),
-        EndReason::DesktopUnreachable
+        EndReason::AddressBlocked
+        | EndReason::DesktopUnreachable
         | EndReason::DesktopConnectTimeout
         | EndReason::DesktopNotRdp
         | EndReason::DesktopNegotiation

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
 use deskreel_config::{ClaimedIdentity, Credentials, DesktopLogin};
 use deskreel_policy::{Decision, Identity, Reason, Verdict};
@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 use super::end::{EndReason, Ended};
-use super::grant::Grant;
+use super::grant::{Grant, identity_kind};
 use super::name::{TypedName, split_domain};
 use super::{Shared, prove, secret};
 use crate::access::{Ask, Desktop};
@@ -158,7 +158,9 @@ fn evaluate(shared: &Shared, asked: &Asked, name: &str, login: Option<&str>) -> 
         login,
         source: Some(asked.source),
         now: OffsetDateTime::now_utc(),
-        open_sessions: shared.registry.open_sessions(&asked.user),
+        open_sessions: shared
+            .registry
+            .open_sessions(&asked.user, identity_kind(asked.identity)),
     });
     view.decide(&request)
 }
@@ -230,15 +232,17 @@ impl Judged {
     ///
     /// # Errors
     /// [`EndReason::SecretUnavailable`]
-    pub(super) async fn account(&self, own: Option<Zeroizing<String>>) -> Result<DesktopAccount, Ended> {
+    pub(super) async fn account(
+        &self,
+        own: Option<Zeroizing<String>>,
+        secret_timeout: Duration,
+    ) -> Result<DesktopAccount, Ended> {
         let (domain, login) = split_domain(&self.grant.login);
         let domain = domain.filter(|domain| !domain.is_empty()).map(str::to_owned);
         let password = match &self.source {
             Source::Injected(login) => {
-                let source = login.password.clone();
-                let read = tokio::task::spawn_blocking(move || secret::read(&source)).await;
-                let read = read.map_err(anyhow::Error::from).and_then(|read| read);
-                let password = read.map_err(|error| {
+                let fetched = secret::fetch(login.password.clone(), secret_timeout).await;
+                let password = fetched.map_err(|error| {
                     let detail = format!("password of login {} is not to be had: {error:#}", login.login);
                     Ended::new(EndReason::SecretUnavailable, detail)
                 })?;
@@ -283,23 +287,17 @@ pub(super) async fn client_info(
         && desktop
             .as_ref()
             .is_some_and(|desktop| desktop.resource.gateway.credentials == Credentials::Passthrough);
-    let (identity, is_password) = match proof(shared, &name, source, &logon.password).await {
+    let (identity, is_password) = match proof(shared, &name, source, &logon.password, may_claim).await {
         Ok(Some(proof)) => {
             let is_password = proof == Proof::Password;
             let proven = prove::accept(shared, &name, proof).await?;
-            shared.guard.succeeded(&name.user);
             if let Some(ticket) = proven.ticket {
                 name.login = ticket.login.or(name.login);
             }
             (proven.identity, is_password)
         }
         // policy says no to a claimed name, if that is what the settings want
-        Ok(None) => {
-            if !may_claim {
-                shared.guard.failed(&name.user, source, Instant::now());
-            }
-            (Identity::Claimed, true)
-        }
+        Ok(None) => (Identity::Claimed, true),
         Err(_) if may_claim => (Identity::Claimed, true),
         Err(ended) => return Err(ended.into()),
     };
@@ -320,30 +318,34 @@ pub(super) async fn client_info(
         return Ok((judged.grant, None));
     }
     let own = is_password.then(|| logon.password.clone());
-    let account = judged.account(own).await?;
+    let account = judged.account(own, shared.secret_timeout).await?;
     Ok((judged.grant, Some(account)))
 }
 
-/// What the password of a Client Info proves; `None` = nothing, of a user of whom nothing could be proved.
+/// What the password of a Client Info proves; `None` = nothing, of a user of whom nothing could be proved. Where no
+/// password was sent, nothing was guessed; nor where `may_claim` leaves the check of such a user to the desktop.
 async fn proof(
     shared: &Shared,
     name: &TypedName,
     source: IpAddr,
     password: &Zeroizing<String>,
+    may_claim: bool,
 ) -> Result<Option<Proof>, Ended> {
     if password.is_empty() || name.user.is_empty() {
         return Ok(None);
     }
-    prove::listened_to(shared, &name.user, source)?;
-    let proof = prove::check(shared, &name.user, password).await?;
+    let (proof, attempt) = prove::check(shared, &name.user, source, password).await?;
     if proof.is_some() {
+        attempt.succeeded();
         return Ok(proof);
     }
     let candidates = prove::candidates(shared, &name.user).await?;
     if candidates.iter().all(|candidate| candidate.proof == Proof::Nobody) {
+        if may_claim {
+            attempt.cancelled();
+        }
         return Ok(None);
     }
-    shared.guard.failed(&name.user, source, Instant::now());
     let detail = format!("{:?}: the password is wrong", name.user);
     Err(Ended::new(EndReason::WrongPassword, detail))
 }

@@ -1,7 +1,7 @@
-//! How many sessions may be open at once, in all and from one address.
+//! How many sessions may be open at once, in all and from one address (of IPv6: a /64).
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::end::{EndReason, Ended};
@@ -27,6 +27,17 @@ pub(super) struct Permit {
     address: IpAddr,
 }
 
+/// What one subscriber has: an IPv4 address, however the socket spells it, or a /64 of IPv6.
+pub(super) fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let bits = u128::from(address) & !u128::from(u64::MAX);
+            IpAddr::V6(Ipv6Addr::from(bits))
+        }
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
 impl Limits {
     pub(super) fn new(sessions_max: usize, per_address_max: usize) -> Arc<Self> {
         Arc::new(Self {
@@ -41,8 +52,7 @@ impl Limits {
     /// # Errors
     /// The limit that is reached, by its configuration key.
     pub(super) fn admit(self: &Arc<Self>, address: IpAddr) -> Result<Permit, Ended> {
-        // An IPv4 client of a dual-stack listener is one address however the socket spells it.
-        let address = address.to_canonical();
+        let address = network(address);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.total >= self.sessions_max {
             return Err(Ended::new(
@@ -109,5 +119,15 @@ mod tests {
         assert_eq!(limits.open(), 2);
         let _fourth = limits.admit(a).unwrap();
         assert_eq!(limits.open(), 3);
+    }
+
+    #[test]
+    fn a_64_of_ipv6_is_one_address() {
+        let limits = Limits::new(9, 1);
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        let _first = limits.admit(address("2001:db8::1")).unwrap();
+        let refused = limits.admit(address("2001:db8::ffff:1")).unwrap_err();
+        assert_eq!(refused.reason, EndReason::TooManyFromAddress);
+        limits.admit(address("2001:db8:0:1::1")).unwrap();
     }
 }

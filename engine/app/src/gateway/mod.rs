@@ -49,7 +49,7 @@ use crate::access::Access;
 use crate::credentials::Credentials;
 use crate::pipeline::Sessions;
 use desktop::Desktops;
-use guard::Guard;
+use guard::{Guard, GuardLimits};
 use limits::Limits;
 use pins::Pins;
 use registry::Registry;
@@ -92,6 +92,8 @@ struct Shared {
     activation_timeout: Duration,
     connect_timeout: Duration,
     shutdown_timeout: Duration,
+    secret_timeout: Duration,
+    bandwidth_max: Option<u64>,
     screen_max_pixels: u64,
 }
 
@@ -127,11 +129,12 @@ impl Gateway {
             default_desktop: gateway.default_desktop.clone(),
             desktops,
             credentials: Arc::new(Credentials::open(&config.data_dir)?),
-            guard: Guard::new(
-                gateway.logon_failures_max,
-                gateway.logon_failures_per_address_max,
-                gateway.logon_block,
-            ),
+            guard: Guard::new(GuardLimits {
+                per_user_max: gateway.logon_failures_max,
+                per_address_max: gateway.logon_failures_per_address_max,
+                block: gateway.logon_block,
+                trust: gateway.logon_trust,
+            }),
             checks: Semaphore::new(prove::CHECKS_MAX),
             access,
             registry: Registry::new(usize::try_from(gateway.sessions_per_desktop_max).unwrap_or(usize::MAX)),
@@ -144,6 +147,8 @@ impl Gateway {
             activation_timeout: gateway.activation_timeout,
             connect_timeout: gateway.connect_timeout,
             shutdown_timeout: gateway.shutdown_timeout,
+            secret_timeout: gateway.secret_timeout,
+            bandwidth_max: gateway.bandwidth_max,
             screen_max_pixels: gateway.screen_max_pixels,
         };
         Ok(Self {

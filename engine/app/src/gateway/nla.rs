@@ -1,8 +1,6 @@
 //! A client's logon by CredSSP, from its first TSRequest until the gateway has let it in or not. The desktop is not
 //! contacted before.
 
-use std::time::Instant;
-
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use zeroize::Zeroizing;
 
@@ -12,6 +10,7 @@ use super::Shared;
 use super::credssp::server::{ClientName, CredsspError, Delegated, NtHash, Server, Step};
 use super::credssp::{early, read_message, status};
 use super::end::{EndReason, Ended};
+use super::guard::Attempt;
 use super::handshake::linger;
 use super::judge::{Asked, Judged, Refusal, judge};
 use super::name::TypedName;
@@ -117,37 +116,45 @@ fn status_of(reason: EndReason) -> Option<u32> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Logon<'_, S> {
+/// A client that has said who it is, and has yet to prove it. Unless it does, the attempt counts as a failure.
+struct Named<'a> {
+    name: TypedName,
+    candidates: Vec<Candidate>,
+    attempt: Attempt<'a>,
+}
+
+impl<'a, S: AsyncRead + AsyncWrite + Unpin> Logon<'a, S> {
     async fn run(&mut self) -> Result<Passed, Refusal> {
-        let mut named: Option<(TypedName, Vec<Candidate>)> = None;
+        let mut named: Option<Named<'_>> = None;
         let mut decided: Option<(Verdict, bool)> = None;
         for _ in 0..ROUNDS_MAX {
             let message = read_message(self.stream).await.map_err(|error| aborted(&error))?;
             let mut step = match (self.server.process(&message), &named) {
                 (Ok(step), _) => step,
                 // a client may prove itself one message after it has named itself: a wrong password shows here too, and counts
-                (Err(error), Some((name, candidates))) => return Err(self.denied(name, candidates, &error)),
+                (Err(error), Some(named)) => return Err(self.denied(named, &error)),
                 (Err(error), None) => return Err(failed(&error)),
             };
             if let Step::Named(name) = step {
-                let (name, candidates) = self.named(&name).await?;
-                let secrets: Vec<NtHash> = candidates.iter().map(|candidate| candidate.hash.clone()).collect();
+                let is = self.named(&name).await?;
+                let secrets: Vec<NtHash> = is.candidates.iter().map(|candidate| candidate.hash.clone()).collect();
                 step = match self.server.verify(&secrets) {
                     Ok(step) => step,
-                    Err(error) => return Err(self.denied(&name, &candidates, &error)),
+                    Err(error) => return Err(self.denied(&is, &error)),
                 };
-                named = Some((name, candidates));
+                named = Some(is);
             }
             match step {
                 Step::Reply(reply) => self.send(&reply).await?,
                 Step::Proven(index) => {
-                    let (name, mut candidates) = named.take().ok_or_else(|| failed(&CredsspError::Denied))?;
-                    let candidate = candidates
-                        .drain(..)
-                        .nth(index)
-                        .ok_or_else(|| failed(&CredsspError::Denied))?;
+                    let is = named.take().ok_or_else(|| failed(&CredsspError::Denied))?;
+                    let candidate = is.candidates.into_iter().nth(index);
+                    let candidate = candidate.ok_or_else(|| failed(&CredsspError::Denied))?;
+                    if candidate.proof != Proof::Nobody {
+                        is.attempt.succeeded();
+                    }
                     let is_password = candidate.proof == Proof::Password;
-                    let judged = self.judge(name, candidate.proof).await;
+                    let judged = self.judge(is.name, candidate.proof).await;
                     // only with an early result the client learns of a refusal by roles after the exchange
                     let judged = match judged {
                         Err(refusal) if !self.offer.early_result => return Err(refusal),
@@ -174,7 +181,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Logon<'_, S> {
     }
 
     /// The client has said who it is.
-    async fn named(&mut self, name: &ClientName) -> Result<(TypedName, Vec<Candidate>), Refusal> {
+    async fn named(&mut self, name: &ClientName) -> Result<Named<'a>, Refusal> {
         let shared = self.shared;
         let bytes = name.user.len() + name.domain.as_ref().map_or(0, String::len);
         if bytes > NAME_MAX_BYTES {
@@ -185,17 +192,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Logon<'_, S> {
         if let Some(desktop) = name.desktop.as_deref().or(self.offer.bound).or(self.offer.otherwise) {
             desktop.clone_into(&mut self.account.desktop);
         }
-        prove::listened_to(shared, &name.user, self.admitted.peer.ip())?;
-        let candidates = prove::candidates(shared, &name.user).await?;
-        Ok((name, candidates))
+        let attempt = prove::listen(shared, &name.user, self.admitted.peer.ip())?;
+        match prove::candidates(shared, &name.user).await {
+            Ok(candidates) => Ok(Named {
+                name,
+                candidates,
+                attempt,
+            }),
+            Err(ended) => {
+                attempt.cancelled();
+                Err(ended.into())
+            }
+        }
     }
 
-    fn denied(&self, name: &TypedName, candidates: &[Candidate], error: &CredsspError) -> Refusal {
+    fn denied(&self, named: &Named<'_>, error: &CredsspError) -> Refusal {
         if *error != CredsspError::Denied {
             return failed(error);
         }
         let shared = self.shared;
-        shared.guard.failed(&name.user, self.admitted.peer.ip(), Instant::now());
+        let Named { name, candidates, .. } = named;
         let knows = candidates.iter().any(|candidate| candidate.proof != Proof::Nobody);
         let is_user = shared.access.view().users.contains_key(&name.user);
         let (reason, detail) = if knows && is_user {
@@ -223,7 +239,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Logon<'_, S> {
         }
         name.desktop = bound.map(str::to_owned).or(name.desktop);
         let proven = prove::accept(shared, &name, proof).await?;
-        shared.guard.succeeded(&name.user);
         if let Some(ticket) = proven.ticket {
             name.desktop = Some(ticket.desktop);
             name.login = ticket.login.or(name.login);

@@ -1,5 +1,6 @@
 //! Who a user is: names against passwords and tickets.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::Shared;
 use super::end::{EndReason, Ended};
-use super::guard::Blocked;
+use super::guard::{Attempt, Blocked};
 use super::name::TypedName;
 use crate::credentials::{Candidate, Credentials, Proof, Ticket};
 
@@ -42,18 +43,28 @@ pub(super) async fn candidates(shared: &Shared, user: &str) -> Result<Vec<Candid
     with_store(shared, move |store| store.candidates(&user, OffsetDateTime::now_utc())).await
 }
 
-/// What `password` proves of `user`; `None` = nothing.
+/// What `password` proves of `user` at `address`, and the count of that try: it stands until it is settled.
 ///
 /// # Errors
-/// [`EndReason::Internal`]
-pub(super) async fn check(shared: &Shared, user: &str, password: &Zeroizing<String>) -> Result<Option<Proof>, Ended> {
+/// As [`listen`]; [`EndReason::Internal`].
+pub(super) async fn check<'a>(
+    shared: &'a Shared,
+    user: &str,
+    address: IpAddr,
+    password: &Zeroizing<String>,
+) -> Result<(Option<Proof>, Attempt<'a>), Ended> {
     // Err = the gateway is gone
     let _turn = shared.checks.acquire().await;
+    let attempt = listen(shared, user, address)?;
     let (user, password) = (user.to_owned(), password.clone());
-    with_store(shared, move |store| {
-        store.verify(&user, &password, OffsetDateTime::now_utc())
-    })
-    .await
+    let verify = move |store: &Credentials| store.verify(&user, &password, OffsetDateTime::now_utc());
+    match with_store(shared, verify).await {
+        Ok(proof) => Ok((proof, attempt)),
+        Err(ended) => {
+            attempt.cancelled();
+            Err(ended)
+        }
+    }
 }
 
 /// Takes what was proved for good: the user must be there, and a ticket must lead where the name leads and is used up.
@@ -93,24 +104,43 @@ pub(super) async fn accept(shared: &Shared, name: &TypedName, proof: Proof) -> R
     }
 }
 
-/// Whether a logon is listened to at all.
+/// Listens to a logon: it counts as failed until it has turned out right.
 ///
 /// # Errors
 /// [`EndReason::UserBlocked`], [`EndReason::AddressBlocked`]
-pub(super) fn listened_to(shared: &Shared, user: &str, address: std::net::IpAddr) -> Result<(), Ended> {
+pub(super) fn listen<'a>(shared: &'a Shared, user: &str, address: IpAddr) -> Result<Attempt<'a>, Ended> {
     shared
         .guard
-        .check(user, address, Instant::now())
+        .listen(user, address, Instant::now())
         .map_err(|blocked| match blocked {
+            Blocked::Wait => Ended::new(
+                EndReason::UserBlocked,
+                format!("logons of {user:?} from {address} have failed, the next one comes too soon"),
+            ),
             Blocked::User => Ended::new(
                 EndReason::UserBlocked,
                 format!("too many logons of {user:?} have failed (gateway.logon_failures_max)"),
             ),
-            Blocked::Address => Ended::new(
-                EndReason::AddressBlocked,
-                format!("too many logons from {address} have failed (gateway.logon_failures_per_address_max)"),
-            ),
+            Blocked::Address => address_blocked(address),
         })
+}
+
+/// Whether anybody at `address` is listened to.
+///
+/// # Errors
+/// [`EndReason::AddressBlocked`]
+pub(super) fn may_try(shared: &Shared, address: IpAddr) -> Result<(), Ended> {
+    if shared.guard.is_blocked(address, Instant::now()) {
+        return Err(address_blocked(address));
+    }
+    Ok(())
+}
+
+fn address_blocked(address: IpAddr) -> Ended {
+    Ended::new(
+        EndReason::AddressBlocked,
+        format!("too many logons from {address} have failed (gateway.logon_failures_per_address_max)"),
+    )
 }
 
 /// Runs what blocks elsewhere.

@@ -171,10 +171,7 @@ impl Registry {
     /// The limit that is reached.
     pub(crate) fn enter(&self, session: &Arc<Running>) -> Result<Entered, Ended> {
         let mut running = self.lock();
-        let of_user = running
-            .values()
-            .filter(|other| other.facts.user == session.facts.user)
-            .count();
+        let of_user = open_sessions(&running, &session.facts.user, session.facts.identity);
         if let Some(max) = session.facts.decision.limits.sessions_max
             && of_user >= max as usize
         {
@@ -206,20 +203,20 @@ impl Registry {
         })
     }
 
-    /// How many sessions a user has open.
-    pub(crate) fn open_sessions(&self, user: &str) -> u32 {
-        let count = self
-            .lock()
-            .values()
-            .filter(|session| session.facts.user == user)
-            .count();
-        u32::try_from(count).unwrap_or(u32::MAX)
+    /// How many sessions a user has open. Who merely claims a name takes nothing from the one that it belongs to.
+    pub(crate) fn open_sessions(&self, user: &str, identity: IdentityKind) -> u32 {
+        u32::try_from(open_sessions(&self.lock(), user, identity)).unwrap_or(u32::MAX)
     }
 
     /// All sessions, oldest first (ids are UUIDv7).
     pub(crate) fn list(&self) -> Vec<Arc<Running>> {
         self.lock().values().cloned().collect()
     }
+}
+
+fn open_sessions(running: &BTreeMap<Uuid, Arc<Running>>, user: &str, identity: IdentityKind) -> usize {
+    let of_user = |session: &&Arc<Running>| session.facts.user == user && session.facts.identity == identity;
+    running.values().filter(of_user).count()
 }
 
 #[cfg(test)]
@@ -230,6 +227,10 @@ mod tests {
     use crate::gateway::grant::testing::everything;
 
     fn session(user: &str, desktop: &str, sessions_max: Option<u32>) -> Arc<Running> {
+        identified(user, IdentityKind::Claimed, desktop, sessions_max)
+    }
+
+    fn identified(user: &str, identity: IdentityKind, desktop: &str, sessions_max: Option<u32>) -> Arc<Running> {
         let mut decision = everything(deskreel_config::ClusterMode::Off, deskreel_config::OnFailure::Strict);
         decision.limits.sessions_max = sessions_max;
         Running::new(Facts {
@@ -239,7 +240,7 @@ mod tests {
             client_addr: "127.0.0.1:1".parse().unwrap(),
             client_name: String::new(),
             user: user.to_owned(),
-            identity: IdentityKind::Claimed,
+            identity,
             login: user.to_owned(),
             desktop: desktop.to_owned(),
             desktop_addr: String::new(),
@@ -255,7 +256,8 @@ mod tests {
         let third = registry.enter(&session("ann", "c", Some(2))).unwrap_err();
         assert_eq!(third.reason, EndReason::TooManyOfUser);
         assert!(third.detail.contains("max_connections is 2"), "{}", third.detail);
-        assert_eq!((registry.open_sessions("ann"), registry.open_sessions("bob")), (2, 0));
+        let open = |user| registry.open_sessions(user, IdentityKind::Claimed);
+        assert_eq!((open("ann"), open("bob")), (2, 0));
         // somebody else's limit is not ann's
         let _bob = registry.enter(&session("bob", "b", Some(1))).unwrap();
         let full = registry.enter(&session("eve", "b", None)).unwrap_err();
@@ -263,6 +265,20 @@ mod tests {
         drop(first);
         assert_eq!(registry.list().len(), 2);
         registry.enter(&session("ann", "c", Some(2))).unwrap();
+    }
+
+    #[test]
+    fn who_claims_a_name_takes_no_session_from_the_one_that_it_belongs_to() {
+        let registry = Registry::new(9);
+        let _claimed = registry.enter(&session("ann", "a", Some(1))).unwrap();
+        registry.enter(&session("ann", "b", Some(1))).unwrap_err();
+        assert_eq!(registry.open_sessions("ann", IdentityKind::Proven), 0);
+        let proven = identified("ann", IdentityKind::Proven, "a", Some(1));
+        let _proven = registry.enter(&proven).unwrap();
+        assert_eq!(registry.open_sessions("ann", IdentityKind::Proven), 1);
+        registry
+            .enter(&identified("ann", IdentityKind::Proven, "b", Some(1)))
+            .unwrap_err();
     }
 
     #[tokio::test]

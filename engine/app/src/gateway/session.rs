@@ -202,7 +202,11 @@ impl Admitted {
         request: &ConnectionRequest,
         account: &mut Account,
     ) -> Result<Ready, Ended> {
-        let (desktop, leg) = match self.reach_desktop(request, account).await {
+        let reached = match prove::may_try(&self.shared, self.peer.ip()) {
+            Ok(()) => self.reach_desktop(request, account).await,
+            Err(ended) => Err(ended),
+        };
+        let (desktop, leg) = match reached {
             Ok(reached) => reached,
             Err(ended) => {
                 handshake::refuse(&mut client, ended.reason).await;
@@ -286,7 +290,7 @@ impl Admitted {
     /// Connects to the desktop of a client that was let in, and logs on to it.
     async fn enter_desktop(&self, passed: nla::Passed) -> Result<(Desktop, DesktopLeg, Entry), Ended> {
         let nla::Passed { judged, desktop, own } = passed;
-        let logon = judged.account(own).await?;
+        let logon = judged.account(own, self.shared.secret_timeout).await?;
         let desktop = self.prepare(&desktop)?;
         let leg = self.connect(&desktop, Some(&logon.login), Some(&logon)).await?;
         let entry = Entry {
