@@ -15,3 +15,4 @@ mod picture;
 mod rights;
 mod sessions;
 mod tidy;
+mod web;
