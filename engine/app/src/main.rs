@@ -13,10 +13,12 @@ mod gateway;
 mod host;
 mod keys;
 mod log;
+mod node;
 mod output;
 mod pipeline;
 mod private;
 mod replay;
+mod usage;
 
 use std::process::ExitCode;
 

@@ -7,7 +7,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use crate::catalog::{StoredOrigin, StoredResource};
-use crate::cmd::UsageError;
+use crate::usage::UsageError;
 
 /// Resources of origin config-file.
 #[derive(Debug)]

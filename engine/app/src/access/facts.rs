@@ -9,7 +9,7 @@ use regex::{Regex, RegexBuilder};
 use time::OffsetDateTime;
 
 use super::entry::{ORIGIN_LABEL, ResourceOrigin};
-use crate::cmd::UsageError;
+use crate::usage::UsageError;
 
 /// Compiled size of one pattern of `access.host_labels`.
 const REGEX_MAX_BYTES: usize = 1 << 20;

@@ -16,7 +16,7 @@ use super::store::store_configured;
 use super::view::{Settings, Snapshot, View};
 use super::{Checked, check};
 use crate::catalog::{self, Catalog, StoredOrigin};
-use crate::cmd::UsageError;
+use crate::usage::UsageError;
 
 /// Pause between two looks at the catalog. A change is in force after one of them.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);

@@ -111,7 +111,7 @@ impl Audit {
     /// # Errors
     /// A folder that can't be made or locked, a log that can't be read.
     pub(crate) fn open(config: &Config) -> anyhow::Result<Self> {
-        let node = crate::pipeline::node_name();
+        let node = crate::node::name();
         let stamp = Stamp {
             cluster_name: config.audit.cluster_name.clone().unwrap_or_else(|| node.clone()),
             node,

@@ -13,7 +13,7 @@ use super::recordings::door::Rules;
 use super::recordings::moment;
 use super::{Global, Listing, Outcome};
 use crate::audit::{self, Filter, Follow, Report, Stored};
-use crate::output::{self, Format};
+use crate::output::{self, Format, visible, visible_json, yaml_item};
 
 /// Between two looks for new events.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(200);
@@ -174,7 +174,7 @@ fn ls(data_dir: &Path, args: &LsArgs) -> anyhow::Result<Outcome> {
     let mut separator = "[\n";
     audit::read(data_dir, &args.filter.filter(), |event| {
         if json {
-            write!(out, "{separator}  {}", event.text).context("write to stdout")?;
+            write!(out, "{separator}  {}", visible_json(&event.text)).context("write to stdout")?;
             separator = ",\n";
             return Ok(());
         }
@@ -216,11 +216,8 @@ fn tail(data_dir: &Path, args: &TailArgs) -> anyhow::Result<Outcome> {
 fn print(out: &mut impl Write, format: Format, event: &Stored) -> anyhow::Result<()> {
     match format {
         Format::Text => writeln!(out, "{}", line(event)),
-        Format::Json => writeln!(out, "{}", event.text),
-        Format::Yaml => {
-            let one = serde_saphyr::to_string(&[&event.fields]).context("print as YAML")?;
-            write!(out, "{one}{}", if one.ends_with('\n') { "" } else { "\n" })
-        }
+        Format::Json => writeln!(out, "{}", visible_json(&event.text)),
+        Format::Yaml => out.write_all(yaml_item(&event.fields)?.as_bytes()),
     }
     .context("write to stdout")
 }
@@ -260,19 +257,10 @@ fn line(event: &Stored) -> String {
 
 /// Text of peers, harmless to a terminal and not too long.
 fn plain(text: &str) -> String {
-    let mut out = String::new();
-    for (count, c) in text.chars().enumerate() {
-        if count == VALUE_MAX_CHARS {
-            out.push_str("...");
-            break;
-        }
-        if c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
-            let _ = write!(out, "{}", c.escape_unicode());
-        } else {
-            out.push(c);
-        }
+    match text.char_indices().nth(VALUE_MAX_CHARS) {
+        Some((end, _)) => format!("{}...", visible(text.get(..end).unwrap_or_default())),
+        None => visible(text).into_owned(),
     }
-    out
 }
 
 fn verify(data_dir: &Path, args: &VerifyArgs) -> anyhow::Result<Outcome> {

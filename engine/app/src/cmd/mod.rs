@@ -28,6 +28,7 @@ use clap::{Parser, Subcommand};
 use deskreel_config::{Loaded, Sources};
 
 use crate::output::{Format, visible_lines};
+use crate::usage::UsageError;
 
 /// How a command that did not fail ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,11 +40,6 @@ pub(crate) enum Outcome {
     /// Exit code 4: verification failed.
     Broken,
 }
-
-/// An error that the person at the keyboard mends: a wrong flag or a wrong configuration. Exit code 2.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct UsageError(pub(crate) String);
 
 /// Flags that every command takes.
 #[derive(Debug, Clone, clap::Args)]

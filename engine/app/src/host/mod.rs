@@ -28,7 +28,7 @@ pub(crate) use exporter::{ExportJob, ExporterHandle};
 pub(crate) use search::{Listed, Search};
 pub(crate) use storage::StorageHandle;
 
-use crate::cmd::UsageError;
+use crate::usage::UsageError;
 
 /// The configured plugins, opened on demand. Cheap until then.
 pub(crate) struct Plugins<'a> {

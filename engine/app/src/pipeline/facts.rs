@@ -32,7 +32,7 @@ pub(super) fn session_start(facts: &SessionFacts) -> SessionStart {
         recording: facts.id,
         started_unix_us: u64::try_from(since_1970.as_micros()).unwrap_or(u64::MAX),
         product: concat!("deskreel ", env!("CARGO_PKG_VERSION")).to_owned(),
-        node: node_name(),
+        node: crate::node::name(),
         user: UserFacts {
             name: facts.user.clone(),
             proven: facts.identity == IdentityKind::Proven,
@@ -58,10 +58,4 @@ pub(super) fn session_start(facts: &SessionFacts) -> SessionStart {
 pub(super) fn decision(facts: &SessionFacts) -> Option<serde_json::Value> {
     let decision = facts.decision.as_deref()?;
     serde_json::to_value(decision).ok()
-}
-
-/// This machine's host name; empty where the kernel doesn't tell.
-pub(crate) fn node_name() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    name.trim().to_owned()
 }

@@ -40,7 +40,6 @@ use crate::audit::{Audit, AuditError};
 use crate::catalog::Catalog;
 use crate::keys::NodeKey;
 use courier::{Courier, Health, Links, Means, Order};
-pub(crate) use facts::node_name;
 use facts::{new_session, session_start};
 pub(crate) use live::{LiveEvent, Look};
 pub(crate) use lock::{FolderLock, is_held as is_running};

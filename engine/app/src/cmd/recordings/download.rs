@@ -16,6 +16,7 @@ use super::verify::{node_key, verify_source};
 use crate::access::recordings::Purpose;
 use crate::audit::RecordingAction;
 use crate::cmd::{Global, Outcome};
+use crate::output::visible;
 use crate::replay::Source;
 
 /// Arguments of `recordings download`.
@@ -72,7 +73,7 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
         None => eprintln!("deskreel: the recording has no manifest yet: this is all that is sealed"),
     }
     for finding in &report.findings {
-        eprintln!("deskreel: {}", finding.text);
+        eprintln!("deskreel: {}", visible(&finding.text));
     }
     Ok(outcome)
 }

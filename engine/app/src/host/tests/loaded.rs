@@ -169,7 +169,7 @@ async fn panics_of_a_plugin_are_survived() {
 async fn settings_errors_name_file_line_and_key() {
     let setup = Setup::new();
     let error = setup.error("{name: disk, plugin: local, settings: {pahs: ./x}}").await;
-    assert!(error.is::<crate::cmd::UsageError>());
+    assert!(error.is::<crate::usage::UsageError>());
     let file = setup.path("deskreel.yaml");
     let lines: Vec<String> = error.to_string().lines().map(str::to_owned).collect();
     for (key, message) in [
@@ -186,7 +186,7 @@ async fn settings_errors_name_file_line_and_key() {
     let error = setup
         .error("{name: mem, plugin: memory, settings: {token: wrong}}")
         .await;
-    assert!(!error.is::<crate::cmd::UsageError>());
+    assert!(!error.is::<crate::usage::UsageError>());
     assert!(
         error.to_string().ends_with("token: refused (unauthenticated)"),
         "{error}"

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use super::*;
-use crate::cmd::UsageError;
+use crate::usage::UsageError;
 use crate::host::meta;
 
 fn metadata(abi: u32, kind: &str, name: &str) -> String {
