@@ -83,6 +83,10 @@ impl Loaded {
         if self.config.session_recording.mode == RecordingMode::Off {
             warnings.push(self.error("session_recording.mode", "off: nothing is recorded".to_owned()));
         }
+        if self.config.access.require_session_mfa {
+            let message = "yes: no session is let in, as this gateway can't check a second factor yet".to_owned();
+            warnings.push(self.error("access.require_session_mfa", message));
+        }
         warnings.extend(resources.warnings.iter().cloned());
         for desktop in resources
             .desktops

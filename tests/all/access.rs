@@ -10,10 +10,10 @@ use peers::process::free_port;
 use serde_json::Value;
 
 /// A folder with a configuration and no gateway.
-struct Folder(tempfile::TempDir);
+pub(crate) struct Folder(tempfile::TempDir);
 
 impl Folder {
-    fn new(more: &str) -> Self {
+    pub(crate) fn new(more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("resources")).unwrap();
         let folder = Self(dir);
@@ -21,40 +21,40 @@ impl Folder {
         folder
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
 
-    fn write(&self, name: &str, text: &str) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path().join(name);
         fs::write(&path, text).unwrap();
         path
     }
 
-    fn run(&self, arguments: &[&str]) -> (i32, String, String) {
+    pub(crate) fn run(&self, arguments: &[&str]) -> (i32, String, String) {
         parts(&run_in(self.path(), arguments).unwrap())
     }
 
     /// Runs a command that must end well; its output.
-    fn ok(&self, arguments: &[&str]) -> String {
+    pub(crate) fn ok(&self, arguments: &[&str]) -> String {
         let (code, out, err) = self.run(arguments);
         assert_eq!(code, 0, "{arguments:?}: {out}{err}");
         out
     }
 
     /// Runs a command that must be refused; what it says.
-    fn refused(&self, code: i32, arguments: &[&str]) -> String {
+    pub(crate) fn refused(&self, code: i32, arguments: &[&str]) -> String {
         let (found, out, err) = self.run(arguments);
         assert_eq!(found, code, "{arguments:?}: {out}{err}");
         err.replace(&format!("{}/", self.path().display()), "")
     }
 
-    fn create(&self, flags: &[&str], text: &str) -> (i32, String, String) {
+    pub(crate) fn create(&self, flags: &[&str], text: &str) -> (i32, String, String) {
         let file = self.write("new.yaml", text).display().to_string();
         self.run(&[&["create"], flags, &[&file]].concat())
     }
 
-    fn json(&self, arguments: &[&str]) -> Value {
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         serde_json::from_str(&self.ok(&[arguments, &["--format", "json"]].concat())).unwrap()
     }
 }
@@ -447,5 +447,52 @@ fn a_running_gateway_sees_commands_and_reloads() -> anyhow::Result<()> {
         String::from_utf8_lossy(&shown.stdout).contains("config-file"),
         "{shown:?}"
     );
+    // what a reload changed is in the audit log, with the keys that differ
+    fs::write(
+        dir.path().join("resources/bad.yaml"),
+        DEV.replace("env: dev", "env: qa"),
+    )?;
+    rustix::process::kill_process(pid, rustix::process::Signal::HUP)?;
+    let changed = || -> anyhow::Result<Vec<String>> {
+        let events = gateway.json(&["audit", "ls"])?;
+        let events = events.as_array().cloned().unwrap_or_default();
+        let of_dev = events.iter().filter(|event| event["name"] == "dev");
+        Ok(of_dev
+            .map(|event| format!("{} {} {}", event["code"], event["origin"], event["changed"]))
+            .collect())
+    };
+    peers::process::wait_for(Duration::from_secs(10), "the event of the change", || {
+        Ok(changed()?.len() == 2)
+    })?;
+    assert_eq!(
+        changed()?,
+        [
+            r#""T9000I" "config-file" []"#,
+            r#""T9002I" "config-file" ["spec.allow.windows_desktop_labels.env"]"#
+        ]
+    );
     Ok(())
+}
+
+#[test]
+fn an_edit_shows_no_secret() {
+    let folder = Folder::new("");
+    let desktop = "kind: windows_desktop\nversion: v3\nmetadata: {name: d}\nspec: {addr: h, gateway: {credentials: {logins: \
+                   [{login: a, password: first-secret}]}}}\n";
+    folder.create(&[], desktop);
+    let (code, out, err) = edit(&folder, "windows_desktop/d", "sed -i 's/.hidden./second-secret/'");
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(out.starts_with("only secrets change, which are not shown\n"), "{out}");
+    let (code, out, err) = edit(
+        &folder,
+        "windows_desktop/d",
+        "sed -i -e 's/.hidden./third-secret/' -e 's/addr: h/addr: other/'",
+    );
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(
+        out.contains("+  addr: other") && !format!("{out}{err}").contains("-secret"),
+        "{out}{err}"
+    );
+    let stored = folder.ok(&["get", "windows_desktop/d"]);
+    assert!(!stored.contains("-secret"), "{stored}");
 }

@@ -3,10 +3,12 @@
 
 mod access;
 mod audit;
+mod bad_input;
 mod bad_peers;
 mod clipboard;
 mod crash;
 mod docs;
+mod doctor;
 mod export;
 mod harness;
 mod limits;

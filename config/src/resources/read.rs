@@ -24,6 +24,9 @@ use crate::yaml::{Mark, Node, Pair, Style, Yaml};
 /// Bytes of one file or text of resources.
 const STREAM_MAX_BYTES: u64 = 16 << 20;
 
+/// `resource_max_bytes`: bytes of one document, from its first value to the next document.
+pub(super) const RESOURCE_MAX_BYTES: usize = 1 << 20;
+
 /// How a stream is read.
 #[derive(Debug, Clone, Copy)]
 pub struct ReadOptions<'a> {
@@ -82,6 +85,26 @@ pub fn read_stored(source: &Value, base: &Path) -> Result<Document, Errors> {
     }
 }
 
+/// Bytes of each document: of the lines from its first to that of the next one.
+fn sizes(text: &str, documents: &[Node]) -> Vec<usize> {
+    let mut sizes = vec![0; documents.len()];
+    let mut next = documents
+        .iter()
+        .map(|document| document.mark.line)
+        .enumerate()
+        .peekable();
+    let mut current = None;
+    for (index, line) in text.split_inclusive('\n').enumerate() {
+        while let Some((document, _)) = next.next_if(|(_, first)| *first <= index + 1) {
+            current = Some(document);
+        }
+        if let Some(size) = current.and_then(|document| sizes.get_mut(document)) {
+            *size += line.len();
+        }
+    }
+    sizes
+}
+
 fn place(file: &Path, mark: Mark) -> Origin {
     Origin::File {
         path: file.to_owned(),
@@ -105,8 +128,14 @@ impl Stream {
         for (mark, message) in parsed.errors {
             self.error(place(mark), "", message);
         }
-        for document in parsed.documents.iter().filter(|document| !document.is_null()) {
-            self.document(document, base, &place);
+        let sizes = sizes(text, &parsed.documents);
+        for (document, bytes) in parsed.documents.iter().zip(sizes) {
+            if bytes > RESOURCE_MAX_BYTES {
+                let message = format!("larger than {RESOURCE_MAX_BYTES} bytes (resource_max_bytes)");
+                self.error(place(document.mark), "", message);
+            } else if !document.is_null() {
+                self.document(document, base, &place);
+            }
         }
         if let Some(new) = self.errors.get_mut(first..) {
             new.sort_by(|a, b| a.origin.cmp(&b.origin));

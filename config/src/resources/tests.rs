@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::desktop::host_and_port;
+use super::read::RESOURCE_MAX_BYTES;
 use super::*;
 
 fn folder(files: &[(&str, &str)]) -> TempDir {
@@ -237,4 +238,22 @@ fn secrets_that_are_none() {
     assert!(one("{login: a, password: {command: []}}").contains("must be one of"));
     assert!(one("{login: a}").contains("password: missing"));
     assert!(one("{login: a, password: {env: A}}, {login: A, password: {env: A}}").contains("stands there twice"));
+}
+
+#[test]
+fn each_document_has_a_limit() {
+    let role = |name: &str, filler: usize| {
+        let text = "x".repeat(filler);
+        format!("kind: role\nversion: v7\nmetadata: {{name: {name}, description: {text}}}\n")
+    };
+    let room = RESOURCE_MAX_BYTES - role("a", 0).len() - "---\n".len();
+    // two that are just small enough, in one file that is larger than one may be
+    let two = format!("{}---\n{}", role("a", room), role("b", room));
+    let dir = folder(&[("r.yaml", &two)]);
+    assert_eq!(load_resources(dir.path()).unwrap().documents.len(), 2);
+    let large = format!("{}---\n{}---\n{}", role("a", 0), role("b", room + 5), role("c", 0));
+    assert_eq!(
+        errors(&[("r.yaml", &large)]),
+        ["r.yaml:5:1: larger than 1048576 bytes (resource_max_bytes)"]
+    );
 }

@@ -7,6 +7,7 @@ mod cmd;
 mod control;
 mod credentials;
 mod demo;
+mod doctor;
 mod dumps;
 mod event_row;
 mod gateway;

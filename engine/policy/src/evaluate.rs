@@ -39,9 +39,10 @@ pub fn evaluate(roles: &RoleSet, cluster: &Cluster, locks: &Locks, request: &Acc
         inputs_digest: inputs_digest(roles, cluster, locks, request),
         evaluated_at: request.now,
     };
+    // told whatever the verdict: who asks why something is not recorded may be asking of a session that is not allowed
+    let votes = recording::votes(&cluster.recording, &compiled, subject.implicit, desktop);
     match outcome {
         Outcome::Allow(pass) => {
-            let votes = recording::votes(&cluster.recording, &compiled, subject.implicit, desktop);
             let opening = pass.roles.iter().filter_map(|index| compiled.get(*index));
             let opening: Vec<_> = opening.map(|role| role.name.as_str()).collect();
             decision.verdict = Verdict::Allow;
@@ -51,13 +52,13 @@ pub fn evaluate(roles: &RoleSet, cluster: &Cluster, locks: &Locks, request: &Acc
             decision.rights = options::rights(&compiled);
         }
         Outcome::NeedLogin(logins) => {
-            let votes = recording::votes(&cluster.recording, &compiled, subject.implicit, desktop);
             decision.verdict = Verdict::NeedLogin;
             decision.why = format!("the login is not known yet: {} can be chosen", logins.len());
             decision.logins = logins;
             decision.recording = recording::nothing(votes);
         }
         Outcome::Deny(denial) => {
+            decision.recording = recording::nothing(votes);
             decision.reason = Some(denial.reason);
             decision.message = denial.message;
             decision.why = denial.why;

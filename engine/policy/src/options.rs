@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use deskreel_config::{ClipboardRight, LockingMode, RoleOptions};
+use deskreel_config::{ClipboardRight, DeviceTrust, LockingMode, RoleOptions, SessionMfa};
 
 use crate::roles::CompiledRole;
 use crate::{Cluster, Limits, Rights};
@@ -154,6 +154,18 @@ fn lock_mode(cluster: &Cluster, roles: &[&CompiledRole]) -> (LockingMode, String
         }
     }
     (cluster.locking_mode, "access.locking_mode".to_owned())
+}
+
+/// Options that ask for what can't be checked yet: where they stand, and what they ask for.
+pub(crate) fn unavailable(options: &RoleOptions) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let mfa = options.require_session_mfa.is_some_and(|mfa| mfa != SessionMfa::No);
+    let device = options.device_trust_mode == Some(DeviceTrust::Required);
+    [
+        mfa.then_some(("spec.options.require_session_mfa", "a second factor")),
+        device.then_some(("spec.options.device_trust_mode", "whether a device is trusted")),
+    ]
+    .into_iter()
+    .flatten()
 }
 
 #[cfg(test)]

@@ -49,6 +49,8 @@ pub(crate) fn votes(
     if let Some(desktop) = desktop
         && let Some(floor) = desktop.floor
     {
+        // it says nothing of input and clipboard, so it votes on them as a role that says nothing: a role more must not record
+        // less, and beside a desktop that makes the session recorded it would
         let level = level(cluster, floor, None);
         let says = format!("desktop: {}", word(floor));
         votes.push(vote(format!("desktop {}", desktop.name), says, level, INPUT, CLIPBOARD));

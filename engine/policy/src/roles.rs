@@ -10,7 +10,7 @@ use crate::labels::LabelMatcher;
 use crate::login::LoginMatcher;
 use crate::presets::{IMPLICIT_ROLE, implicit, presets};
 use crate::rules::CompiledRule;
-use crate::{Problem, Severity, digest};
+use crate::{Problem, Severity, digest, options};
 
 /// Compiled roles by name: the caller's, the presets that it does not override, and the implicit role. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -165,6 +165,11 @@ impl CompiledRole {
         if role.options.lock == Some(LockingMode::BestEffort) {
             let message = "best_effort relaxes the lock mode of every user of this role, even in a strict cluster";
             problems.push(problem(name, "spec.options.lock", Severity::Lint, message));
+        }
+        for (path, what) in options::unavailable(&role.options) {
+            let message =
+                format!("this gateway can't check {what} yet, so every session that the role opens is refused");
+            problems.push(problem(name, path, Severity::Warning, message));
         }
         Self {
             name: name.clone(),

@@ -4,11 +4,15 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use anyhow::{Context as _, bail};
 use deskreel_config::ResourceKind;
-use deskreel_policy::{Identity, ObjectFacts, ProvenBy, Resource, RuleQuery, UserFacts, Verb};
+use deskreel_policy::{Identity, ObjectFacts, ProvenBy, Resource, RuleDecision, RuleQuery, UserFacts, Verb};
+use rustix::fs::Access;
 use time::OffsetDateTime;
 
-use super::view::View;
+use super::recordings::Asker;
+use super::view::{Ask, View};
+use crate::audit::Actor;
 
 /// Who is at the keyboard.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,21 +28,44 @@ pub(crate) enum Who {
 
 impl Who {
     /// The account that runs this process.
-    pub(crate) fn is(data_dir: &Path) -> Self {
+    ///
+    /// # Errors
+    /// Another account than root and the owner of `data_dir`, to which that folder is closed: it can't be ruled what it may
+    /// do, so it may do nothing.
+    pub(crate) fn is(data_dir: &Path) -> anyhow::Result<Self> {
         let uid = rustix::process::geteuid().as_raw();
+        let owner = match std::fs::metadata(data_dir) {
+            Ok(metadata) => metadata.uid(),
+            // nobody has made the folder yet: whoever does will own it
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => uid,
+            Err(error) => return Err(error).with_context(|| format!("look at data_dir {}", data_dir.display())),
+        };
+        let who = Self::of(uid, owner);
+        if matches!(who, Self::User(_)) && rustix::fs::access(data_dir, Access::READ_OK | Access::EXEC_OK).is_err() {
+            bail!(closed(data_dir, uid, owner));
+        }
+        Ok(who)
+    }
+
+    /// The account with this number, as the kernel says of who is at the other end of a socket. `owner` is the account that
+    /// the gateway runs as.
+    pub(crate) fn of(uid: u32, owner: u32) -> Self {
         let os_user = os_user(uid);
-        let owner = std::fs::metadata(data_dir).map(|metadata| metadata.uid()).ok();
-        // nobody has made the folder yet: whoever does will own it
-        if uid == 0 || owner.is_none_or(|owner| owner == uid) {
+        if uid == 0 || uid == owner {
             Self::Local { os_user }
         } else {
             Self::User(os_user)
         }
     }
 
-    /// An account that acts for the node.
-    pub(crate) fn local(uid: u32) -> Self {
-        Self::Local { os_user: os_user(uid) }
+    /// The same for recordings and running sessions.
+    pub(crate) fn asker(&self, view: &View) -> Asker {
+        match self {
+            Self::Local { os_user } => Asker::Local {
+                os_user: os_user.clone(),
+            },
+            Self::User(_) => Asker::User(self.facts(view)),
+        }
     }
 
     /// The name in the audit log.
@@ -66,35 +93,99 @@ impl Who {
         }
     }
 
-    /// Whether they may do that with a resource.
+    /// Who acts, for the audit log. Who became root by sudo is told beside it.
+    pub(crate) fn actor(&self) -> Actor {
+        let sudo_user = std::env::var("SUDO_USER").ok().filter(|user| !user.is_empty());
+        Actor {
+            user: self.name(),
+            sudo_user: sudo_user.filter(|_| matches!(self, Self::Local { .. })),
+        }
+    }
+
+    /// Whether they may do that with resources of a kind; with `object`, with this one.
     ///
     /// # Errors
     /// Why not.
-    pub(crate) fn may(&self, view: &View, kind: ResourceKind, verb: Verb, name: Option<&str>) -> Result<(), String> {
+    pub(crate) fn may(
+        &self,
+        view: &View,
+        kind: ResourceKind,
+        verb: Verb,
+        object: Option<&ObjectFacts>,
+    ) -> Result<(), String> {
         if matches!(self, Self::Local { .. }) {
             return Ok(());
         }
+        let rule = self.rule(view, kind, verb, object);
+        if rule.allowed { Ok(()) } else { Err(rule.why) }
+    }
+
+    /// Whether they may see a resource. A desktop that nothing but the rule for everybody shows, only if it can be opened.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn may_see(
+        &self,
+        view: &View,
+        kind: ResourceKind,
+        verb: Verb,
+        object: &ObjectFacts,
+    ) -> Result<(), String> {
+        if matches!(self, Self::Local { .. }) {
+            return Ok(());
+        }
+        let rule = self.rule(view, kind, verb, Some(object));
+        if !rule.allowed {
+            return Err(rule.why);
+        }
         let user = self.facts(view);
-        let object = ObjectFacts {
-            name: name.unwrap_or_default().to_owned(),
-            ..ObjectFacts::default()
+        let by_own_role = rule.role.is_some_and(|role| user.roles.contains(&role));
+        if kind != ResourceKind::WindowsDesktop || by_own_role || self.opens(view, &object.name) {
+            return Ok(());
+        }
+        Err(format!("no role of {} opens {}", user.name, object.name))
+    }
+
+    /// Whether they could open a session on a desktop, with some login.
+    fn opens(&self, view: &View, desktop: &str) -> bool {
+        let now = OffsetDateTime::now_utc();
+        let Some(desktop) = view.desktop(desktop, now) else {
+            return false;
         };
+        let request = view.request(&Ask {
+            user: &self.name(),
+            identity: Identity::Proven {
+                by: ProvenBy::LocalAccount,
+            },
+            desktop: None,
+            login: None,
+            source: None,
+            now,
+            open_sessions: 0,
+        });
+        !deskreel_policy::reachable(&view.roles, &view.cluster, &view.locks(), &request, [&desktop.facts]).is_empty()
+    }
+
+    fn rule(&self, view: &View, kind: ResourceKind, verb: Verb, object: Option<&ObjectFacts>) -> RuleDecision {
+        let user = self.facts(view);
         let now = OffsetDateTime::now_utc();
         if let Some(lock) = view.locks().on_user(&user.name, &user.roles, now) {
-            return Err(format!("{} is locked by lock/{}", user.name, lock.metadata.name));
+            return RuleDecision {
+                allowed: false,
+                role: None,
+                rule: None,
+                why: format!("{} is locked by lock/{}", user.name, lock.metadata.name),
+            };
         }
-        let decision = deskreel_policy::may(
-            &view.roles,
-            &RuleQuery {
-                user: &user,
-                resource: rule_resource(kind),
-                verb,
-                session: None,
-                object: name.map(|_| &object),
-                now,
-            },
-        );
-        if decision.allowed { Ok(()) } else { Err(decision.why) }
+        let query = RuleQuery {
+            user: &user,
+            resource: rule_resource(kind),
+            verb,
+            session: None,
+            object,
+            now,
+        };
+        deskreel_policy::may(&view.roles, &query)
     }
 }
 
@@ -106,6 +197,17 @@ fn rule_resource(kind: ResourceKind) -> Resource {
         ResourceKind::SessionRecordingConfig => Resource::SessionRecordingConfig,
         ResourceKind::Lock => Resource::Lock,
     }
+}
+
+/// What an account that `data_dir` is closed to can do.
+pub(crate) fn closed(data_dir: &Path, uid: u32, owner: u32) -> String {
+    format!(
+        "data_dir {} belongs to {1} and is closed to {2}: run this as root or {1}, as in `sudo -u {1} deskreel ...` \
+         (docs/operations.md, \"Who may use the command line\")",
+        data_dir.display(),
+        os_user(owner),
+        os_user(uid)
+    )
 }
 
 /// Name of an account: as `/etc/passwd` says, else its number.

@@ -41,10 +41,16 @@ pub(crate) fn check(documents: &[&Document], before: &Snapshot, now: OffsetDateT
         }
     }
     let stored = before.entries.keys().filter(|(kind, _)| *kind == ResourceKind::Role);
+    // one that can't be read is there all the same: it closes everything to its users
+    let unreadable = before
+        .unreadable
+        .iter()
+        .filter(|unreadable| unreadable.kind == ResourceKind::Role);
     let known: BTreeSet<&str> = roles
         .keys()
         .copied()
         .chain(stored.map(|(_, name)| name.as_str()))
+        .chain(unreadable.map(|unreadable| unreadable.name.as_str()))
         .collect();
     for document in documents {
         match &document.resource {

@@ -1,27 +1,94 @@
 //! What the configuration says: the resource folder, and the section `session_recording`.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use deskreel_config::{Document, Loaded, Origin, RECORDING_CONFIG_NAME, ResourceKind, load_resources, read_stored};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
+use time::OffsetDateTime;
 
+use super::snapshot::of_stored;
+use super::view::Settings;
+use super::{Checked, check};
 use crate::catalog::{StoredOrigin, StoredResource};
 use crate::usage::UsageError;
 
 /// Resources of origin config-file.
 #[derive(Debug)]
 pub(crate) struct Configured {
-    /// Everything, the section included.
+    /// Everything that was read, the section included.
     pub(crate) documents: Vec<(Document, String)>,
+    /// What the folder said before, in place of what it says now.
+    kept: Vec<StoredResource>,
+    /// Why the folder can't be loaded, one line a finding.
+    pub(crate) refused: Option<String>,
 }
 
+/// Where relative paths of the section start, which no resource of a folder has.
+const SECTION_BASE: &str = "/";
+
 impl Configured {
+    /// What the configuration says, checked against what is `stored`. Where the folder can't be loaded but was once, what
+    /// it said then stays: all of it, so that no half of a change is in force.
+    ///
+    /// # Errors
+    /// A [`UsageError`] with everything that is wrong, if nothing was ever loaded.
+    pub(crate) fn in_force(
+        loaded: &Loaded,
+        settings: &Settings,
+        stored: &[StoredResource],
+        loaded_before: bool,
+    ) -> anyhow::Result<Self> {
+        let read = Self::read(loaded).and_then(|read| {
+            read.check(settings, stored)?;
+            Ok(read)
+        });
+        match read {
+            Err(error) if loaded_before && error.is::<UsageError>() => Self::keep(loaded, stored, error.to_string()),
+            read => read,
+        }
+    }
+
+    /// The section as it is, and the folder as it was.
+    fn keep(loaded: &Loaded, stored: &[StoredResource], refused: String) -> anyhow::Result<Self> {
+        let section = section(loaded)?;
+        let stays = |row: &&StoredResource| {
+            let of_section = row.kind == ResourceKind::SessionRecordingConfig
+                && (section.is_some() || row.base == Path::new(SECTION_BASE));
+            row.origin == StoredOrigin::ConfigFile && !of_section
+        };
+        Ok(Self {
+            kept: stored.iter().filter(stays).cloned().collect(),
+            documents: section.into_iter().collect(),
+            refused: Some(refused),
+        })
+    }
+
+    /// What the documents get wrong together, and with what commands made.
+    ///
+    /// # Errors
+    /// A [`UsageError`] with all of it.
+    fn check(&self, settings: &Settings, stored: &[StoredResource]) -> anyhow::Result<()> {
+        let documents: Vec<_> = self.documents.iter().map(|(document, _)| document).collect();
+        // what the configuration said before is about to go
+        let stays: Vec<_> = stored
+            .iter()
+            .filter(|row| row.origin == StoredOrigin::Dynamic)
+            .collect();
+        let before = of_stored(settings.clone(), stays);
+        let Checked { errors, .. } = check(&documents, &before, OffsetDateTime::now_utc());
+        if errors.is_empty() {
+            return Ok(());
+        }
+        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        Err(UsageError(lines.join("\n")).into())
+    }
+
     /// Reads the folder and the section.
     ///
     /// # Errors
     /// A [`UsageError`] with everything that is wrong with a resource by itself.
-    pub(crate) fn read(loaded: &Loaded) -> anyhow::Result<Self> {
+    fn read(loaded: &Loaded) -> anyhow::Result<Self> {
         let folder =
             load_resources(&loaded.config.access.resources_dir).map_err(|errors| UsageError(errors.to_string()))?;
         let mut documents: Vec<(Document, String)> = folder
@@ -44,7 +111,11 @@ impl Configured {
             }
             documents.push((document, place));
         }
-        Ok(Self { documents })
+        Ok(Self {
+            documents,
+            kept: Vec::new(),
+            refused: None,
+        })
     }
 
     /// The rows that are stored.
@@ -58,18 +129,20 @@ impl Configured {
             base: document.base.clone(),
             place: place.clone(),
         };
-        self.documents.iter().map(row).collect()
+        self.documents
+            .iter()
+            .map(row)
+            .chain(self.kept.iter().cloned())
+            .collect()
     }
 
     /// Differs when anything in it does.
     pub(crate) fn digest(&self) -> String {
         let mut hash = Sha256::new();
-        for (document, place) in &self.documents {
-            for part in [
-                document.source.to_string(),
-                document.base.display().to_string(),
-                place.clone(),
-            ] {
+        let mut rows = self.stored();
+        rows.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
+        for row in rows {
+            for part in [row.document, row.base.display().to_string(), row.place] {
                 hash.update((part.len() as u64).to_be_bytes());
                 hash.update(part);
             }
@@ -102,7 +175,7 @@ fn section(loaded: &Loaded) -> anyhow::Result<Option<(Document, String)>> {
         "metadata": {"name": RECORDING_CONFIG_NAME},
         "spec": loaded.values.get("session_recording"),
     });
-    let document = read_stored(&source, &PathBuf::from("/"))
+    let document = read_stored(&source, Path::new(SECTION_BASE))
         .map_err(|errors| UsageError(format!("{origin}: session_recording: {errors}")))?;
     Ok(Some((document, place(&origin))))
 }

@@ -95,9 +95,9 @@ impl Entry {
     }
 
     /// A resource that is only proposed.
-    pub(crate) fn proposed(document: Document) -> Self {
+    pub(crate) fn proposed(document: Document, origin: ResourceOrigin) -> Self {
         Self {
-            origin: ResourceOrigin::Dynamic,
+            origin,
             revision: 0,
             place: document.place.to_string(),
             document: Arc::new(document),

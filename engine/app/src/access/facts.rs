@@ -87,6 +87,11 @@ impl Desktop {
         }
     }
 
+    /// The configuration says it.
+    pub(crate) fn is_configured(&self) -> bool {
+        self.facts.labels.get(ORIGIN_LABEL).map(String::as_str) == Some(ResourceOrigin::ConfigFile.as_str())
+    }
+
     /// Whether it is there at `now`.
     pub(crate) fn is_there(&self, now: OffsetDateTime) -> bool {
         self.resource.expires.is_none_or(|expires| now < expires)

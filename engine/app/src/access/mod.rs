@@ -17,15 +17,15 @@ mod tests;
 mod view;
 mod watch;
 
-pub(crate) use actor::Who;
+pub(crate) use actor::{Who, closed};
 pub(crate) use check::{Checked, check, lint};
-pub(crate) use entry::{Entry, unhide};
+pub(crate) use entry::{Entry, ResourceOrigin, unhide};
 #[allow(
     unused_imports,
     reason = "the gateway names the type where it keeps TLS settings a desktop"
 )]
 pub(crate) use facts::Desktop;
-pub(crate) use snapshot::{look, open_for_change};
-pub(crate) use store::{Change, ChangeVerb, Force, Refused, remove, replace, subject};
-pub(crate) use view::{Ask, Snapshot, View};
+pub(crate) use snapshot::{Unloaded, look, open_for_change, unloaded};
+pub(crate) use store::{Change, ChangeVerb, Force, Refused, events, remove, replace, subject};
+pub(crate) use view::{Ask, Snapshot, View, refused_problems};
 pub(crate) use watch::Access;

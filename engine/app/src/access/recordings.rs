@@ -154,11 +154,38 @@ impl Ruler<'_> {
         Some(format!("lock {} is in force", lock.metadata.name))
     }
 
+    /// Whether the asker may see a session among the running ones.
+    pub(crate) fn tracks(&self, verb: Verb, session: &CatalogSession, now: OffsetDateTime) -> bool {
+        match self.asker {
+            Asker::Local { .. } => true,
+            Asker::User(user) => {
+                self.ask(user, Resource::SessionTracker, verb, Some(session), now)
+                    .allowed
+            }
+        }
+    }
+
     /// The rows that the asker may see.
     pub(crate) fn visible(&self, mut rows: Vec<SessionRow>) -> Vec<SessionRow> {
         let now = OffsetDateTime::now_utc();
         rows.retain(|row| self.may(Verb::List, &facts(row), now).allowed);
         rows
+    }
+
+    /// The one session whose id begins with `prefix`, among those that the asker may know of.
+    ///
+    /// # Errors
+    /// None, or several; a catalog that can't be read.
+    pub(crate) fn known(&self, catalog: &Catalog, prefix: &str) -> catalog::Result<SessionRow> {
+        let now = OffsetDateTime::now_utc();
+        let mut rows = catalog.sessions_like(prefix)?;
+        rows.retain(|row| self.knows(&facts(row), now));
+        let prefix = prefix.to_owned();
+        match (rows.len(), rows.pop()) {
+            (1, Some(row)) => Ok(row),
+            (0, _) => Err(catalog::Error::NotFound(prefix)),
+            (count, _) => Err(catalog::Error::Ambiguous { prefix, count }),
+        }
     }
 
     /// As [`Ruler::may`], of one session that was named: who may read it may see its row, too.
@@ -231,8 +258,20 @@ impl Gate<'_> {
     /// # Errors
     /// See [`Refused`]. Who may neither list nor read a recording learns nothing of it, not even by an ambiguous id.
     pub(crate) fn look(&self, prefix: &str, purpose: Purpose) -> Result<Looked, Refused> {
+        self.choose(self.catalog.sessions_like(prefix)?, prefix, purpose)
+    }
+
+    /// As [`Gate::look`], among the `candidates` whose ids begin with `prefix`. Blocks.
+    ///
+    /// # Errors
+    /// As [`Gate::look`].
+    pub(crate) fn choose(
+        &self,
+        candidates: Vec<SessionRow>,
+        prefix: &str,
+        purpose: Purpose,
+    ) -> Result<Looked, Refused> {
         let now = OffsetDateTime::now_utc();
-        let candidates = self.catalog.sessions_like(prefix)?;
         let mut known = Vec::new();
         let mut hidden = Vec::new();
         for row in candidates {

@@ -345,3 +345,25 @@ fn domains_stand_apart_from_logins() {
     assert_eq!((session.domain.as_str(), session.login.as_str()), ("LAB", "alice"));
     assert!(session.recorded && !session.running);
 }
+
+#[test]
+fn a_recording_is_found_only_by_who_may_know_of_it() {
+    let bed = Bed::new();
+    let found = |user: &str, roles: &str, prefix: &str| {
+        let asker = Bed::user(user, roles);
+        let found = bed.ruler(&asker).known(&bed.catalog, prefix);
+        found.map(|row| row.id).map_err(|error| error.to_string())
+    };
+    let r1 = bed.r1.to_string();
+    assert_eq!(found("bob", "auditor", &r1), Ok(bed.r1));
+    assert_eq!(
+        found("bob", "access", &r1),
+        Err(catalog::Error::NotFound(r1.clone()).to_string())
+    );
+    let r2 = bed.r2.to_string();
+    assert_eq!(found("bob", "prod-only", &r1[..1]), Ok(bed.r1));
+    assert_eq!(
+        found("bob", "prod-only", &r2),
+        Err(catalog::Error::NotFound(r2.clone()).to_string())
+    );
+}

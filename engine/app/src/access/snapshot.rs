@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use deskreel_config::{Loaded, ResourceKind};
 
+use super::Who;
 use super::configured::Configured;
-use super::entry::{Entry, Unreadable, defaults};
-use super::store::store_configured;
+use super::entry::{Entry, ResourceOrigin, Unreadable, defaults};
+use super::store::{events, store_configured};
 use super::view::{Settings, Snapshot};
+use crate::audit::{Actor, Audit};
 use crate::catalog::{self, Catalog, StoredOrigin, StoredResource};
 use crate::pipeline;
 
@@ -21,11 +23,12 @@ pub(super) fn built_in() -> BTreeMap<(ResourceKind, String), Arc<Entry>> {
 }
 
 /// What is in force by what is stored.
-pub(super) fn of_stored(settings: Settings, stored: &[StoredResource]) -> Snapshot {
+pub(super) fn of_stored<'a>(settings: Settings, stored: impl IntoIterator<Item = &'a StoredResource>) -> Snapshot {
     let mut snapshot = Snapshot {
         settings,
         entries: built_in(),
         unreadable: Vec::new(),
+        refused: None,
     };
     for stored in stored {
         match Entry::read(stored) {
@@ -51,6 +54,8 @@ pub(super) fn take_out(snapshot: &mut Snapshot, unreadable: Unreadable) {
 /// # Errors
 /// A configuration or catalog that can't be read.
 pub(crate) fn look(loaded: &Loaded) -> anyhow::Result<Snapshot> {
+    // whoever can't read what is stored must not take it for nothing
+    Who::is(&loaded.config.data_dir)?;
     let settings = Settings::of(loaded)?;
     let data_dir = &loaded.config.data_dir;
     let catalog = match Catalog::open_read_only(data_dir) {
@@ -62,12 +67,14 @@ pub(crate) fn look(loaded: &Loaded) -> anyhow::Result<Snapshot> {
         Some(catalog) => catalog.resources()?,
         None => Vec::new(),
     };
+    let mut refused = None;
     if !pipeline::is_running(data_dir) {
-        let configured = Configured::read(loaded)?;
         let digest = match &catalog {
             Some(catalog) => catalog.resources_state()?.1,
             None => String::new(),
         };
+        let configured = Configured::in_force(loaded, &settings, &stored, !digest.is_empty())?;
+        refused.clone_from(&configured.refused);
         if digest != configured.digest() {
             let said = configured.stored();
             stored.retain(|old| {
@@ -77,24 +84,63 @@ pub(crate) fn look(loaded: &Loaded) -> anyhow::Result<Snapshot> {
             stored.extend(said);
         }
     }
-    Ok(of_stored(settings, &stored))
+    let mut snapshot = of_stored(settings, &stored);
+    snapshot.refused = refused;
+    Ok(snapshot)
 }
 
-/// The catalog, for a command that changes resources. When no gateway runs, the configuration is stored first, as a
-/// start would.
+/// What is wrong with the configuration's resources as they are now, whatever is in force; and whether what is stored
+/// differs from them.
 ///
 /// # Errors
-/// A configuration or catalog that can't be read or written.
-pub(crate) fn open_for_change(loaded: &Loaded) -> anyhow::Result<Catalog> {
+/// A catalog that can't be read.
+pub(crate) fn unloaded(loaded: &Loaded) -> anyhow::Result<Unloaded> {
+    let catalog = match Catalog::open_read_only(&loaded.config.data_dir) {
+        Ok(catalog) => catalog,
+        Err(catalog::Error::Missing(_)) => Catalog::nothing()?,
+        Err(error) => return Err(error.into()),
+    };
+    let digest = catalog.resources_state()?.1;
+    match Configured::in_force(loaded, &Settings::of(loaded)?, &catalog.resources()?, true) {
+        Ok(configured) => Ok(match configured.refused {
+            Some(refused) => Unloaded::Refused(refused),
+            None if digest != configured.digest() && !digest.is_empty() => Unloaded::Changed,
+            None => Unloaded::Nothing,
+        }),
+        Err(error) => Ok(Unloaded::Refused(format!("{error:#}"))),
+    }
+}
+
+/// What of the configuration's resources is not in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Unloaded {
+    /// Everything is.
+    Nothing,
+    /// They have changed since they were loaded.
+    Changed,
+    /// They can't be loaded: one line a finding.
+    Refused(String),
+}
+
+/// The catalog and the audit log, for a command that changes resources. When no gateway runs, the configuration is stored
+/// first, as a start would.
+///
+/// # Errors
+/// A configuration, catalog or log that can't be read or written.
+pub(crate) fn open_for_change(loaded: &Loaded, actor: &Actor) -> anyhow::Result<(Catalog, Audit)> {
     let data_dir = &loaded.config.data_dir;
     let catalog = Catalog::open(data_dir)?;
+    let audit = Audit::open(&loaded.config)?;
     if !pipeline::is_running(data_dir) {
-        let configured = Configured::read(loaded)?;
-        if catalog.resources_state()?.1 != configured.digest() {
-            catalog.edit_resources(|table| {
-                store_configured(table, &configured).map_err(|error| catalog.resources_error(error))
+        let digest = catalog.resources_state()?.1;
+        let settings = Settings::of(loaded)?;
+        let configured = Configured::in_force(loaded, &settings, &catalog.resources()?, !digest.is_empty())?;
+        if digest != configured.digest() {
+            store_configured(&catalog, &configured, |changes| {
+                let events = events(changes, ResourceOrigin::ConfigFile);
+                Ok(audit.emit_all_or_fail(actor.clone(), &events)?)
             })?;
         }
     }
-    Ok(catalog)
+    Ok((catalog, audit))
 }

@@ -6,10 +6,11 @@
 use std::collections::BTreeSet;
 
 use deskreel_config::{Document, ResourceKind};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::configured::Configured;
 use super::entry::{ResourceOrigin, defaults};
+use crate::audit::{AuditError, Event, ResourceChange, ResourceVerb};
 use crate::catalog::{Catalog, Error, ResourceTable, StoredOrigin, StoredResource};
 
 /// How much a command may replace.
@@ -96,8 +97,8 @@ pub(crate) enum Refused {
     #[error("{0} is built in: there is nothing to remove")]
     BuiltIn(String),
     /// The audit log can't be told.
-    #[error("{0}")]
-    Audit(String),
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// The catalog failed.
     #[error(transparent)]
     Catalog(#[from] Error),
@@ -126,32 +127,107 @@ fn origin(stored: Option<&StoredResource>, kind: ResourceKind, name: &str) -> Op
     }
 }
 
-/// Stores what the configuration says over whatever is there, and resets what it said before and says no more.
+/// Stores what the configuration says over whatever is there, and resets what it said before and says no more. `tell`
+/// hears of what is about to happen and may refuse it.
 ///
 /// # Errors
-/// SQLite failures.
-pub(crate) fn store_configured(table: &mut ResourceTable<'_>, configured: &Configured) -> rusqlite::Result<()> {
+/// [`Refused::Catalog`], and what `tell` says.
+pub(crate) fn store_configured(
+    catalog: &Catalog,
+    configured: &Configured,
+    tell: impl FnOnce(&[Change]) -> Result<(), Refused>,
+) -> Result<(), Refused> {
+    catalog.edit_resources(|table| {
+        let changes = take_over(table, configured).map_err(|error| catalog.resources_error(error))?;
+        tell(&changes)
+    })
+}
+
+fn take_over(table: &mut ResourceTable<'_>, configured: &Configured) -> rusqlite::Result<Vec<Change>> {
+    let mut changes = Vec::new();
     let rows = configured.stored();
     let said: BTreeSet<(ResourceKind, &str)> = rows.iter().map(|row| (row.kind, row.name.as_str())).collect();
     let stored = table.all()?;
     for old in &stored {
         if old.origin == StoredOrigin::ConfigFile && !said.contains(&(old.kind, old.name.as_str())) {
             table.remove(old.kind, &old.name)?;
+            changes.push(removal(old.kind, &old.name));
         }
     }
     for mut row in rows {
         let key = |stored: &StoredResource| (stored.kind.as_str(), stored.name.clone());
         let wanted = key(&row);
         let old = stored.binary_search_by(|stored| key(stored).cmp(&wanted)).ok();
-        if let Some(old) = old.and_then(|index| stored.get(index)) {
-            row.revision = old.revision;
-            if *old == row {
-                continue;
-            }
+        let old = old.and_then(|index| stored.get(index));
+        row.revision = old.map_or(0, |old| old.revision);
+        if old == Some(&row) {
+            continue;
         }
         table.put(&row)?;
+        changes.push(change(&row, old));
     }
-    table.set_digest(&configured.digest())
+    table.set_digest(&configured.digest())?;
+    Ok(changes)
+}
+
+/// What happens when `row` is stored over `old`, or over what is built in.
+fn change(row: &StoredResource, old: Option<&StoredResource>) -> Change {
+    let read = |text: &str| serde_json::from_str(text).unwrap_or_else(|_| Value::Object(Map::new()));
+    let before = match old {
+        Some(old) => Some(read(&old.document)),
+        None => built_in_source(row.kind, &row.name),
+    };
+    let changed = before
+        .as_ref()
+        .map(|before| changed_paths(before, &read(&row.document)));
+    // another line of the same file is no change of what it says
+    let same_source = old.is_some_and(|old| (old.origin, &old.base) == (row.origin, &row.base));
+    Change {
+        kind: row.kind,
+        name: row.name.clone(),
+        verb: match &changed {
+            None => ChangeVerb::Created,
+            Some(changed) if changed.is_empty() && same_source => ChangeVerb::Unchanged,
+            Some(_) => ChangeVerb::Updated,
+        },
+        changed: changed.unwrap_or_default(),
+        until_restart: None,
+    }
+}
+
+/// What happens when a stored resource goes.
+fn removal(kind: ResourceKind, name: &str) -> Change {
+    Change {
+        kind,
+        name: name.to_owned(),
+        verb: if is_built_in(kind, name) {
+            ChangeVerb::Reset
+        } else {
+            ChangeVerb::Deleted
+        },
+        changed: Vec::new(),
+        until_restart: None,
+    }
+}
+
+/// The events of changes that are about to happen.
+pub(crate) fn events(changes: &[Change], origin: ResourceOrigin) -> Vec<Event> {
+    let verb = |change: &Change| match change.verb {
+        ChangeVerb::Unchanged => None,
+        ChangeVerb::Created => Some(ResourceVerb::Created),
+        ChangeVerb::Updated | ChangeVerb::Reset => Some(ResourceVerb::Updated),
+        ChangeVerb::Deleted => Some(ResourceVerb::Deleted),
+    };
+    let event = |change: &Change| {
+        Some(Event::Resource(ResourceChange {
+            kind: change.kind.into(),
+            verb: verb(change)?,
+            name: change.name.clone(),
+            origin: origin.as_str().to_owned(),
+            changed: change.changed.clone(),
+        }))
+    };
+    changes.iter().filter_map(event).collect()
 }
 
 /// Stores `documents` as dynamic resources, all or none. `read` is the revision that an edit began with; `tell` hears of
@@ -192,7 +268,9 @@ pub(crate) fn replace(
                 return Err(Refused::Configured { subject, place });
             }
             let until_restart = configured.map(|stored| stored.place.clone());
-            changes.push(put(table, document, stored.as_ref(), origin, until_restart).map_err(sql)?);
+            let mut change = put(table, document, stored.as_ref()).map_err(sql)?;
+            change.until_restart = until_restart;
+            changes.push(change);
         }
         tell(&changes)?;
         Ok(changes)
@@ -203,8 +281,6 @@ fn put(
     table: &mut ResourceTable<'_>,
     document: &Document,
     stored: Option<&StoredResource>,
-    origin: Option<ResourceOrigin>,
-    until_restart: Option<String>,
 ) -> rusqlite::Result<Change> {
     let row = StoredResource {
         kind: document.kind,
@@ -215,26 +291,10 @@ fn put(
         base: document.base.clone(),
         place: String::new(),
     };
-    let old = stored
-        .and_then(|stored| serde_json::from_str(&stored.document).ok())
-        .or_else(|| built_in_source(document.kind, &document.name));
-    let mut change = Change {
-        kind: document.kind,
-        name: document.name.clone(),
-        verb: ChangeVerb::Created,
-        changed: Vec::new(),
-        until_restart,
-    };
-    if stored.is_some_and(|stored| *stored == row) {
-        change.verb = ChangeVerb::Unchanged;
-        return Ok(change);
+    if stored != Some(&row) {
+        table.put(&row)?;
     }
-    if origin.is_some() {
-        change.verb = ChangeVerb::Updated;
-        change.changed = changed_paths(&old.unwrap_or_default(), &document.source);
-    }
-    table.put(&row)?;
-    Ok(change)
+    Ok(change(&row, stored))
 }
 
 fn built_in_source(kind: ResourceKind, name: &str) -> Option<Value> {
@@ -267,17 +327,7 @@ pub(crate) fn remove(
             }),
             Some(_) => {
                 table.remove(kind, name).map_err(sql)?;
-                let change = Change {
-                    kind,
-                    name: name.to_owned(),
-                    verb: if built_in {
-                        ChangeVerb::Reset
-                    } else {
-                        ChangeVerb::Deleted
-                    },
-                    changed: Vec::new(),
-                    until_restart: None,
-                };
+                let change = removal(kind, name);
                 tell(std::slice::from_ref(&change))?;
                 Ok(change)
             }
@@ -299,7 +349,7 @@ pub(crate) fn changed_paths(old: &Value, new: &Value) -> Vec<String> {
                     } else {
                         format!("{path}.{key}")
                     };
-                    let of = |map: &serde_json::Map<String, Value>| map.get(key).cloned().unwrap_or_default();
+                    let of = |map: &Map<String, Value>| map.get(key).cloned().unwrap_or_default();
                     walk(&of(a), &of(b), &path, out);
                 }
             }

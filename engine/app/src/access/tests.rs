@@ -203,7 +203,10 @@ fn an_edit_notices_other_edits() {
     );
     replace(&bed.catalog(), &text, Force::Replace, Some(revision + 1), |_| Ok(())).unwrap();
     // nothing happens when the audit log can't be told
-    let told = |_: &[Change]| Err(Refused::Audit("disk full".to_owned()));
+    let told = |_: &[Change]| {
+        let reason = "disk full".to_owned();
+        Err(Refused::Audit(crate::audit::AuditError { reason }))
+    };
     assert!(replace(&bed.catalog(), &documents(&role("x", "{}")), Force::Create, None, told).is_err());
     assert!(bed.catalog().resource(ResourceKind::Role, "x").unwrap().is_none());
 }
@@ -466,4 +469,215 @@ fn references_must_exist() {
     assert!(
         found.warnings[0].message.contains("has passed already") && found.lints[0].message.contains("several fields")
     );
+}
+
+/// Events about resources in the audit log, as `code name changed`.
+fn events(bed: &Bed) -> Vec<String> {
+    let all = crate::audit::last(
+        &bed.loaded().config.data_dir,
+        &crate::audit::Filter::default(),
+        usize::MAX,
+    )
+    .unwrap();
+    let resource = |stored: &crate::audit::Stored| {
+        let field = |name: &str| stored.fields.get(name).cloned().unwrap_or_default();
+        assert_eq!(field("origin"), "config-file", "{stored:?}");
+        assert!(field("user").as_str()?.starts_with("local:"), "{stored:?}");
+        let changed = field("changed").to_string();
+        Some(format!(
+            "{} {} {changed}",
+            field("code").as_str()?,
+            field("name").as_str()?
+        ))
+    };
+    all.iter().filter_map(resource).collect()
+}
+
+#[test]
+fn what_the_configuration_changes_is_in_the_audit_log() {
+    let user = "---\nkind: user\nversion: v2\nmetadata: {name: alice}\nspec: {roles: [dev]}\n";
+    let desktop = "---\nkind: windows_desktop\nversion: v3\nmetadata: {name: d}\nspec: {addr: h}\n";
+    let dev = role("dev", "{options: {desktop_usb: false}}");
+    let bed = Bed::new("session_recording: off\n", &format!("{dev}{user}{desktop}"));
+    let access = Access::start(&bed.loaded()).unwrap();
+    let first = [
+        "T9000I dev []",
+        "T1002I alice []",
+        "DRP00I d []",
+        "TCREC003I session-recording-config [\"spec.mode\"]",
+    ];
+    assert_eq!(events(&bed), first);
+    // the same again, on other lines: nothing has changed
+    bed.write(
+        "session_recording: off\n",
+        &format!("# a comment\n{dev}{user}{desktop}"),
+    );
+    access.reload(&bed.loaded()).unwrap();
+    assert_eq!(events(&bed).len(), first.len());
+    // one key differs, a user and the section are gone
+    let dev = role("dev", "{options: {desktop_usb: true, lock: strict}}");
+    bed.write("", &format!("{dev}{desktop}"));
+    access.reload(&bed.loaded()).unwrap();
+    let second = [
+        "TCREC003I session-recording-config []",
+        "T1004I alice []",
+        "T9002I dev [\"spec.options.desktop_usb\",\"spec.options.lock\"]",
+    ];
+    assert_eq!(events(&bed)[first.len()..], second);
+    drop(access);
+    // a command without a gateway stores what a start would, and says so
+    bed.write("", "");
+    let actor = Who::is(&bed.loaded().config.data_dir).unwrap().actor();
+    drop(open_for_change(&bed.loaded(), &actor).unwrap());
+    assert_eq!(
+        events(&bed)[first.len() + second.len()..],
+        ["T9001I dev []", "DRP02I d []"]
+    );
+    drop(Access::start(&bed.loaded()).unwrap());
+    assert_eq!(events(&bed).len(), first.len() + second.len() + 2);
+}
+
+#[test]
+fn a_folder_that_cannot_be_loaded_leaves_what_it_said_before() {
+    let dev = role(
+        "dev",
+        "{allow: {windows_desktop_labels: {'*': '*'}, windows_desktop_logins: [a]}}",
+    );
+    let lock = "---\nkind: lock\nversion: v2\nmetadata: {name: l}\nspec: {target: {user: eve}}\n";
+    let broken = dev.replace("windows_desktop_logins", "windows_desktop_login");
+    // never loaded: nothing may run
+    let bed = Bed::new("", &broken);
+    let refused = |error: anyhow::Error| {
+        assert!(error.is::<crate::usage::UsageError>(), "{error:#}");
+        assert!(error.to_string().contains("r.yaml:4:"), "{error:#}");
+    };
+    refused(Access::start(&bed.loaded()).map(drop).unwrap_err());
+    refused(look(&bed.loaded()).map(drop).unwrap_err());
+    bed.write("session_recording: off\n", &format!("{dev}{lock}"));
+    drop(Access::start(&bed.loaded()).unwrap());
+    let wrong_together =
+        format!("{dev}---\nkind: user\nversion: v2\nmetadata: {{name: u}}\nspec: {{roles: [ghost]}}\n");
+    for (broken, says) in [
+        (&broken, "did you mean windows_desktop_logins?"),
+        (&wrong_together, "there is no role \"ghost\""),
+    ] {
+        // the whole folder stays: the lock too, which the broken one does not have; the section is as it says now
+        bed.write("session_recording: on\n", broken);
+        let access = Access::start(&bed.loaded()).unwrap();
+        for snapshot in [look(&bed.loaded()).unwrap(), {
+            let running = access.view();
+            assert!(running.problems[0].contains(says) && running.problems[0].contains("stays in force"));
+            assert_eq!(running.locks().locks.len(), 1);
+            assert_eq!(running.cluster.recording.mode, deskreel_config::ClusterMode::On);
+            look(&bed.loaded()).unwrap()
+        }] {
+            assert!(snapshot.refused.as_deref().unwrap().contains(says));
+            assert!(snapshot.entries.contains_key(&(ResourceKind::Role, "dev".to_owned())));
+            assert!(snapshot.entries.contains_key(&(ResourceKind::Lock, "l".to_owned())));
+        }
+        assert!(matches!(unloaded(&bed.loaded()).unwrap(), Unloaded::Refused(refused) if refused.contains(says)));
+        assert!(!events(&bed).iter().any(|event| event.starts_with("TLK01I")));
+    }
+    // the section is gone, the folder broken: what the section said goes
+    bed.write("", &broken);
+    let access = Access::start(&bed.loaded()).unwrap();
+    let recording = access.view().cluster.recording;
+    assert_eq!(recording, deskreel_config::RecordingSettings::default());
+    // mended
+    bed.write("", &dev);
+    assert_eq!(unloaded(&bed.loaded()).unwrap(), Unloaded::Changed);
+    access.reload(&bed.loaded()).unwrap();
+    assert!(access.view().problems.is_empty() && access.view().locks().locks.is_empty());
+    assert_eq!(unloaded(&bed.loaded()).unwrap(), Unloaded::Nothing);
+}
+
+#[test]
+fn rules_about_resources_see_labels_and_what_can_be_opened() {
+    let labelled = |name: &str, team: &str, addr: &str| {
+        format!(
+            "---\nkind: windows_desktop\nversion: v3\nmetadata: {{name: {name}, labels: {{team: {team}}}}}\nspec: {{addr: {addr}}}\n"
+        )
+    };
+    let rule = |verbs: &str| {
+        format!(
+            "{{allow: {{rules: [{{resources: [role, user], verbs: [{verbs}], where: \
+             'equals(resource.metadata.labels[\"team\"], \"blue\") && resource.metadata.labels[\"teleport.dev/origin\"] == \
+             \"config-file\"'}}], windows_desktop_labels: {{team: blue, zone: inner}}, windows_desktop_logins: [a]}}}}"
+        )
+    };
+    let team = |team: &str| role(team, "{}").replace("metadata: {", &format!("metadata: {{labels: {{team: {team}}}, "));
+    let text = [
+        role("lead", &rule("list, read, update")),
+        "---\n".to_owned() + &team("blue"),
+        "---\n".to_owned() + &team("red"),
+        "---\nkind: user\nversion: v2\nmetadata: {name: ann}\nspec: {roles: [lead]}\n".to_owned(),
+        labelled("d-blue", "blue", "10.1.1.1"),
+        labelled("d-red", "red", "10.1.1.1"),
+    ];
+    let bed = Bed::new(
+        "access: {host_labels: [{match: '^10[.]', labels: {zone: inner}}]}\n",
+        &text.concat(),
+    );
+    let access = Access::start(&bed.loaded()).unwrap();
+    let (view, snapshot) = (access.view(), look(&bed.loaded()).unwrap());
+    assert!(view.problems.is_empty(), "{:?}", view.problems);
+    let ann = Who::User("ann".to_owned());
+    let object = |kind, name: &str| {
+        let entry = &snapshot.entries[&(kind, name.to_owned())];
+        snapshot.object(&entry.document, entry.origin)
+    };
+    let may = |verb, name: &str| {
+        let object = object(ResourceKind::Role, name);
+        ann.may(&view, ResourceKind::Role, verb, Some(&object)).is_ok()
+    };
+    assert!(may(deskreel_policy::Verb::Update, "blue") && !may(deskreel_policy::Verb::Delete, "blue"));
+    assert!(!may(deskreel_policy::Verb::Read, "red") && !may(deskreel_policy::Verb::Read, "lead"));
+    // of nothing in particular, a `where` about resources fails, and so grants nothing
+    assert!(
+        ann.may(&view, ResourceKind::Role, deskreel_policy::Verb::Read, None)
+            .is_err()
+    );
+    let see = |name: &str| {
+        let object = object(ResourceKind::WindowsDesktop, name);
+        let verb = deskreel_policy::Verb::List;
+        ann.may_see(&view, ResourceKind::WindowsDesktop, verb, &object).is_ok()
+    };
+    assert_eq!(object(ResourceKind::WindowsDesktop, "d-blue").labels["zone"], "inner");
+    assert!(see("d-blue") && !see("d-red"));
+    let nobody = Who::User("nobody".to_owned());
+    let object = object(ResourceKind::WindowsDesktop, "d-blue");
+    let verb = deskreel_policy::Verb::List;
+    assert!(
+        nobody
+            .may_see(&view, ResourceKind::WindowsDesktop, verb, &object)
+            .is_err()
+    );
+}
+
+#[test]
+fn a_proposed_role_stands_for_one_that_cannot_be_read() {
+    let user = "kind: user\nversion: v2\nmetadata: {name: alice}\nspec: {roles: [dev]}\n";
+    let desktop = "---\nkind: windows_desktop\nversion: v3\nmetadata: {name: d}\nspec: {addr: h}\n---\n";
+    let open = "{allow: {windows_desktop_labels: {'*': '*'}, windows_desktop_logins: [a]}}";
+    let bed = Bed::new("", "");
+    bed.create(&format!("{user}{desktop}{}", role("dev", open)), Force::Create)
+        .unwrap();
+    damage(&bed, ResourceKind::Role, "dev", "{");
+    let snapshot = look(&bed.loaded()).unwrap();
+    let now = OffsetDateTime::now_utc();
+    let verdict = |snapshot: &Snapshot| {
+        let view = snapshot.view(now);
+        let request = view.request(&Ask {
+            user: "alice",
+            identity: Identity::Proven { by: ProvenBy::Password },
+            desktop: Some("d"),
+            login: Some("a"),
+            source: None,
+            now,
+            open_sessions: 0,
+        });
+        view.decide(&request).verdict
+    };
+    assert_eq!(verdict(&snapshot), Verdict::Deny);
+    assert_eq!(verdict(&snapshot.with(documents(&role("dev", open)))), Verdict::Allow);
 }

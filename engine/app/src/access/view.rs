@@ -7,13 +7,15 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use deskreel_config::{Config, Document, Loaded, Metadata, Resource, ResourceKind, Role, RoleConditions, Rule, User};
 use deskreel_policy::{
-    AccessRequest, Cluster, Decision, DesktopFacts, Identity, LockedOut, Locks, Problem, Reason, RoleSet, Severity,
-    UserFacts,
+    AccessRequest, Cluster, Decision, DesktopFacts, Identity, LockedOut, Locks, ObjectFacts, Problem, Reason, RoleSet,
+    Severity, UserFacts,
 };
+use serde_json::Value;
 use time::OffsetDateTime;
 
-use super::entry::{Entry, Unreadable};
+use super::entry::{Entry, ORIGIN_LABEL, ResourceOrigin, Unreadable};
 use super::facts::{Desktop, HostLabelRules};
+use super::snapshot::of_stored;
 
 /// Settings of the configuration that decisions read.
 #[derive(Debug, Clone, Default)]
@@ -62,17 +64,52 @@ pub(crate) struct Snapshot {
     pub(crate) entries: BTreeMap<(ResourceKind, String), Arc<Entry>>,
     /// Stored resources that can't be read and have no earlier version.
     pub(crate) unreadable: Vec<Unreadable>,
+    /// Why the configuration's resources can't be loaded, one line a finding; what they said before is in force.
+    pub(crate) refused: Option<String>,
 }
 
 impl Snapshot {
-    /// The same with other resources in place of those of their names.
+    /// What is in force where nobody says anything.
+    pub(crate) fn built_in() -> Self {
+        of_stored(Settings::default(), &[])
+    }
+
+    /// The same with other resources in place of those of their names: said by whoever says those, else by a command.
     pub(crate) fn with(&self, documents: impl IntoIterator<Item = Document>) -> Self {
         let mut other = self.clone();
         for document in documents {
             let key = (document.kind, document.name.clone());
-            other.entries.insert(key, Arc::new(Entry::proposed(document)));
+            let old = self.entries.get(&key).map(|entry| entry.origin);
+            let origin = match old {
+                Some(ResourceOrigin::ConfigFile) => ResourceOrigin::ConfigFile,
+                _ => ResourceOrigin::Dynamic,
+            };
+            // one that can't be read closes nothing any more when another takes its place
+            other
+                .unreadable
+                .retain(|unreadable| (unreadable.kind, &unreadable.name) != (key.0, &key.1));
+            other.entries.insert(key, Arc::new(Entry::proposed(document, origin)));
         }
         other
+    }
+
+    /// What `where` sees of a resource as `resource.…`: of a desktop also the computed labels.
+    pub(crate) fn object(&self, document: &Document, origin: ResourceOrigin) -> ObjectFacts {
+        if let Resource::Desktop(desktop) = &document.resource {
+            let Desktop { facts, .. } = Desktop::new(desktop, origin, &self.settings.host_labels);
+            return ObjectFacts {
+                name: facts.name,
+                labels: facts.labels,
+            };
+        }
+        let labels = document.source.pointer("/metadata/labels").and_then(Value::as_object);
+        let label = |(key, value): (&String, &Value)| Some((key.clone(), value.as_str()?.to_owned()));
+        let mut labels: BTreeMap<String, String> = labels.into_iter().flatten().filter_map(label).collect();
+        labels.insert(ORIGIN_LABEL.to_owned(), origin.as_str().to_owned());
+        ObjectFacts {
+            name: document.name.clone(),
+            labels,
+        }
     }
 
     /// What is in force at `now`.
@@ -199,11 +236,7 @@ impl View {
     #[cfg(test)]
     pub(super) fn add(&mut self, desktops: &[deskreel_config::WindowsDesktop]) {
         for desktop in desktops {
-            let desktop = Desktop::new(
-                desktop,
-                super::entry::ResourceOrigin::ConfigFile,
-                &HostLabelRules::default(),
-            );
+            let desktop = Desktop::new(desktop, ResourceOrigin::ConfigFile, &HostLabelRules::default());
             self.desktops.insert(desktop.facts.name.clone(), desktop);
         }
     }
@@ -336,8 +369,16 @@ fn role_errors(problems: &[Problem], snapshot: &Snapshot) -> Vec<String> {
     errors.map(word).collect()
 }
 
+/// What can't be loaded of the configuration's resources, in words.
+pub(crate) fn refused_problems(refused: Option<&str>) -> Vec<String> {
+    let lines = refused.into_iter().flat_map(str::lines);
+    lines
+        .map(|line| format!("{line} (what the resource folder said before stays in force)"))
+        .collect()
+}
+
 fn snapshot_problems(snapshot: &Snapshot) -> Vec<String> {
-    let mut problems = Vec::new();
+    let mut problems = refused_problems(snapshot.refused.as_deref());
     for entry in snapshot.entries.values() {
         if let Some(problem) = &entry.problem {
             problems.push(format!(

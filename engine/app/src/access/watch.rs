@@ -4,19 +4,20 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use deskreel_config::Loaded;
 use time::OffsetDateTime;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
+use super::Who;
 use super::configured::Configured;
-use super::entry::Entry;
+use super::entry::{Entry, ResourceOrigin};
 use super::snapshot::{of_stored, take_out};
-use super::store::store_configured;
+use super::store::{events, store_configured};
 use super::view::{Settings, Snapshot, View};
-use super::{Checked, check};
-use crate::catalog::{self, Catalog, StoredOrigin};
-use crate::usage::UsageError;
+use crate::audit::Audit;
+use crate::catalog::{self, Catalog};
 
 /// Pause between two looks at the catalog. A change is in force after one of them.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
@@ -34,6 +35,7 @@ pub(crate) struct Access {
 
 struct State {
     catalog: Catalog,
+    audit: Audit,
     snapshot: Snapshot,
     /// Of the catalog, at the last look.
     data_version: u64,
@@ -44,12 +46,16 @@ impl Access {
     /// Reads the configuration's resources, stores them, and puts everything in force.
     ///
     /// # Errors
-    /// A [`UsageError`] with everything that is wrong in the configuration; a catalog that can't be written.
+    /// A usage error with everything that is wrong in the configuration, if its resources were never loaded; a catalog or
+    /// an audit log that can't be written.
     pub(crate) fn start(loaded: &Loaded) -> anyhow::Result<Arc<Self>> {
         let catalog = Catalog::open(&loaded.config.data_dir)?;
         let settings = Settings::of(loaded)?;
-        let configured = Configured::read(loaded)?;
-        let snapshot = take_over(&catalog, settings, &configured)?;
+        let audit = Audit::open(&loaded.config).context("open the audit log")?;
+        let stored = catalog.resources()?;
+        let loaded_before = !catalog.resources_state()?.1.is_empty();
+        let configured = Configured::in_force(loaded, &settings, &stored, loaded_before)?;
+        let snapshot = take_over(&catalog, &audit, settings, &configured, loaded)?;
         let now = OffsetDateTime::now_utc();
         let viewed_at = Arc::new(AtomicI64::new(nanos(now)));
         let view = View::build(&snapshot, now, None, Arc::clone(&viewed_at));
@@ -58,6 +64,7 @@ impl Access {
         let state = State {
             data_version: catalog.data_version()?,
             catalog,
+            audit,
             snapshot,
             revision,
         };
@@ -100,13 +107,13 @@ impl Access {
     /// Reads the configuration's resources again. On an error everything stays as it is.
     ///
     /// # Errors
-    /// As [`start`](Self::start).
+    /// A usage error with everything that is wrong in the configuration; a catalog or an audit log that can't be written.
     pub(crate) fn reload(&self, loaded: &Loaded) -> anyhow::Result<()> {
         let settings = Settings::of(loaded)?;
-        let configured = Configured::read(loaded)?;
         let Some(state) = &self.state else { return Ok(()) };
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.snapshot = take_over(&state.catalog, settings, &configured)?;
+        let configured = Configured::in_force(loaded, &settings, &state.catalog.resources()?, false)?;
+        state.snapshot = take_over(&state.catalog, &state.audit, settings, &configured, loaded)?;
         state.revision = state.catalog.resources_state()?.0;
         self.publish(&state);
         Ok(())
@@ -199,6 +206,7 @@ impl State {
         let (revision, keys) = self.catalog.resource_keys()?;
         let old = &self.snapshot;
         let mut new = of_stored(old.settings.clone(), &[]);
+        new.refused.clone_from(&old.refused);
         for (kind, name, revision) in keys {
             let key = (kind, name);
             let known = old.entries.get(&key).filter(|entry| entry.revision > 0);
@@ -225,21 +233,21 @@ impl State {
     }
 }
 
-/// Stores what the configuration says; what is in force then.
-fn take_over(catalog: &Catalog, settings: Settings, configured: &Configured) -> anyhow::Result<Snapshot> {
-    let documents: Vec<_> = configured.documents.iter().map(|(document, _)| document).collect();
-    // what the configuration said before is about to go
-    let mut stays = catalog.resources()?;
-    stays.retain(|stored| stored.origin == StoredOrigin::Dynamic);
-    let before = of_stored(settings.clone(), &stays);
-    let Checked { errors, .. } = check(&documents, &before, OffsetDateTime::now_utc());
-    if !errors.is_empty() {
-        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        return Err(UsageError(lines.join("\n")).into());
-    }
-    catalog
-        .edit_resources(|table| store_configured(table, configured).map_err(|error| catalog.resources_error(error)))?;
-    Ok(of_stored(settings, &catalog.resources()?))
+/// Stores what the configuration says, and tells the audit log what that changes; what is in force then.
+fn take_over(
+    catalog: &Catalog,
+    audit: &Audit,
+    settings: Settings,
+    configured: &Configured,
+    loaded: &Loaded,
+) -> anyhow::Result<Snapshot> {
+    let actor = Who::is(&loaded.config.data_dir)?.actor();
+    store_configured(catalog, configured, |changes| {
+        Ok(audit.emit_all(actor, &events(changes, ResourceOrigin::ConfigFile))?)
+    })?;
+    let mut snapshot = of_stored(settings, &catalog.resources()?);
+    snapshot.refused.clone_from(&configured.refused);
+    Ok(snapshot)
 }
 
 /// Says what is wrong with what is in force.

@@ -197,10 +197,6 @@ pub(crate) enum DisconnectReason {
 }
 
 /// What somebody does with a recording or a running session.
-#[allow(
-    dead_code,
-    reason = "running sessions are watched and ended through the control socket"
-)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RecordingAction {
     /// Look at it: frames, events.

@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use rustix::fs::Access;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -179,6 +180,22 @@ pub(super) fn open(path: &Path, folder: &Path, append: bool) -> io::Result<(File
         }
         opened => Ok((opened?, false)),
     }
+}
+
+/// Whether files of the folder can be made and appended to by this account.
+pub(super) fn writable(folder: &Path) -> anyhow::Result<()> {
+    let open = Access::WRITE_OK | Access::EXEC_OK;
+    rustix::fs::access(folder, open).with_context(|| format!("write {}", folder.display()))?;
+    for name in [CURRENT, LOCK, HEAD] {
+        let path = folder.join(name);
+        match OpenOptions::new().append(true).open(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("open {}", path.display()));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn sync_folder(folder: &Path) -> anyhow::Result<()> {

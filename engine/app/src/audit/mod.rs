@@ -22,7 +22,7 @@ mod syslog;
 mod verify;
 mod writer;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -45,8 +45,23 @@ pub(crate) use verify::{Report, verify};
 
 /// The folder below `data_dir`.
 const FOLDER: &str = "audit";
+/// Events of one call that wait in the queue together.
+const EVENTS_AT_ONCE: usize = 64;
 /// Longest line. What is longer loses its own fields and says so.
 const LINE_MAX_BYTES: usize = 256 << 10;
+
+/// Whether there is a log in `data_dir`.
+pub(crate) fn exists(data_dir: &Path) -> bool {
+    data_dir.join(FOLDER).exists()
+}
+
+/// Whether this account could write the log now; nothing is written.
+///
+/// # Errors
+/// What keeps it from being written.
+pub(crate) fn writable(data_dir: &Path) -> anyhow::Result<()> {
+    files::writable(&data_dir.join(FOLDER))
+}
 
 /// The event is not in the log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -203,6 +218,37 @@ impl Audit {
         });
         self.submit(&scope.into(), event, Some(done));
         written.recv().unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// As [`Audit::emit`], of several events: they share writes to the disk.
+    ///
+    /// # Errors
+    /// As [`Audit::emit`]; those before the one that failed may be written.
+    pub(crate) fn emit_all(&self, scope: impl Into<Scope>, events: &[Event]) -> Result<(), AuditError> {
+        self.judge(self.emit_all_or_fail(scope, events))
+    }
+
+    /// As [`Audit::emit_all`], whatever `audit.on_failure` says; see [`Audit::emit_or_fail`].
+    ///
+    /// # Errors
+    /// As [`Audit::emit_all`].
+    pub(crate) fn emit_all_or_fail(&self, scope: impl Into<Scope>, events: &[Event]) -> Result<(), AuditError> {
+        let scope = scope.into();
+        let batch = EVENTS_AT_ONCE.min(self.inner.queue_max as usize).max(1);
+        for some in events.chunks(batch) {
+            let (done, written) = sync_channel(some.len());
+            for event in some {
+                let done = done.clone();
+                let told: Done = Box::new(move |result| {
+                    let _ = done.send(result);
+                });
+                self.submit(&scope, event, Some(told));
+            }
+            for _ in some {
+                written.recv().unwrap_or_else(|_| Err(gone()))?;
+            }
+        }
+        Ok(())
     }
 
     /// As [`Audit::emit`], for async code. Not cancel safe: a cancelled call may or may not have written the event.

@@ -5,6 +5,7 @@
 //! recordings themselves.
 
 mod credentials;
+mod health;
 mod query;
 mod resources;
 mod rows;

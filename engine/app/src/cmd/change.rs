@@ -2,14 +2,15 @@
 
 use anyhow::bail;
 use deskreel_config::{ConfigError, Document, Loaded, ResourceKind};
-use deskreel_policy::Verb;
+use deskreel_policy::{ObjectFacts, Verb};
 use time::OffsetDateTime;
 
 use super::{Global, UsageError};
 use crate::access::{
-    self, Change, ChangeVerb, Force, Refused, Snapshot, View, Who, check, look, open_for_change, subject,
+    self, Change, ChangeVerb, Entry, Force, Refused, ResourceOrigin, Snapshot, View, Who, check, events, look,
+    open_for_change, refused_problems, subject,
 };
-use crate::audit::{Actor, Audit, Event, ResourceChange, ResourceVerb};
+use crate::audit::Audit;
 use crate::catalog::Catalog;
 use crate::credentials::Credentials;
 
@@ -31,11 +32,13 @@ impl Changer {
     /// A configuration, catalog or audit log that can't be used.
     pub(crate) fn open(global: &Global) -> anyhow::Result<Self> {
         let loaded = global.load()?;
-        let who = Who::is(&loaded.config.data_dir);
-        let catalog = open_for_change(&loaded)?;
+        let who = Who::is(&loaded.config.data_dir)?;
+        let (catalog, audit) = open_for_change(&loaded, &who.actor())?;
         let snapshot = look(&loaded)?;
         let view = snapshot.view(OffsetDateTime::now_utc());
-        let audit = Audit::open(&loaded.config)?;
+        for problem in refused_problems(snapshot.refused.as_deref()) {
+            eprintln!("deskreel: warning: {problem}");
+        }
         Ok(Self {
             loaded,
             catalog,
@@ -62,10 +65,8 @@ impl Changer {
             return Err(UsageError(lines(&found.errors)).into());
         }
         warn(&found.warnings);
-        for Document { kind, name, .. } in documents {
-            let exists = self.snapshot.entries.contains_key(&(*kind, name.clone()));
-            let verb = if exists { Verb::Update } else { Verb::Create };
-            self.permit(*kind, verb, name)?;
+        for document in documents {
+            self.permit_replace(document, force)?;
         }
         let told = |changes: &[Change]| self.tell(changes);
         let changes = access::replace(&self.catalog, documents, force, read, told)?;
@@ -91,7 +92,7 @@ impl Changer {
         } else {
             Verb::Delete
         };
-        self.permit(kind, verb, name)?;
+        self.permit(kind, verb, &self.object(kind, name))?;
         let told = |changes: &[Change]| self.tell(changes);
         let change = match access::remove(&self.catalog, kind, name, told) {
             Err(Refused::Unknown(unknown)) => bail!("there is no {unknown}{}", self.near(kind, name)),
@@ -134,43 +135,63 @@ impl Changer {
             .unwrap_or_default()
     }
 
-    fn permit(&self, kind: ResourceKind, verb: Verb, name: &str) -> anyhow::Result<()> {
-        if let Err(why) = self.who.may(&self.view, kind, verb, Some(name)) {
-            bail!("{} may not change {}: {why}", self.who.name(), subject(kind, name));
+    /// Both what is there and what it becomes must be allowed: labels that `where` asks for may be what changes.
+    fn permit_replace(&self, document: &Document, force: Force) -> anyhow::Result<()> {
+        let (kind, new) = (document.kind, self.snapshot.object(document, ResourceOrigin::Dynamic));
+        let Some(old) = self.snapshot.entries.get(&(kind, document.name.clone())) else {
+            return self.permit(kind, Verb::Create, &new);
+        };
+        self.permit(kind, Verb::Update, &self.snapshot.object(&old.document, old.origin))?;
+        self.permit(kind, Verb::Update, &new)?;
+        if force == Force::Confirmed {
+            self.permit(kind, Verb::Create, &new)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a resource may be shown to whoever is about to edit it.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn permit_read(&self, entry: &Entry) -> anyhow::Result<()> {
+        let object = self.snapshot.object(&entry.document, entry.origin);
+        if let Err(why) = self.who.may_see(&self.view, entry.kind(), Verb::Read, &object) {
+            bail!(
+                "{} may not see {}: {why}",
+                self.who.name(),
+                subject(entry.kind(), entry.name())
+            );
+        }
+        Ok(())
+    }
+
+    /// What rules see of a resource; of one that is not there its name.
+    fn object(&self, kind: ResourceKind, name: &str) -> ObjectFacts {
+        let entry = self.snapshot.entries.get(&(kind, name.to_owned()));
+        entry.map_or_else(
+            || ObjectFacts {
+                name: name.to_owned(),
+                ..ObjectFacts::default()
+            },
+            |entry| self.snapshot.object(&entry.document, entry.origin),
+        )
+    }
+
+    fn permit(&self, kind: ResourceKind, verb: Verb, object: &ObjectFacts) -> anyhow::Result<()> {
+        if let Err(why) = self.who.may(&self.view, kind, verb, Some(object)) {
+            bail!(
+                "{} may not change {}: {why}",
+                self.who.name(),
+                subject(kind, &object.name)
+            );
         }
         Ok(())
     }
 
     /// Writes the events of changes that are about to happen.
     fn tell(&self, changes: &[Change]) -> Result<(), Refused> {
-        for change in changes {
-            let verb = match change.verb {
-                ChangeVerb::Unchanged => continue,
-                ChangeVerb::Created => ResourceVerb::Created,
-                ChangeVerb::Updated | ChangeVerb::Reset => ResourceVerb::Updated,
-                ChangeVerb::Deleted => ResourceVerb::Deleted,
-            };
-            let event = Event::Resource(ResourceChange {
-                kind: change.kind.into(),
-                verb,
-                name: change.name.clone(),
-                origin: "dynamic".to_owned(),
-                changed: change.changed.clone(),
-            });
-            self.audit
-                .emit_or_fail(actor(&self.who), &event)
-                .map_err(|error| Refused::Audit(error.to_string()))?;
-        }
-        Ok(())
-    }
-}
-
-/// Who acts, for the audit log.
-pub(crate) fn actor(who: &Who) -> Actor {
-    let sudo_user = std::env::var("SUDO_USER").ok().filter(|user| !user.is_empty());
-    Actor {
-        user: who.name(),
-        sudo_user: sudo_user.filter(|_| matches!(who, Who::Local { .. })),
+        let events = events(changes, ResourceOrigin::Dynamic);
+        Ok(self.audit.emit_all_or_fail(self.who.actor(), &events)?)
     }
 }
 

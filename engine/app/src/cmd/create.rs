@@ -51,6 +51,19 @@ pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
 /// # Errors
 /// A [`UsageError`] with everything that is wrong.
 pub(super) fn read(file: &Path, skip_foreign: bool) -> anyhow::Result<Stream> {
+    let stream = stream(file, skip_foreign)?;
+    if !stream.errors.is_empty() {
+        return Err(UsageError(lines(&stream.errors)).into());
+    }
+    warn(&stream.warnings);
+    Ok(stream)
+}
+
+/// As [`read`], with what is wrong and odd in it.
+///
+/// # Errors
+/// A file that can't be read.
+pub(super) fn stream(file: &Path, skip_foreign: bool) -> anyhow::Result<Stream> {
     let here = std::env::current_dir().context("find the working folder")?;
     let stdin = file == Path::new("-");
     let text = if stdin {
@@ -72,10 +85,5 @@ pub(super) fn read(file: &Path, skip_foreign: bool) -> anyhow::Result<Stream> {
         base: &base,
         skip_foreign,
     };
-    let stream = read_resources(&text, &options);
-    if !stream.errors.is_empty() {
-        return Err(UsageError(lines(&stream.errors)).into());
-    }
-    warn(&stream.warnings);
-    Ok(stream)
+    Ok(read_resources(&text, &options))
 }

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use deskreel_config::{Document, ReadOptions, read_resources, read_stored};
@@ -15,6 +16,7 @@ use super::change::{Changer, lines, warn};
 use super::get::{Shown, parse, yaml};
 use super::{Global, Outcome, UsageError};
 use crate::access::{ChangeVerb, Entry, Force, unhide};
+use crate::output::visible_lines;
 
 /// Arguments of `edit`.
 #[derive(Debug, clap::Args)]
@@ -44,6 +46,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
             changer.near(kind, &name)
         );
     };
+    changer.permit_read(entry)?;
     let before = yaml(&Shown::new(entry, false))?;
     let file = Draft::new(&before)?;
     file.edit()?;
@@ -77,12 +80,25 @@ fn store(
     path: &Path,
 ) -> anyhow::Result<()> {
     let (document, read) = read(entry, after, path)?;
-    let diff = TextDiff::from_lines(before, after);
-    print!("{}", diff.unified_diff().context_radius(3).header("in force", "edited"));
+    print!("{}", difference(entry, before, &document)?);
     let force = if confirm { Force::Confirmed } else { Force::Replace };
     let changes = changer.replace(&[document], force, Some(read))?;
     debug_assert!(changes.iter().all(|change| change.verb != ChangeVerb::Deleted));
     Ok(())
+}
+
+/// What an edit changes, as a diff of what `get` shows: without comments, and without secrets.
+fn difference(entry: &Entry, before: &str, document: &Document) -> anyhow::Result<String> {
+    let mut edited = entry.clone();
+    edited.document = Arc::new(document.clone());
+    let after = yaml(&Shown::new(&edited, false))?;
+    if before == after && document.source != entry.document.source {
+        return Ok("only secrets change, which are not shown\n".to_owned());
+    }
+    let diff = TextDiff::from_lines(before, &after);
+    let mut diff = diff.unified_diff();
+    // what stands in files and on terminals can be anything
+    Ok(visible_lines(&diff.context_radius(3).header("in force", "edited").to_string()).into_owned())
 }
 
 /// The edited document, with the secrets that it hides, and the revision that it began with.

@@ -10,10 +10,10 @@ use time::format_description::well_known::Rfc3339;
 
 use super::change::{lines, warn};
 use super::create;
+use super::recordings::door::Rules;
 use super::{Global, Listing, Outcome, UsageError};
 use crate::access::recordings::{Asker, Ruler, facts};
 use crate::access::{Ask, Snapshot, View, Who, check, look};
-use crate::catalog::Catalog;
 use crate::output;
 
 /// Arguments of `explain`.
@@ -103,7 +103,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
     let now = time(args.at.as_deref())?;
     let snapshot = look(&loaded)?;
     permit(
-        &Who::is(&loaded.config.data_dir),
+        &Who::is(&loaded.config.data_dir)?,
         &snapshot.view(OffsetDateTime::now_utc()),
         &args.user,
     )?;
@@ -155,7 +155,7 @@ fn recording(
     verb: Verb,
     now: OffsetDateTime,
 ) -> anyhow::Result<Outcome> {
-    let row = Catalog::open_read_only(&loaded.config.data_dir)?.session(id)?;
+    let row = Rules::open(loaded)?.known(loaded, id)?;
     let mut user = view.user(&args.user, if args.claimed { Identity::Claimed } else { PROVEN });
     change_roles(&mut user, args);
     let ruler = Ruler {

@@ -5,14 +5,14 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use deskreel_config::ResourceKind;
-use deskreel_policy::Verb;
+use deskreel_config::{Loaded, ResourceKind};
+use deskreel_policy::{ObjectFacts, Verb};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
 use super::{Global, Outcome, UsageError};
-use crate::access::{Entry, Who, look, subject};
+use crate::access::{Entry, Unloaded, Who, look, refused_problems, subject, unloaded};
 use crate::output::{self, Format};
 
 /// Arguments of `get`.
@@ -60,7 +60,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
     let loaded = global.load()?;
     let snapshot = look(&loaded)?;
     let view = snapshot.view(OffsetDateTime::now_utc());
-    let who = Who::is(&loaded.config.data_dir);
+    let who = Who::is(&loaded.config.data_dir)?;
     let (kinds, name) = match args.what.as_str() {
         "all" => (ResourceKind::ALL.to_vec(), None),
         what => {
@@ -68,24 +68,42 @@ pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
             (vec![kind], name)
         }
     };
+    // a list shows names; everything else shows what a resource says
+    let verbs: &[Verb] = match (&name, args.format) {
+        (Some(_), _) => &[Verb::Read],
+        (None, Format::Text) => &[Verb::List],
+        (None, _) => &[Verb::List, Verb::Read],
+    };
+    let asked = snapshot
+        .entries
+        .values()
+        .filter(|entry| kinds.contains(&entry.kind()) && name.as_deref().is_none_or(|name| entry.name() == name));
+    let mut hidden = None;
     let mut entries: Vec<Arc<Entry>> = Vec::new();
-    for kind in kinds {
-        let verb = if name.is_some() { Verb::Read } else { Verb::List };
-        if let Err(why) = who.may(&view, kind, verb, name.as_deref()) {
-            bail!("{} may not see {kind}: {why}", who.name());
+    for entry in asked {
+        let object = snapshot.object(&entry.document, entry.origin);
+        let see = |verb: &Verb| who.may_see(&view, entry.kind(), *verb, &object);
+        match verbs.iter().try_for_each(see) {
+            Ok(()) => entries.push(Arc::clone(entry)),
+            Err(why) => hidden = Some(why),
         }
-        let of_kind = snapshot.entries.values().filter(|entry| entry.kind() == kind);
-        entries.extend(
-            of_kind
-                .filter(|entry| name.as_deref().is_none_or(|name| entry.name() == name))
-                .cloned(),
-        );
     }
-    for problem in &view.problems {
-        eprintln!("deskreel: warning: {problem}");
+    if let (true, Some(why)) = (entries.is_empty(), hidden) {
+        bail!("{} may not see {}: {why}", who.name(), args.what);
+    }
+    if matches!(who, Who::Local { .. }) {
+        tell_problems(&loaded, &view.problems)?;
     }
     if let (Some(name), true) = (&name, entries.is_empty()) {
-        let (kind, _) = parse(&args.what)?;
+        let [kind] = kinds[..] else { bail!("there is no {name}") };
+        // who may not see it does not learn either that it is not there
+        let nothing = ObjectFacts {
+            name: name.clone(),
+            ..ObjectFacts::default()
+        };
+        if let Err(why) = who.may(&view, kind, Verb::Read, Some(&nothing)) {
+            bail!("{} may not see {}: {why}", who.name(), args.what);
+        }
         bail!("there is no {}", subject(kind, name));
     }
     let text = printed(&entries, name.is_some(), args)?;
@@ -93,6 +111,22 @@ pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
         .write_all(text.as_bytes())
         .context("write to stdout")?;
     Ok(Outcome::Fine)
+}
+
+/// Says what is wrong with what is in force, and what the folder says that is not.
+fn tell_problems(loaded: &Loaded, problems: &[String]) -> anyhow::Result<()> {
+    for problem in problems {
+        eprintln!("deskreel: warning: {problem}");
+    }
+    // of a running gateway: a load that failed left no trace but in its log
+    if let Unloaded::Refused(refused) = unloaded(loaded)? {
+        for problem in refused_problems(Some(&refused)) {
+            if !problems.contains(&problem) {
+                eprintln!("deskreel: warning: {problem}");
+            }
+        }
+    }
+    Ok(())
 }
 
 fn printed(entries: &[Arc<Entry>], is_one: bool, args: &Args) -> anyhow::Result<String> {

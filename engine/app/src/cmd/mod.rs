@@ -5,6 +5,7 @@ mod change;
 mod config;
 mod create;
 mod demo;
+mod doctor;
 mod edit;
 mod explain;
 mod get;
@@ -39,6 +40,8 @@ pub(crate) enum Outcome {
     Findings,
     /// Exit code 4: verification failed.
     Broken,
+    /// Exit code 2: what an operator wrote can't be loaded, as has been told.
+    Misconfigured,
 }
 
 /// Flags that every command takes.
@@ -152,6 +155,8 @@ enum Command {
     WhoCan(who_can::Args),
     /// Check files of resources, and see what they would change
     Resources(resources::Args),
+    /// Look whether this node is as it should be; every finding says what to do
+    Doctor(doctor::Args),
     /// Record a session of a built-in desktop, verify it and export it to a video
     Demo(demo::Args),
     /// Show plugins
@@ -180,6 +185,7 @@ pub(crate) fn main() -> ExitCode {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,
         Ok(Outcome::Findings) => ExitCode::from(3),
         Ok(Outcome::Broken) => ExitCode::from(4),
+        Ok(Outcome::Misconfigured) => ExitCode::from(2),
         Err(error) => {
             eprintln!("deskreel: {}", visible_lines(&format!("{error:#}")));
             ExitCode::from(if error.is::<UsageError>() { 2 } else { 1 })
@@ -200,6 +206,7 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Explain(args) => explain::run(&cli.global, &args),
         Command::WhoCan(args) => who_can::run(&cli.global, &args),
         Command::Resources(args) => resources::run(&cli.global, &args),
+        Command::Doctor(args) => doctor::run(&cli.global, &args),
         Command::Demo(args) => demo::run(&args),
         Command::Plugins(args) => plugins::run(&cli.global, args),
         Command::Recordings(args) => recordings::run(&cli.global, args),

@@ -1,9 +1,10 @@
 //! `deskreel resources`: check files before they are loaded, and see what they would change.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use deskreel_config::{Document, ResourceKind};
+use deskreel_config::{ConfigError, Document, ResourceKind};
 use deskreel_policy::{Decision, Verdict};
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -12,8 +13,8 @@ use super::change::{lines, warning_line};
 use super::create;
 use super::explain::{PROVEN, permit, with_files};
 use super::{Global, Listing, Outcome, UsageError};
-use crate::access::{Ask, View, Who, check, lint, look};
-use crate::output;
+use crate::access::{Ask, Snapshot, View, Who, check, lint, look};
+use crate::output::{self, visible_lines};
 
 /// Arguments of `resources`.
 #[derive(Debug, clap::Args)]
@@ -90,34 +91,25 @@ fn check_files(global: &Global, paths: &[PathBuf]) -> anyhow::Result<Outcome> {
     let loaded = global.load()?;
     let folder = [loaded.config.access.resources_dir.clone()];
     let files = expand(if paths.is_empty() { &folder } else { paths })?;
-    let mut documents: Vec<Document> = Vec::new();
-    let mut names: BTreeMap<(ResourceKind, String), String> = BTreeMap::new();
-    for file in &files {
-        for document in create::read(file, false)?.documents {
-            let place = document.place.to_string();
-            if let Some(first) = names.insert((document.kind, document.name.clone()), place) {
-                let error = document.error("metadata.name", format!("used twice, first at {first}"));
-                return Err(UsageError(error.to_string()).into());
-            }
-            documents.push(document);
-        }
-    }
+    let (documents, mut warnings) = read_all(&files)?;
     let now = OffsetDateTime::now_utc();
     // what the files say may depend on what is stored, but a broken folder must not keep it from being checked
-    let snapshot = look(&loaded).unwrap_or_default();
+    let snapshot = look(&loaded).unwrap_or_else(|_| Snapshot::built_in());
     let refs: Vec<&Document> = documents.iter().collect();
     let found = check(&refs, &snapshot, now);
     if !found.errors.is_empty() {
         return Err(UsageError(lines(&found.errors)).into());
     }
     let view = snapshot.with(documents.clone()).view(now);
+    warnings.extend(found.warnings);
+    warnings.sort_by(|a, b| a.origin.cmp(&b.origin));
     let mut hints = found.lints;
     hints.extend(lint(&refs, &view, now));
     hints.sort_by(|a, b| a.origin.cmp(&b.origin));
-    let all = found.warnings.iter().map(|warning| warning_line(warning, "warning"));
+    let all = warnings.iter().map(|warning| warning_line(warning, "warning"));
     let all: Vec<String> = all.chain(hints.iter().map(|hint| warning_line(hint, "hint"))).collect();
     for line in &all {
-        println!("{line}");
+        println!("{}", visible_lines(line));
     }
     println!(
         "{} resources in {} files, {} findings",
@@ -130,6 +122,41 @@ fn check_files(global: &Global, paths: &[PathBuf]) -> anyhow::Result<Outcome> {
     } else {
         Outcome::Findings
     })
+}
+
+/// All documents of all files, and what is odd about them.
+///
+/// # Errors
+/// A [`UsageError`] with everything that is wrong, in all files.
+fn read_all(files: &[PathBuf]) -> anyhow::Result<(Vec<Document>, Vec<ConfigError>)> {
+    let mut names: BTreeMap<(ResourceKind, String), String> = BTreeMap::new();
+    let (mut documents, mut warnings, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
+    for file in files {
+        let stream = match create::stream(file, false) {
+            Ok(stream) => stream,
+            Err(error) => {
+                wrong.push(format!("{error:#}"));
+                continue;
+            }
+        };
+        wrong.extend(stream.errors.iter().map(ToString::to_string));
+        warnings.extend(stream.warnings);
+        for document in stream.documents {
+            let place = document.place.to_string();
+            match names.entry((document.kind, document.name.clone())) {
+                Entry::Occupied(first) => {
+                    let message = format!("used twice, first at {}", first.get());
+                    wrong.push(document.error("metadata.name", message).to_string());
+                }
+                Entry::Vacant(free) => drop(free.insert(place)),
+            }
+            documents.push(document);
+        }
+    }
+    if wrong.is_empty() {
+        return Ok((documents, warnings));
+    }
+    Err(UsageError(wrong.join("\n")).into())
 }
 
 /// A user and desktop whose Decision changes.
@@ -147,7 +174,7 @@ fn diff(global: &Global, paths: &[PathBuf], listing: Listing) -> anyhow::Result<
     let now = OffsetDateTime::now_utc();
     let snapshot = look(&loaded)?;
     let before = snapshot.view(now);
-    permit(&Who::is(&loaded.config.data_dir), &before, "")?;
+    permit(&Who::is(&loaded.config.data_dir)?, &before, "")?;
     let after = with_files(snapshot, &expand(paths)?)?.view(now);
     let users: BTreeSet<&String> = before.users.keys().chain(after.users.keys()).collect();
     let desktops: BTreeSet<&String> = before.desktops.keys().chain(after.desktops.keys()).collect();

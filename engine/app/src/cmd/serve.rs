@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use deskreel_config::{Loaded, RecordingMode, load_resources};
+use deskreel_config::{Config, Loaded, RecordingMode, Resources, load_resources};
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
@@ -62,8 +62,9 @@ fn end_with(parent: i32) -> anyhow::Result<()> {
 async fn serve(global: &Global, loaded: &Loaded) -> anyhow::Result<Outcome> {
     let config = &loaded.config;
     let access = Access::start(loaded)?;
+    let rules = Arc::clone(&access);
     tokio::spawn(reload_on_signal(global.clone(), Arc::clone(&access)));
-    let resources = load_resources(&config.access.resources_dir).map_err(|errors| UsageError(errors.to_string()))?;
+    let resources = resources(config, &access);
     loaded
         .check_references(&resources, &|name| access.view().desktops.contains_key(name))
         .map_err(|errors| UsageError(errors.to_string()))?;
@@ -82,12 +83,13 @@ async fn serve(global: &Global, loaded: &Loaded) -> anyhow::Result<Outcome> {
         "ready"
     );
     // Without it the gateway does its work all the same; it only can't be asked about it.
-    let control = Server::bind(&config.data_dir, gateway.registry(), sessions.audit().clone()).inspect_err(|error| {
-        warn!(
-            error = format!("{error:#}"),
-            "no control socket: `deskreel sessions` won't work"
-        );
-    });
+    let control =
+        Server::bind(&config.data_dir, gateway.registry(), sessions.audit().clone(), rules).inspect_err(|error| {
+            warn!(
+                error = format!("{error:#}"),
+                "no control socket: `deskreel sessions` won't work"
+            );
+        });
     let control = control.ok().map(|control| tokio::spawn(control.run()));
     let mut signalled = async || {
         tokio::select! {
@@ -110,6 +112,18 @@ async fn serve(global: &Global, loaded: &Loaded) -> anyhow::Result<Outcome> {
     }
     info!("stopped");
     Ok(Outcome::Fine)
+}
+
+/// The desktops in force of the configuration, and what is odd about its folder. Where that can't be loaded,
+/// [`Access::start`] has said so and goes by what it said before.
+fn resources(config: &Config, access: &Access) -> Resources {
+    let folder = load_resources(&config.access.resources_dir).unwrap_or_default();
+    let view = access.view();
+    let configured = view.desktops.values().filter(|desktop| desktop.is_configured());
+    Resources {
+        desktops: configured.map(|desktop| desktop.resource.as_ref().clone()).collect(),
+        ..folder
+    }
 }
 
 /// Reads the resource folder and the sections `session_recording` and `access` again at each SIGHUP. What is wrong is

@@ -114,14 +114,15 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<Outcome> {
                 Some(address) => address.clone(),
                 None => address(loaded.config.gateway.listen),
             };
-            let view = look(&loaded)?.view(OffsetDateTime::now_utc());
+            let snapshot = look(&loaded)?;
+            let view = snapshot.view(OffsetDateTime::now_utc());
             if !view.users.contains_key(&args.user) {
                 bail!("there is no user/{0}: `deskreel users add {0}` makes one", args.user);
             }
             if !view.desktops.contains_key(&args.desktop) {
                 bail!("there is no windows_desktop/{}", args.desktop);
             }
-            let who = may_change(&loaded, &view, &args.user)?;
+            let who = may_change(&loaded, &snapshot, &args.user)?;
             // a file that can't be written must not cost a ticket
             let file = args.output.as_deref().map(create).transpose()?;
             tell_change(&loaded, &who, &args.user, "ticket")?;
@@ -155,10 +156,10 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<Outcome> {
             })?;
         }
         Command::Rm { ids } => {
-            let view = look(&loaded)?.view(OffsetDateTime::now_utc());
+            let snapshot = look(&loaded)?;
             for id in &ids {
                 if let Some(ticket) = store.tickets()?.iter().find(|ticket| ticket.id == *id) {
-                    let who = may_change(&loaded, &view, &ticket.user)?;
+                    let who = may_change(&loaded, &snapshot, &ticket.user)?;
                     tell_change(&loaded, &who, &ticket.user, "ticket")?;
                 }
                 if !store.take_ticket(id)? {

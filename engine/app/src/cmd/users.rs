@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use deskreel_config::{Loaded, Resource, ResourceKind, read_stored};
+use deskreel_policy::Verb;
 use serde::Serialize;
 use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::change::{Changer, actor};
+use super::change::Changer;
 use super::{Global, Listing, Outcome, UsageError};
-use crate::access::{Force, View, Who, look};
+use crate::access::{Force, Snapshot, Who, look};
 use crate::audit::{Audit, Event, ResourceChange, ResourceVerb};
 use crate::credentials::{Credentials, read_new_password};
 use crate::{dumps, output};
@@ -116,11 +117,11 @@ fn add(global: &Global, args: &Add) -> anyhow::Result<()> {
 
 fn passwd(global: &Global, name: &str) -> anyhow::Result<()> {
     let loaded = global.load()?;
-    let view = look(&loaded)?.view(OffsetDateTime::now_utc());
-    if !view.users.contains_key(name) {
+    let snapshot = look(&loaded)?;
+    let who = may_change(&loaded, &snapshot, name)?;
+    if !snapshot.view(OffsetDateTime::now_utc()).users.contains_key(name) {
         anyhow::bail!("there is no user/{name}");
     }
-    let who = may_change(&loaded, &view, name)?;
     let password = read_new_password(name)?;
     tell_change(&loaded, &who, name, "password")?;
     Credentials::open(&loaded.config.data_dir)?.set_password(name, &password)?;
@@ -129,9 +130,12 @@ fn passwd(global: &Global, name: &str) -> anyhow::Result<()> {
 }
 
 /// Who is at the command line, if they may change what a user logs on with.
-pub(super) fn may_change(loaded: &Loaded, view: &View, user: &str) -> anyhow::Result<Who> {
-    let who = Who::is(&loaded.config.data_dir);
-    if let Err(why) = who.may(view, ResourceKind::User, deskreel_policy::Verb::Update, Some(user)) {
+pub(super) fn may_change(loaded: &Loaded, snapshot: &Snapshot, user: &str) -> anyhow::Result<Who> {
+    let who = Who::is(&loaded.config.data_dir)?;
+    let entry = snapshot.entries.get(&(ResourceKind::User, user.to_owned()));
+    let object = entry.map(|entry| snapshot.object(&entry.document, entry.origin));
+    let view = snapshot.view(OffsetDateTime::now_utc());
+    if let Err(why) = who.may(&view, ResourceKind::User, Verb::Update, object.as_ref()) {
         anyhow::bail!("{} may not change user/{user}: {why}", who.name());
     }
     Ok(who)
@@ -146,7 +150,7 @@ pub(super) fn tell_change(loaded: &Loaded, who: &Who, user: &str, what: &str) ->
         origin: "dynamic".to_owned(),
         changed: vec![what.to_owned()],
     });
-    Audit::open(&loaded.config)?.emit_or_fail(actor(who), &event)?;
+    Audit::open(&loaded.config)?.emit_or_fail(who.actor(), &event)?;
     Ok(())
 }
 
@@ -165,17 +169,23 @@ fn ls(global: &Global, listing: Listing) -> anyhow::Result<()> {
     let loaded = global.load()?;
     let snapshot = look(&loaded)?;
     let view = snapshot.view(OffsetDateTime::now_utc());
-    let who = Who::is(&loaded.config.data_dir);
-    if let Err(why) = who.may(&view, ResourceKind::User, deskreel_policy::Verb::List, None) {
-        anyhow::bail!("{} may not list users: {why}", who.name());
-    }
+    let who = Who::is(&loaded.config.data_dir)?;
     let credentials = Credentials::open(&loaded.config.data_dir).ok();
     let mut rows = Vec::new();
+    let mut hidden = None;
     for entry in snapshot.entries.values() {
         let Resource::User(user) = &entry.document.resource else {
             continue;
         };
         let name = user.metadata.name.clone();
+        let object = snapshot.object(&entry.document, entry.origin);
+        if let Err(why) = [Verb::List, Verb::Read]
+            .into_iter()
+            .try_for_each(|verb| who.may_see(&view, ResourceKind::User, verb, &object))
+        {
+            hidden = Some(why);
+            continue;
+        }
         let has_password = match &credentials {
             Some(credentials) => credentials.has_password(&name)?,
             None => false,
@@ -191,6 +201,9 @@ fn ls(global: &Global, listing: Listing) -> anyhow::Result<()> {
             expires: user.metadata.expires.and_then(|expires| expires.format(&Rfc3339).ok()),
             name,
         });
+    }
+    if let (true, Some(why)) = (rows.is_empty(), hidden) {
+        anyhow::bail!("{} may not list users: {why}", who.name());
     }
     output::print(listing.format, &rows, |rows| {
         let row = |row: &Row| {

@@ -6,10 +6,10 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::explain::{PROVEN, permit, verb};
+use super::recordings::door::Rules;
 use super::{Global, Listing, Outcome};
 use crate::access::recordings::{Asker, Ruler, facts};
 use crate::access::{Ask, View, Who, look};
-use crate::catalog::Catalog;
 use crate::output;
 
 /// Arguments of `who-can`.
@@ -48,7 +48,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
     let loaded = global.load()?;
     let now = OffsetDateTime::now_utc();
     let view = look(&loaded)?.view(now);
-    permit(&Who::is(&loaded.config.data_dir), &view, "")?;
+    permit(&Who::is(&loaded.config.data_dir)?, &view, "")?;
     let rows = match (&args.desktop, &args.recording, args.verb) {
         (Some(desktop), ..) => of_desktop(&view, desktop, args.login.as_deref(), now)?,
         (None, Some(id), Some(verb)) => of_recording(&loaded, &view, id, verb, now)?,
@@ -103,7 +103,7 @@ fn of_desktop(view: &View, desktop: &str, login: Option<&str>, now: OffsetDateTi
 }
 
 fn of_recording(loaded: &Loaded, view: &View, id: &str, verb: Verb, now: OffsetDateTime) -> anyhow::Result<Vec<Row>> {
-    let session = facts(&Catalog::open_read_only(&loaded.config.data_dir)?.session(id)?);
+    let session = facts(&Rules::open(loaded)?.known(loaded, id)?);
     let mut rows = Vec::new();
     for user in view.users.keys() {
         let ruler = Ruler {

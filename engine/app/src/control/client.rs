@@ -1,6 +1,7 @@
 //! Asking a running gateway.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -8,6 +9,7 @@ use anyhow::{Context as _, bail};
 
 use super::SOCKET;
 use super::protocol::{ANSWER_MAX_BYTES, Answer, Request};
+use crate::access::closed;
 
 /// The answers to one request, as they come.
 pub(crate) struct Answers {
@@ -29,6 +31,11 @@ pub(crate) fn ask(data_dir: &Path, request: &Request) -> anyhow::Result<Answers>
             ) =>
         {
             bail!("no gateway runs on {}", data_dir.display())
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            let uid = rustix::process::geteuid().as_raw();
+            let owner = std::fs::metadata(data_dir).map_or(0, |metadata| metadata.uid());
+            bail!(closed(data_dir, uid, owner));
         }
         Err(error) => return Err(error).with_context(|| format!("connect to {}", path.display())),
     };

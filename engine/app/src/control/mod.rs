@@ -1,7 +1,7 @@
 //! The control socket `data_dir/control.sock`: how the commands under `deskreel sessions` reach a running gateway.
 //!
-//! A Unix socket of mode 0600 that root and the gateway's own account may use; others are refused by their peer
-//! credentials, whatever the file system says. One request a connection, one line of JSON ([`protocol`]); answers are
+//! A Unix socket of mode 0600. Who is at the other end says the kernel: root and the gateway's own account may do
+//! everything, any other account what the rules of its Deskreel user say, if the file system lets it come that far. One request a connection, one line of JSON ([`protocol`]); answers are
 //! lines of JSON too. [`server`] answers, [`client`] asks, [`watch`] is the stream of one running session.
 
 pub(crate) mod client;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use deskreel_policy::Level;
+use deskreel_policy::{Level, Verb};
 use time::OffsetDateTime;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::unix::OwnedWriteHalf;
@@ -19,10 +19,12 @@ use super::protocol::{
     Answer, ErrorKind, FRAME_INTERVAL_MIN_MS, REASON_MAX_CHARS, REQUEST_MAX_BYTES, RecordingState, Request, Session,
 };
 use super::{SOCKET, watch};
-use crate::access::Who;
-use crate::audit::{Actor, Audit, Event, Phase, RecordingAccess, RecordingAction};
+use crate::access::recordings::{Asker, Gate, Purpose, Refused, Ruler, facts};
+use crate::access::{Access, Who};
+use crate::audit::{Actor, Audit, RecordingAction};
+use crate::catalog::{self, Catalog, SessionRow};
 use crate::gateway::end::{EndReason, Ended};
-use crate::gateway::registry::{Registry, Running};
+use crate::gateway::registry::{Facts, Registry, Running};
 
 /// Connections at once.
 const CONNECTIONS_MAX: usize = 64;
@@ -39,24 +41,21 @@ pub(crate) struct Server {
 }
 
 /// What every connection works with.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct Desk {
     registry: Registry,
     audit: Audit,
-}
-
-/// Who is at the other end: an account.
-#[derive(Debug, Clone, Copy)]
-struct Peer {
-    uid: u32,
+    access: Arc<Access>,
+    catalog: Arc<Catalog>,
 }
 
 impl Server {
     /// Binds the socket below `data_dir`, whose lock the caller holds: a socket that is there is a dead gateway's.
     ///
     /// # Errors
-    /// The path is too long for a socket, or the folder can't be written.
-    pub(crate) fn bind(data_dir: &Path, registry: Registry, audit: Audit) -> anyhow::Result<Self> {
+    /// The path is too long for a socket, the folder can't be written, or it has no catalog.
+    pub(crate) fn bind(data_dir: &Path, registry: Registry, audit: Audit, access: Arc<Access>) -> anyhow::Result<Self> {
+        let catalog = Arc::new(Catalog::open_read_only(data_dir)?);
         let path = data_dir.join(SOCKET);
         // It gets its name when only its owner may use it.
         let fresh = data_dir.join(format!("{SOCKET}.new"));
@@ -76,8 +75,20 @@ impl Server {
         Ok(Self {
             listener,
             path,
-            desk: Desk { registry, audit },
+            desk: Desk {
+                registry,
+                audit,
+                access,
+                catalog,
+            },
         })
+    }
+
+    /// An account at the other end of a connection.
+    #[cfg(test)]
+    pub(super) fn visitor(&self, who: Who) -> Visitor {
+        let desk = self.desk.clone();
+        Visitor { desk, who }
     }
 
     /// Answers until it is dropped.
@@ -117,82 +128,68 @@ impl Drop for Server {
     }
 }
 
-/// Whether this account may use the socket.
-fn is_allowed(uid: u32) -> bool {
-    uid == 0 || uid == rustix::process::geteuid().as_raw()
-}
-
 /// One connection: one request and its answers.
 async fn serve(stream: UnixStream, desk: &Desk, has_room: bool) -> io::Result<()> {
-    let peer = Peer {
-        uid: stream.peer_cred()?.uid(),
+    let visitor = Visitor {
+        desk: desk.clone(),
+        who: Who::of(stream.peer_cred()?.uid(), rustix::process::geteuid().as_raw()),
     };
     let (reader, mut writer) = stream.into_split();
-    let refusal = if !is_allowed(peer.uid) {
-        warn!(
-            uid = peer.uid,
-            "an account without the right to it tried the control socket"
-        );
-        Some((ErrorKind::Denied, "only root and the gateway's own account may do this"))
-    } else if !has_room {
-        Some((ErrorKind::Busy, "too many connections to the control socket"))
-    } else {
-        None
-    };
-    if let Some((kind, message)) = refusal {
-        return answer(&mut writer, &error(kind, message)).await;
+    if !has_room {
+        let full = error(ErrorKind::Busy, "too many connections to the control socket");
+        return answer(&mut writer, &full).await;
     }
     let mut line = Vec::new();
     let mut reader = BufReader::new(reader.take(REQUEST_MAX_BYTES));
     timeout(PATIENCE, reader.read_until(b'\n', &mut line))
         .await
         .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-    let request = match serde_json::from_slice(&line) {
-        Ok(request) => request,
+    let done = match serde_json::from_slice(&line) {
+        Ok(Request::List {}) => visitor.list().await,
+        Ok(Request::Show { id }) => visitor.show(id).await,
+        Ok(Request::Terminate { id, reason }) => visitor.terminate(id, &reason).await,
+        Ok(Request::Watch { id, frame_interval_ms }) => match visitor.watch(id, frame_interval_ms).await {
+            Ok(running) => {
+                return watch::run(&mut writer, &running, frame_interval_ms.map(Duration::from_millis)).await;
+            }
+            Err(problem) => Err(problem),
+        },
         Err(problem) => {
             let problem = format!("the request can't be read: {problem}");
-            return answer(&mut writer, &error(ErrorKind::Request, &problem)).await;
+            Err(error(ErrorKind::Request, &problem))
         }
     };
-    let registry = &desk.registry;
-    match request {
-        Request::List {} => {
-            let sessions = registry.list().iter().map(|running| session(running)).collect();
-            answer(&mut writer, &Answer::Sessions { sessions }).await
-        }
-        Request::Show { id } => match find(registry, &id) {
-            Ok(running) => {
-                let session = Box::new(session(&running));
-                answer(&mut writer, &Answer::Session { session }).await
-            }
-            Err(missing) => answer(&mut writer, &missing).await,
-        },
-        Request::Terminate { id, reason } => {
-            let done = match find(registry, &id) {
-                Ok(running) => desk.terminate(&running, &reason, peer).await,
-                Err(missing) => Err(missing),
-            };
-            answer(&mut writer, &done.unwrap_or_else(|problem| problem)).await
-        }
-        Request::Watch { id, frame_interval_ms } => match find(registry, &id) {
-            Ok(_) if frame_interval_ms.is_some_and(|every| every < FRAME_INTERVAL_MIN_MS) => {
-                let problem = format!("pictures come at most every {FRAME_INTERVAL_MIN_MS} ms");
-                answer(&mut writer, &error(ErrorKind::Request, &problem)).await
-            }
-            Ok(running) => {
-                info!(session = %running.facts.id, uid = peer.uid, "watched");
-                if let Err(problem) = desk.tell(&running, RecordingAction::Watch, "watch", None, peer).await {
-                    return answer(&mut writer, &problem).await;
-                }
-                watch::run(&mut writer, &running, frame_interval_ms.map(Duration::from_millis)).await
-            }
-            Err(missing) => answer(&mut writer, &missing).await,
-        },
-    }
+    answer(&mut writer, &done.unwrap_or_else(|problem| problem)).await
 }
 
-impl Desk {
-    async fn terminate(&self, running: &Running, reason: &str, peer: Peer) -> Result<Answer, Answer> {
+/// One account at the other end, and what it may do here.
+#[derive(Clone)]
+pub(super) struct Visitor {
+    desk: Desk,
+    who: Who,
+}
+
+impl Visitor {
+    /// The sessions that run, as far as the account may know of them.
+    pub(super) async fn list(&self) -> Result<Answer, Answer> {
+        let running = self.tracked(Verb::List, |_| true).await?;
+        let sessions = running.iter().map(|running| session(running)).collect();
+        Ok(Answer::Sessions { sessions })
+    }
+
+    /// One of them.
+    pub(super) async fn show(&self, id: String) -> Result<Answer, Answer> {
+        let mut found = self.tracked(Verb::Read, begins(&id)).await?;
+        match (found.len(), found.pop()) {
+            (1, Some(running)) => Ok(Answer::Session {
+                session: Box::new(session(&running)),
+            }),
+            (0, _) => Err(unknown(&id)),
+            _ => Err(several(&id)),
+        }
+    }
+
+    pub(super) async fn terminate(&self, id: String, reason: &str) -> Result<Answer, Answer> {
         let reason = reason.trim();
         let long = reason.chars().count() > REASON_MAX_CHARS;
         if reason.is_empty() || long || reason.chars().any(char::is_control) {
@@ -200,61 +197,148 @@ impl Desk {
                 format!("the reason has 1 to {REASON_MAX_CHARS} characters, none of them a control character");
             return Err(error(ErrorKind::Request, &problem));
         }
-        self.tell(running, RecordingAction::Terminate, "terminate", Some(reason), peer)
-            .await?;
-        info!(session = %running.facts.id, uid = peer.uid, reason, "terminating");
+        let purpose = Purpose {
+            verb: Verb::Terminate,
+            what: RecordingAction::Terminate,
+            action: "terminate",
+        };
+        let running = self.permitted(id, purpose, Some(reason)).await?;
+        info!(session = %running.facts.id, by = self.who.name(), reason, "terminating");
         running.end(Ended::new(EndReason::Terminated, reason));
         Ok(Answer::Terminating { id: running.facts.id })
     }
 
-    /// Writes into the audit log what is about to be done.
-    async fn tell(
-        &self,
-        running: &Running,
-        what: RecordingAction,
-        action: &str,
-        reason: Option<&str>,
-        peer: Peer,
-    ) -> Result<(), Answer> {
-        let actor = Actor {
-            user: Who::local(peer.uid).name(),
-            ..Actor::default()
+    pub(super) async fn watch(&self, id: String, frame_interval_ms: Option<u64>) -> Result<Arc<Running>, Answer> {
+        if frame_interval_ms.is_some_and(|every| every < FRAME_INTERVAL_MIN_MS) {
+            let problem = format!("pictures come at most every {FRAME_INTERVAL_MIN_MS} ms");
+            return Err(error(ErrorKind::Request, &problem));
+        }
+        let purpose = Purpose {
+            verb: Verb::Watch,
+            what: RecordingAction::Watch,
+            action: "watch",
         };
-        let mut details = serde_json::Map::new();
-        details.extend(reason.map(|reason| ("reason".to_owned(), reason.into())));
-        let event = Event::Recording(Box::new(RecordingAccess {
-            what,
-            sid: running.facts.id,
-            action: action.to_owned(),
-            phase: Phase::Begun,
-            success: true,
-            error: None,
-            rule: "local account".to_owned(),
-            session_user: running.facts.user.clone(),
-            desktop_name: running.facts.desktop.clone(),
-            address: None,
-            details,
-        }));
-        let written = self.audit.write(actor, event).await;
-        written.map_err(|failed| error(ErrorKind::Audit, &failed.to_string()))
+        let running = self.permitted(id, purpose, None).await?;
+        info!(session = %running.facts.id, by = self.who.name(), "watched");
+        Ok(running)
+    }
+
+    /// The running sessions that the account may see and that are `wanted`.
+    async fn tracked(
+        &self,
+        verb: Verb,
+        wanted: impl Fn(&Running) -> bool + Send + 'static,
+    ) -> Result<Vec<Arc<Running>>, Answer> {
+        self.ruled(move |gate, mut running| {
+            let now = OffsetDateTime::now_utc();
+            running.retain(|running| {
+                wanted(running) && row(gate, running).is_some_and(|row| gate.ruler.tracks(verb, &facts(&row), now))
+            });
+            Ok(running)
+        })
+        .await
+    }
+
+    /// The one session whose id begins so, if the account may use it so; the audit log has been told, of a refusal too.
+    async fn permitted(&self, id: String, purpose: Purpose, reason: Option<&str>) -> Result<Arc<Running>, Answer> {
+        let reason = reason.map(|reason| ("reason".to_owned(), reason.into()));
+        self.ruled(move |gate, mut running| {
+            running.retain(|running| begins(&id)(running));
+            let rows = running.iter().filter_map(|running| row(gate, running)).collect();
+            let looked = gate
+                .choose(rows, &id, purpose)
+                .map_err(|refused| refusal(&id, &refused))?;
+            let pass = gate.begin(&looked, reason.into_iter().collect());
+            pass.map_err(|failed| error(ErrorKind::Audit, &failed.to_string()))?
+                .shown();
+            let chosen = running.into_iter().find(|running| running.facts.id == looked.row.id);
+            chosen.ok_or_else(|| unknown(&id))
+        })
+        .await
+    }
+
+    /// Asks the rules as they are now, on a thread that may block.
+    async fn ruled<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&Gate<'_>, Vec<Arc<Running>>) -> Result<T, Answer> + Send + 'static,
+    ) -> Result<T, Answer> {
+        let Self { desk, who } = self.clone();
+        let asked = tokio::task::spawn_blocking(move || {
+            let view = desk.access.view();
+            if let (Who::User(_), Some(why)) = (&who, &view.unavailable) {
+                return Err(error(ErrorKind::Denied, &format!("nothing can be ruled: {why}")));
+            }
+            let (asker, locks) = (who.asker(&view), view.locks());
+            let gate = Gate {
+                ruler: Ruler {
+                    asker: &asker,
+                    roles: &view.roles,
+                    locks: &locks,
+                },
+                audit: &desk.audit,
+                catalog: &desk.catalog,
+                actor: Actor {
+                    user: who.name(),
+                    ..Actor::default()
+                },
+                address: None,
+            };
+            ask(&gate, desk.registry.list())
+        });
+        asked.await.unwrap_or_else(|failed| {
+            Err(error(
+                ErrorKind::Denied,
+                &format!("the rules could not be asked: {failed}"),
+            ))
+        })
     }
 }
 
-/// The one session whose id begins so.
-fn find(registry: &Registry, id: &str) -> Result<Arc<Running>, Answer> {
+/// What the catalog says of a running session. Of one that it doesn't know yet only local accounts hear: there are no facts
+/// that a rule could be asked of.
+fn row(gate: &Gate<'_>, running: &Running) -> Option<SessionRow> {
+    let Facts {
+        id,
+        user,
+        login,
+        desktop,
+        ..
+    } = &running.facts;
+    match (gate.catalog.session(&id.to_string()), gate.ruler.asker) {
+        (Ok(row), _) => Some(row),
+        (Err(_), Asker::Local { .. }) => Some(SessionRow {
+            user: user.clone(),
+            login: login.clone(),
+            desktop: desktop.clone(),
+            ..SessionRow::unlisted(*id)
+        }),
+        (Err(_), Asker::User(_)) => None,
+    }
+}
+
+/// Whether a session's id begins so.
+fn begins(id: &str) -> impl Fn(&Running) -> bool + Send + 'static {
     let id = id.to_ascii_lowercase();
-    let mut found: Vec<_> = registry
-        .list()
-        .into_iter()
-        .filter(|running| !id.is_empty() && running.facts.id.to_string().starts_with(&id))
-        .collect();
-    match (found.pop(), found.is_empty()) {
-        (Some(running), true) => Ok(running),
-        (Some(_), false) => Err(error(
-            ErrorKind::NotFound,
-            &format!("several running sessions begin with {id:?}"),
-        )),
-        (None, _) => Err(error(ErrorKind::NotFound, &format!("no running session {id:?}"))),
+    move |running| !id.is_empty() && running.facts.id.to_string().starts_with(&id)
+}
+
+fn unknown(id: &str) -> Answer {
+    error(ErrorKind::NotFound, &format!("no running session {id:?}"))
+}
+
+fn several(id: &str) -> Answer {
+    error(
+        ErrorKind::NotFound,
+        &format!("several running sessions begin with {id:?}"),
+    )
+}
+
+fn refusal(id: &str, refused: &Refused) -> Answer {
+    match refused {
+        Refused::Catalog(catalog::Error::NotFound(_)) => unknown(id),
+        Refused::Catalog(catalog::Error::Ambiguous { .. }) => several(id),
+        Refused::Audit(_) => error(ErrorKind::Audit, &refused.to_string()),
+        Refused::Catalog(_) | Refused::Denied { .. } => error(ErrorKind::Denied, &refused.to_string()),
     }
 }
 

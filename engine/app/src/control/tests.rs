@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use deskreel_config::{ClusterMode, OnFailure};
+use deskreel_config::{ClusterMode, OnFailure, Sources};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 use uuid::Uuid;
@@ -12,8 +12,9 @@ use uuid::Uuid;
 use super::SOCKET;
 use super::protocol::{Answer, ErrorKind, Request};
 use super::server::Server;
+use crate::access::{Access, Who};
 use crate::audit::Audit;
-use crate::catalog::IdentityKind;
+use crate::catalog::{Catalog, IdentityKind, NewSession};
 use crate::gateway::end::{EndReason, Ended};
 use crate::gateway::grant::testing::everything;
 use crate::gateway::registry::{Facts, Registry, Running};
@@ -32,6 +33,17 @@ fn running(id: &str) -> Arc<Running> {
         desktop_addr: "lab:3389".to_owned(),
         decision: Arc::new(everything(ClusterMode::Off, OnFailure::Strict)),
     })
+}
+
+/// A server in a folder with an empty catalog.
+fn bind(data_dir: &Path, registry: Registry) -> anyhow::Result<Server> {
+    let sources = Sources {
+        working_dir: data_dir.to_owned(),
+        ..Sources::default()
+    };
+    let config = deskreel_config::load(&sources).unwrap().config;
+    drop(Catalog::open(data_dir)?);
+    Server::bind(data_dir, registry, Audit::nowhere(), Access::fixed(&config, &[]))
 }
 
 /// The answers to a line.
@@ -64,7 +76,7 @@ fn kind(answer: &Answer) -> ErrorKind {
 async fn sessions_are_listed_shown_and_ended() {
     let dir = tempfile::tempdir().unwrap();
     let registry = Registry::new(9);
-    let server = Server::bind(dir.path(), registry.clone(), Audit::nowhere()).unwrap();
+    let server = bind(dir.path(), registry.clone()).unwrap();
     let mode = std::fs::metadata(dir.path().join(SOCKET)).unwrap().permissions();
     assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777, 0o600);
     let server = tokio::spawn(server.run());
@@ -112,7 +124,7 @@ async fn sessions_are_listed_shown_and_ended() {
 async fn nonsense_is_answered_in_bounds() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join(SOCKET), "left by a dead gateway").unwrap();
-    let server = Server::bind(dir.path(), Registry::new(9), Audit::nowhere()).unwrap();
+    let server = bind(dir.path(), Registry::new(9)).unwrap();
     let _server = tokio::spawn(server.run());
     for line in [
         &b"\n"[..],
@@ -136,7 +148,7 @@ async fn nonsense_is_answered_in_bounds() {
 async fn a_session_that_is_not_recorded_can_not_be_watched() {
     let dir = tempfile::tempdir().unwrap();
     let registry = Registry::new(9);
-    let server = Server::bind(dir.path(), registry.clone(), Audit::nowhere()).unwrap();
+    let server = bind(dir.path(), registry.clone()).unwrap();
     let _server = tokio::spawn(server.run());
     let session = running("01902b6e-0000-7000-8000-000000000001");
     let _entered = registry.enter(&session).unwrap();
@@ -148,4 +160,123 @@ async fn a_session_that_is_not_recorded_can_not_be_watched() {
         matches!(answers[..], [Answer::Session { .. }, Answer::End { .. }]),
         "{answers:?}"
     );
+}
+
+/// A gateway of which the catalog knows `one`, and rules for other accounts than its own.
+#[tokio::test]
+async fn other_accounts_are_ruled_and_every_refusal_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let registry = Registry::new(9);
+    let role = |name: &str, rules: &str| {
+        format!("kind: role\nversion: v7\nmetadata: {{name: {name}}}\nspec: {{allow: {{rules: [{rules}]}}}}\n---\n")
+    };
+    let user = |name: &str, role: &str| {
+        format!("kind: user\nversion: v2\nmetadata: {{name: {name}}}\nspec: {{roles: [{role}]}}\n---\n")
+    };
+    let resources = [
+        role("seer", "{resources: [session_tracker, session], verbs: [list, read]}"),
+        role("guard", "{resources: [session], verbs: [list, read, terminate]}"),
+        user("ann", "access"),
+        user("sue", "seer"),
+        user("gus", "guard"),
+        user("eve", "access"),
+    ];
+    std::fs::create_dir(dir.path().join("resources")).unwrap();
+    std::fs::write(dir.path().join("resources/r.yaml"), resources.concat()).unwrap();
+    std::fs::write(
+        dir.path().join("deskreel.yaml"),
+        "data_dir: ./data\naudit: {on_failure: strict}\n",
+    )
+    .unwrap();
+    let sources = Sources {
+        file: Some("deskreel.yaml".into()),
+        working_dir: dir.path().to_owned(),
+        ..Sources::default()
+    };
+    let loaded = deskreel_config::load(&sources).unwrap();
+    let data_dir = loaded.config.data_dir.clone();
+    let access = Access::start(&loaded).unwrap();
+    let audit = Audit::open(&loaded.config).unwrap();
+    let one = running("01902b6e-0000-7000-8000-000000000001");
+    let catalog = Catalog::open(&data_dir).unwrap();
+    catalog.session_started(&new_session(&one)).unwrap();
+    let _entered = registry.enter(&one).unwrap();
+    let server = Server::bind(&data_dir, registry, audit, access).unwrap();
+    let as_user = |name: &str| server.visitor(Who::User(name.to_owned()));
+    let id = || "01902b6e".to_owned();
+
+    // one's own is always listed; others' only with the right to it
+    for (name, sees) in [("ann", 1), ("sue", 1), ("gus", 0), ("eve", 0), ("nobody", 0)] {
+        let Ok(Answer::Sessions { sessions }) = as_user(name).list().await else {
+            panic!("{name}")
+        };
+        assert_eq!(sessions.len(), sees, "{name}");
+        assert_eq!(as_user(name).show(id()).await.is_ok(), sees == 1, "{name}");
+    }
+    // who may not know of it learns nothing of it; who may know of it is told why not
+    let eve = kind(&as_user("eve").terminate(id(), "x").await.unwrap_err());
+    assert_eq!(eve, ErrorKind::NotFound);
+    assert_eq!(
+        as_user("eve").terminate(id(), "x").await,
+        as_user("eve").terminate("01902b6e".into(), "x").await
+    );
+    for name in ["ann", "sue"] {
+        let refused = as_user(name).terminate(id(), "x").await.unwrap_err();
+        assert_eq!(kind(&refused), ErrorKind::Denied, "{refused:?}");
+    }
+    let refused = as_user("gus")
+        .watch(id(), None)
+        .await
+        .err()
+        .map(|refused| kind(&refused));
+    assert_eq!(refused, Some(ErrorKind::Denied));
+    as_user("gus").terminate(id(), "go home").await.unwrap();
+    assert_eq!(one.ended().await, Ended::new(EndReason::Terminated, "go home"));
+
+    let told = crate::audit::last(&data_dir, &crate::audit::Filter::default(), usize::MAX).unwrap();
+    let told: Vec<String> = told
+        .iter()
+        .filter(|event| {
+            event.fields["event"]
+                .as_str()
+                .is_some_and(|name| name.starts_with("session."))
+        })
+        .map(|event| {
+            format!(
+                "{} {}",
+                event.fields["code"].as_str().unwrap(),
+                event.fields["user"].as_str().unwrap()
+            )
+        })
+        .collect();
+    let refused = "DRA06W eve";
+    assert_eq!(
+        told,
+        [
+            refused,
+            refused,
+            refused,
+            "DRA06W ann",
+            "DRA06W sue",
+            "DRA05W gus",
+            "DRA06I gus"
+        ]
+    );
+}
+
+fn new_session(running: &Running) -> NewSession {
+    NewSession {
+        id: running.facts.id,
+        started: running.facts.started.into(),
+        user: running.facts.user.clone(),
+        identity: running.facts.identity,
+        login: running.facts.login.clone(),
+        desktop: running.facts.desktop.clone(),
+        desktop_addr: String::new(),
+        labels: std::collections::BTreeMap::new(),
+        roles: Vec::new(),
+        decision: None,
+        client_addr: String::new(),
+        client_name: String::new(),
+    }
 }

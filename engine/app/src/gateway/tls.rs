@@ -191,9 +191,14 @@ pub(crate) fn kept_fingerprint(data_dir: &Path) -> anyhow::Result<String> {
     Ok(fingerprint(&certificate))
 }
 
+/// Where the certificate that the gateway made itself lies, once there is one.
+pub(crate) fn kept_certificate(data_dir: &Path) -> PathBuf {
+    data_dir.join(CERTIFICATE_FILE)
+}
+
 /// The pair in `data_dir`, made if absent.
 fn keep_self_signed(data_dir: &Path) -> anyhow::Result<(PathBuf, PathBuf)> {
-    let certificate = data_dir.join(CERTIFICATE_FILE);
+    let certificate = kept_certificate(data_dir);
     let private_key = data_dir.join(KEY_FILE);
     if certificate.exists() {
         return Ok((certificate, private_key));

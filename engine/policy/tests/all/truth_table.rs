@@ -183,3 +183,23 @@ fn a_desktop_votes_as_a_role_that_says_nothing() {
         (InputLevel::Mouse, ClipboardLevel::Facts)
     );
 }
+
+/// Who asks why a session would not be recorded is told also when it would not be let in.
+#[test]
+fn denied_decisions_tell_the_votes() {
+    let role = with_options("a", recording(Some(RecordVote::Off)));
+    let ask = request(user("alice", &["a"]), Some(desktop("d", &[])), Some("admin"));
+    let decision = evaluate(&set(&[role]), &Cluster::default(), &no_locks(), &ask);
+    assert_eq!(decision.verdict, Verdict::Deny);
+    let sources: Vec<_> = decision
+        .recording
+        .because
+        .iter()
+        .map(|vote| vote.source.as_str())
+        .collect();
+    assert_eq!(sources, ["cluster", "role a", "implicit role"]);
+    assert_eq!(
+        (decision.recording.level, decision.recording.not_recorded),
+        (Level::Off, None)
+    );
+}

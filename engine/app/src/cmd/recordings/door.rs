@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use crate::access::recordings::{Asker, Gate, Ruler};
 use crate::access::{self, Who};
 use crate::audit::{Actor, Audit};
-use crate::catalog::{Catalog, Error};
+use crate::catalog::{Catalog, Error, SessionRow};
 
 /// The rules, as whoever is at the keyboard meets them.
 pub(in crate::cmd) struct Rules {
@@ -25,7 +25,7 @@ impl Rules {
     /// locks nobody out of the node.
     pub(in crate::cmd) fn open(loaded: &Loaded) -> anyhow::Result<Self> {
         let now = OffsetDateTime::now_utc();
-        let who = Who::is(&loaded.config.data_dir);
+        let who = Who::is(&loaded.config.data_dir)?;
         if let Who::Local { os_user } = who {
             return Ok(Self {
                 asker: Asker::Local { os_user },
@@ -52,6 +52,14 @@ impl Rules {
             roles: &self.roles,
             locks: &self.locks,
         }
+    }
+
+    /// The one session whose id begins with `prefix`, among those that whoever asks may know of.
+    ///
+    /// # Errors
+    /// None or several; a catalog that can't be read.
+    pub(in crate::cmd) fn known(&self, loaded: &Loaded, prefix: &str) -> anyhow::Result<SessionRow> {
+        Ok(self.ruler().known(&catalog(&loaded.config.data_dir)?, prefix)?)
     }
 
     /// Who asks, for the audit log. Who became root by sudo is told beside it.

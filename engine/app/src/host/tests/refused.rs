@@ -4,8 +4,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use super::*;
-use crate::usage::UsageError;
 use crate::host::meta;
+use crate::usage::UsageError;
 
 fn metadata(abi: u32, kind: &str, name: &str) -> String {
     format!(r#"{{"abi":{abi},"kind":"{kind}","name":"{name}","version":"1","sdk":"{abi}.0.0","rustc":"x"}}"#)
