@@ -12,6 +12,7 @@ mod object;
 mod settings;
 mod storage;
 pub mod testkit;
+mod url;
 
 pub use bytes;
 pub use schemars;
@@ -27,13 +28,14 @@ pub use exporter::{
 pub use object::{KEY_MAX_BYTES, KEY_PART_MAX_BYTES, Key, Mode, ObjectInfo, Page, Prefix, Profile, PutOptions};
 pub use settings::{Secret, SettingPath};
 pub use storage::{Blocking, BlockingStorage, Storage};
+pub use url::StorageUrl;
 
 /// Everything that a plugin's code mentions.
 pub mod prelude {
     pub use crate::{
         Blocking, BlockingStorage, Context, Error, ErrorContext, ErrorKind, ExportJob, Exporter, Format, Frame, Key,
         Marker, MarkerKind, Mode, ObjectInfo, Output, Page, Pointer, Prefix, Profile, PutOptions, Region, Result,
-        Secret, SettingPath, Storage, Summary, VideoParams,
+        Secret, SettingPath, Storage, StorageUrl, Summary, VideoParams,
     };
     pub use bytes::Bytes;
     pub use schemars::JsonSchema;

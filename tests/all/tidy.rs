@@ -58,7 +58,9 @@ fn pure_crates_stay_pure() {
 fn plugins_know_the_sdk_alone() {
     for package in [
         "deskreel-sdk",
+        "deskreel_storage_gcs",
         "deskreel_storage_local",
+        "deskreel_storage_s3",
         "deskreel_exporter_mp4",
         "deskreel_exporter_frames",
     ] {

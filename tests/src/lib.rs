@@ -4,9 +4,13 @@
 pub mod client;
 pub mod desktop;
 pub mod display;
+pub mod faults;
 pub mod gateway;
+pub mod http;
 pub mod picture;
 pub mod process;
+pub mod python;
+pub mod seaweed;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
