@@ -8,8 +8,16 @@ use anyhow::Context as _;
 use peers::gateway::{Gateway, deskreel, run_in};
 use serde_json::Value;
 
-/// Runs for ever, makes what the others look at, or needs a session that is open: other tests run it (limits.rs).
-const RUN_ELSEWHERE: &[&str] = &["serve", "demo", "sessions show", "sessions watch", "sessions terminate"];
+/// Runs for ever, makes what the others look at, needs a session that is open (limits.rs) or a second storage (keep.rs):
+/// other tests run it.
+const RUN_ELSEWHERE: &[&str] = &[
+    "storages copy",
+    "serve",
+    "demo",
+    "sessions show",
+    "sessions watch",
+    "sessions terminate",
+];
 
 /// (document, command) of every line in a fenced block that begins with `deskreel`.
 fn commands() -> Vec<(PathBuf, String)> {

@@ -11,6 +11,7 @@ mod docs;
 mod doctor;
 mod export;
 mod harness;
+mod keep;
 mod limits;
 mod nla;
 mod picture;

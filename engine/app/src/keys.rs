@@ -142,6 +142,40 @@ impl NodeKey {
     }
 }
 
+/// The keys that count: this node's and those of `recording.trusted_keys`.
+///
+/// # Errors
+/// A key that can't be read; names the file.
+pub(crate) fn trust(config: &deskreel_config::Config) -> anyhow::Result<crate::keep::Trust> {
+    let others = config.recording.trusted_keys.iter();
+    Ok(crate::keep::Trust {
+        own: NodeKey::load(&config.data_dir)?.map(|key| key.public()),
+        others: others
+            .map(|path| public_key(path).context("recording.trusted_keys"))
+            .collect::<anyhow::Result<_>>()?,
+    })
+}
+
+/// A public key in a PEM file; text before it is skipped, so the output of `keys show` will do.
+///
+/// # Errors
+/// A file that can't be read or holds no such key.
+pub(crate) fn public_key(path: &Path) -> anyhow::Result<VerifyingKey> {
+    let name = || path.display().to_string();
+    let size = fs::metadata(path).with_context(name)?.len();
+    if size > PEM_MAX_BYTES {
+        bail!("{}: {size} bytes are no public key", name());
+    }
+    let text = fs::read_to_string(path).with_context(name)?;
+    let pem = text.find("-----BEGIN PUBLIC KEY-----").and_then(|at| text.get(at..));
+    let Some(pem) = pem else {
+        bail!("{}: holds no line \"-----BEGIN PUBLIC KEY-----\"", name());
+    };
+    VerifyingKey::from_public_key_pem(pem)
+        .map_err(|error| anyhow::anyhow!("{error}"))
+        .with_context(|| format!("{} is no Ed25519 public key", name()))
+}
+
 /// [`NodeKey::fingerprint`] of this `data_dir`, by its public half; empty when it has none yet.
 pub(crate) fn fingerprint(data_dir: &Path) -> String {
     let pem = fs::read_to_string(data_dir.join(FOLDER).join(PUBLIC)).unwrap_or_default();

@@ -12,6 +12,7 @@ mod dumps;
 mod event_row;
 mod gateway;
 mod host;
+mod keep;
 mod keys;
 mod log;
 mod node;

@@ -105,6 +105,17 @@ fn is_obeyed(c: char) -> bool {
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
+/// A time to the second, in UTC.
+pub(crate) fn utc(at: time::OffsetDateTime) -> String {
+    let at = at.to_offset(time::UtcOffset::UTC);
+    let (year, month, day) = at.to_calendar_date();
+    let (hour, minute, second) = at.to_hms();
+    format!(
+        "{year}-{:02}-{day:02} {hour:02}:{minute:02}:{second:02}Z",
+        u8::from(month)
+    )
+}
+
 /// Aligned columns: a header and rows of cells, each made [`visible`].
 pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let columns = header.len();

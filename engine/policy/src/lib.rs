@@ -40,6 +40,7 @@ pub use expression::SessionFilter;
 pub use limits::{EXPRESSION_DEPTH_MAX, EXPRESSION_MAX_BYTES, REGEX_MAX_BYTES, ROLES_PER_USER_MAX};
 pub use lints::unused;
 pub use locks::{LockedOut, lint_lock, locked_out};
+pub use pattern::Patterns;
 pub use presets::presets;
 pub use problem::{Problem, Severity};
 pub use render::render;

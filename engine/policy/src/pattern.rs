@@ -88,6 +88,36 @@ fn glob(parts: &[String], value: &str) -> bool {
     rest.strip_suffix(last.as_str()).is_some_and(|run| !run.contains('\n'))
 }
 
+/// Patterns of names or label values: `*`, text with `*` in it, or `^...$`. A text fits if any of them does.
+#[derive(Debug, Clone)]
+pub struct Patterns(Vec<Pattern>);
+
+impl Patterns {
+    /// Reads patterns as they stand in label conditions, without templates.
+    ///
+    /// # Errors
+    /// What is wrong with one of them.
+    pub fn compile<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
+        let compiled = texts.into_iter().map(|text| {
+            let compiled = Pattern::compile(text).map_err(|error| format!("{text:?}: {error}"))?;
+            Ok(compiled.pattern)
+        });
+        compiled.collect::<Result<_, String>>().map(Self)
+    }
+
+    /// Whether any of them fits.
+    #[must_use]
+    pub fn matches(&self, text: &str) -> bool {
+        self.0.iter().any(|pattern| pattern.matches(text))
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]

@@ -208,6 +208,23 @@ impl Ruler<'_> {
 
 /// The facts of a session that rules are asked with.
 pub(crate) fn facts(row: &SessionRow) -> CatalogSession {
+    if row.unproven {
+        // Whoever can write to a storage could say that it is anybody's.
+        return CatalogSession {
+            sid: row.id.to_string(),
+            user: String::new(),
+            participants: Vec::new(),
+            roles: Vec::new(),
+            desktop: String::new(),
+            login: String::new(),
+            domain: String::new(),
+            desktop_labels: std::collections::BTreeMap::new(),
+            start: row.started,
+            end: row.ended,
+            recorded: true,
+            running: row.ended.is_none(),
+        };
+    }
     let (domain, login) = row.login.split_once('\\').unwrap_or(("", &row.login));
     CatalogSession {
         sid: row.id.to_string(),

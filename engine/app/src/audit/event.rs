@@ -115,8 +115,31 @@ pub(crate) enum Event {
     Recording(Box<RecordingAccess>),
     /// A resource was made, changed or removed.
     Resource(ResourceChange),
+    /// The catalog was made anew from a storage.
+    CatalogRebuild(Upkeep),
+    /// Recordings were copied from a storage to another.
+    StorageCopy(Upkeep),
+    /// Digests of objects were compared with what was sealed.
+    StorageScrub(Upkeep),
     /// About the log itself.
     Log(LogEvent),
+}
+
+/// Own fields of `catalog.rebuild`, `storage.copy` and `storage.scrub`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Upkeep {
+    /// `begun` is written before anything is done, `done` when the outcome is known.
+    pub(crate) phase: Phase,
+    /// The storage that it is about: where a copy goes.
+    pub(crate) storage: String,
+    /// Whether it did what it should.
+    pub(crate) success: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<String>,
+    /// Where a copy comes from, how much was found, copied or compared.
+    #[serde(flatten)]
+    pub(crate) details: serde_json::Map<String, Value>,
 }
 
 /// Own fields of `windows.desktop.session.start`.
@@ -207,6 +230,10 @@ pub(crate) enum RecordingAction {
     Download,
     /// Delete it.
     Delete,
+    /// Keep it from being deleted.
+    Hold,
+    /// Lift such a hold.
+    Release,
     /// Check it.
     Verify,
     /// Watch a running session.
@@ -366,6 +393,12 @@ impl Event {
             Self::SessionUpload { .. } => ("session.upload", "T2005I"),
             Self::Recording(access) => access.kind(),
             Self::Resource(change) => change.kind(),
+            Self::CatalogRebuild(done) if done.success => ("catalog.rebuild", "DRS00I"),
+            Self::CatalogRebuild(_) => ("catalog.rebuild", "DRS00W"),
+            Self::StorageCopy(done) if done.success => ("storage.copy", "DRS01I"),
+            Self::StorageCopy(_) => ("storage.copy", "DRS01W"),
+            Self::StorageScrub(done) if done.success => ("storage.scrub", "DRS02I"),
+            Self::StorageScrub(_) => ("storage.scrub", "DRS02W"),
             Self::Log(LogEvent::Rotated { .. }) => ("audit.log.rotate", "DRL00I"),
             Self::Log(LogEvent::Repaired { .. }) => ("audit.log.repair", "DRL01W"),
             Self::Log(LogEvent::Lost { .. }) => ("audit.log.lost", "DRL02E"),
@@ -384,6 +417,10 @@ impl RecordingAccess {
             (RecordingAction::Download, false) => ("session.recording.download", "DRA02W"),
             (RecordingAction::Delete, true) => ("session.recording.delete", "DRA03I"),
             (RecordingAction::Delete, false) => ("session.recording.delete", "DRA03W"),
+            (RecordingAction::Hold, true) => ("session.recording.hold", "DRA07I"),
+            (RecordingAction::Hold, false) => ("session.recording.hold", "DRA07W"),
+            (RecordingAction::Release, true) => ("session.recording.release", "DRA08I"),
+            (RecordingAction::Release, false) => ("session.recording.release", "DRA08W"),
             (RecordingAction::Verify, true) => ("session.recording.verify", "DRA04I"),
             (RecordingAction::Verify, false) => ("session.recording.verify", "DRA04W"),
             (RecordingAction::Watch, true) => ("session.watch", "DRA05I"),

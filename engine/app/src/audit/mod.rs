@@ -36,7 +36,7 @@ use uuid::Uuid;
 
 pub(crate) use event::{
     Client, DisconnectReason, Event, Phase, RecordingAccess, RecordingAction, ResourceChange, ResourceVerb, SessionEnd,
-    SessionStart,
+    SessionStart, Upkeep,
 };
 use read::LogFile;
 pub(crate) use read::{Filter, Follow, Stored, last, read};

@@ -6,6 +6,7 @@
 
 mod credentials;
 mod health;
+mod keep;
 mod query;
 mod resources;
 mod rows;
@@ -21,8 +22,11 @@ use rusqlite::{Connection, OpenFlags};
 use crate::private;
 
 pub(crate) use credentials::{PasswordRow, TicketRow};
+pub(crate) use keep::{Found, Imported};
 pub(crate) use resources::{ResourceTable, StoredOrigin, StoredResource};
-pub(crate) use rows::{GapRow, IdentityKind, NewSession, Object, PlacementRow, SegmentRow, SessionRow, State};
+pub(crate) use rows::{
+    Backlog, GapRow, IdentityKind, NewSession, Object, PlaceRow, PlacementRow, SegmentRow, SessionRow, State,
+};
 pub(crate) use write::Closed;
 
 /// How long a statement waits for another process that holds the database.
@@ -207,6 +211,17 @@ impl Catalog {
         Self::open(data_dir)
     }
 
+    /// From here on this connection's commits may be lost by a power cut (not by a kill). For what a storage can tell again.
+    ///
+    /// # Errors
+    /// SQLite failures.
+    pub(crate) fn relaxed(self) -> Result<Self> {
+        self.lock()
+            .pragma_update(None, "synchronous", "normal")
+            .map_err(self.sql("set synchronous"))?;
+        Ok(self)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Connection> {
         // A panic while the lock was held left at most an unfinished transaction, which rusqlite rolled back.
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
@@ -250,6 +265,10 @@ fn restrict(path: &Path) -> Result<()> {
     private::ensure_file(path)
         .and_then(|()| private::restrict_if_there(&beside("-wal")))
         .and_then(|()| private::restrict_if_there(&beside("-shm")))
+        .and_then(|()| {
+            path.parent()
+                .map_or(Ok(()), |folder| private::give_to_owner_of(folder, path))
+        })
         .map_err(|source| Error::Mode {
             path: path.to_owned(),
             source,

@@ -12,7 +12,8 @@ const SESSION_COLUMNS: &str = "SELECT s.id, s.state, s.started_ms, s.ended_ms, s
     (SELECT count(*) FROM segments WHERE session = s.id),
     (SELECT coalesce(max(last_ns), 0) FROM segments WHERE session = s.id),
     (SELECT count(*) FROM gaps WHERE session = s.id),
-    s.desktop_addr, s.labels, s.roles, s.manifest_sha256, s.hold, s.deleted_ms, s.deleted_by
+    s.desktop_addr, s.labels, s.roles, s.manifest_sha256, s.hold, s.deleted_ms, s.deleted_by,
+    s.deleted_why, s.node, s.key_id, s.unproven, s.held_ms, s.held_by, s.doomed_ms, s.doomed_problem
     FROM sessions s";
 
 impl Catalog {
@@ -24,20 +25,50 @@ impl Catalog {
         self.session_rows("ORDER BY s.started_ms DESC, s.id DESC", None)
     }
 
-    /// The sessions in one state, oldest first.
+    /// This node's sessions in one state, oldest first.
     ///
     /// # Errors
     /// SQLite failures.
     pub(crate) fn sessions_in(&self, state: State) -> Result<Vec<SessionRow>> {
-        self.session_rows("WHERE s.state = ?1 ORDER BY s.started_ms, s.id", Some(state.name()))
+        let rest = "WHERE s.state = ?1 AND s.node IS NULL ORDER BY s.started_ms, s.id";
+        self.session_rows(rest, Some(state.name()))
     }
 
-    /// Whether anything was ever recorded and sealed.
+    /// The one session with this id, if the catalog knows it.
+    ///
+    /// # Errors
+    /// SQLite failures.
+    pub(crate) fn find(&self, id: Uuid) -> Result<Option<SessionRow>> {
+        let mut rows = self.session_rows("WHERE s.id = ?1", Some(&id.to_string()))?;
+        Ok(rows.pop())
+    }
+
+    /// The sessions whose ids come after `after`, in the order of ids, at most `max`: a listing in pages.
+    ///
+    /// # Errors
+    /// SQLite failures.
+    pub(crate) fn sessions_after(&self, after: Option<Uuid>, max: u32) -> Result<Vec<SessionRow>> {
+        let after = after.map(|id| id.to_string()).unwrap_or_default();
+        let rest = format!("WHERE s.id > ?1 ORDER BY s.id LIMIT {max}");
+        self.session_rows(&rest, Some(&after))
+    }
+
+    /// Recordings whose deletion began and is not done, oldest attempt first; none that are held.
+    ///
+    /// # Errors
+    /// SQLite failures.
+    pub(crate) fn doomed(&self) -> Result<Vec<SessionRow>> {
+        let rest =
+            "WHERE s.doomed_ms IS NOT NULL AND s.state <> 'deleted' AND s.hold IS NULL ORDER BY s.doomed_ms, s.id";
+        self.session_rows(rest, None)
+    }
+
+    /// Whether this node ever recorded and sealed anything.
     ///
     /// # Errors
     /// SQLite failures.
     pub(crate) fn has_recordings(&self) -> Result<bool> {
-        let sql = "SELECT EXISTS (SELECT 1 FROM segments)";
+        let sql = "SELECT EXISTS (SELECT 1 FROM segments g JOIN sessions s ON s.id = g.session WHERE s.node IS NULL)";
         let found = self.lock().query_row(sql, [], |row| row.get(0));
         found.map_err(self.sql("look for recordings"))
     }
@@ -175,7 +206,7 @@ impl Catalog {
         Ok(placements)
     }
 
-    fn session_rows(&self, rest: &str, argument: Option<&str>) -> Result<Vec<SessionRow>> {
+    pub(super) fn session_rows(&self, rest: &str, argument: Option<&str>) -> Result<Vec<SessionRow>> {
         let sql = self.sql("read sessions");
         let connection = self.lock();
         let mut statement = connection
@@ -241,6 +272,14 @@ fn session_row(row: &Row<'_>) -> rusqlite::Result<Result<SessionRow>> {
         hold: row.get(22)?,
         deleted: row.get::<_, Option<i64>>(23)?.map(from_ms),
         deleted_by: row.get(24)?,
+        deleted_why: row.get(25)?,
+        node: row.get(26)?,
+        key_id: row.get(27)?,
+        unproven: row.get(28)?,
+        held: row.get::<_, Option<i64>>(29)?.map(from_ms),
+        held_by: row.get(30)?,
+        doomed: row.get::<_, Option<i64>>(31)?.map(from_ms),
+        doomed_problem: row.get(32)?,
     }))
 }
 
@@ -253,6 +292,6 @@ fn bad_row(session: &str, column: &'static str, value: &str) -> Error {
 }
 
 /// Milliseconds since 1970 as a time; what no calendar holds becomes 1970, a listing must not fail over it.
-fn from_ms(ms: i64) -> OffsetDateTime {
+pub(super) fn from_ms(ms: i64) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }

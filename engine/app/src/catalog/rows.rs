@@ -174,6 +174,24 @@ pub(crate) struct SessionRow {
     pub(crate) deleted: Option<OffsetDateTime>,
     /// Who deleted it.
     pub(crate) deleted_by: Option<String>,
+    /// Why.
+    pub(crate) deleted_why: Option<String>,
+    /// The node that recorded it, if it is not this one.
+    pub(crate) node: Option<String>,
+    /// Whose key signed it, if it is another node's: SHA-256 of the public key, hexadecimal.
+    pub(crate) key_id: Option<String>,
+    /// Nobody who is trusted signed it: what it says of its session is a claim.
+    pub(crate) unproven: bool,
+    /// Since when it must not be deleted.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub(crate) held: Option<OffsetDateTime>,
+    /// Who said so.
+    pub(crate) held_by: Option<String>,
+    /// When its deletion was tried last, which is not done.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub(crate) doomed: Option<OffsetDateTime>,
+    /// What keeps a storage from deleting it.
+    pub(crate) doomed_problem: Option<String>,
 }
 
 impl SessionRow {
@@ -204,6 +222,14 @@ impl SessionRow {
             hold: None,
             deleted: None,
             deleted_by: None,
+            deleted_why: None,
+            node: None,
+            key_id: None,
+            unproven: false,
+            held: None,
+            held_by: None,
+            doomed: None,
+            doomed_problem: None,
         }
     }
 }
@@ -275,6 +301,38 @@ pub(crate) struct PlacementRow {
     pub(crate) stored: Option<OffsetDateTime>,
     /// Why it never will, if so.
     pub(crate) problem: Option<String>,
+}
+
+/// How much of a recording a storage has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct PlaceRow {
+    /// The storage's name.
+    pub(crate) storage: String,
+    /// Whether the recording is incomplete without it.
+    pub(crate) required: bool,
+    /// Objects that are or should be there.
+    pub(crate) objects: u32,
+    /// Objects that are there.
+    pub(crate) stored: u32,
+    /// Objects that are still on their way.
+    pub(crate) pending: u32,
+    /// Objects that will not arrive.
+    pub(crate) failed: u32,
+    /// Whether the manifest is there.
+    pub(crate) manifest: bool,
+}
+
+/// What waits for a storage, and what it has.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Backlog {
+    /// Objects that it has.
+    pub(crate) stored: u64,
+    /// Objects that it has yet to get.
+    pub(crate) pending: u64,
+    /// Bytes of the segments among them.
+    pub(crate) pending_bytes: u64,
+    /// Objects that it refused for good.
+    pub(crate) failed: u64,
 }
 
 /// A stretch known to be unrecorded.

@@ -103,6 +103,28 @@ const MIGRATIONS: &[&str] = &[
         digest   TEXT NOT NULL
     ) STRICT;
     INSERT INTO resource_state VALUES (0, '');",
+    // 5: recordings of other nodes, holds, deletions that take longer than one attempt, and what was last seen where
+    "-- The node that recorded it; NULL = this one.
+    ALTER TABLE sessions ADD COLUMN node TEXT;
+    -- Whose key signed it, where it is another node's.
+    ALTER TABLE sessions ADD COLUMN key_id TEXT;
+    -- 1 = nobody who is trusted signed it: its facts are claims.
+    ALTER TABLE sessions ADD COLUMN unproven INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE sessions ADD COLUMN held_ms INTEGER;
+    ALTER TABLE sessions ADD COLUMN held_by TEXT;
+    ALTER TABLE sessions ADD COLUMN deleted_why TEXT;
+    -- When its deletion was tried last, for whom, why, and what is in the way.
+    ALTER TABLE sessions ADD COLUMN doomed_ms INTEGER;
+    ALTER TABLE sessions ADD COLUMN doomed_by TEXT;
+    ALTER TABLE sessions ADD COLUMN doomed_why TEXT;
+    ALTER TABLE sessions ADD COLUMN doomed_problem TEXT;
+    CREATE INDEX sessions_doomed ON sessions (doomed_ms) WHERE doomed_ms IS NOT NULL;
+    CREATE INDEX placements_by_storage ON placements (storage, session);
+    CREATE TABLE syncs (
+        storage   TEXT PRIMARY KEY NOT NULL,
+        synced_ms INTEGER NOT NULL,
+        problem   TEXT
+    ) STRICT, WITHOUT ROWID;",
 ];
 
 /// The version that this program reads and writes.

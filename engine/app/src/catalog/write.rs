@@ -46,30 +46,7 @@ impl Catalog {
     }
 
     fn insert_session(&self, session: &NewSession, state: State, problem: Option<&str>) -> Result<()> {
-        self.lock()
-            .execute(
-                "INSERT INTO sessions (id, state, started_ms, user, identity, login, desktop, client_addr, client_name,
-                 problem, desktop_addr, labels, roles, decision)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
-                params![
-                    session.id.to_string(),
-                    state.name(),
-                    to_ms(session.started),
-                    session.user,
-                    session.identity.name(),
-                    session.login,
-                    session.desktop,
-                    session.client_addr,
-                    session.client_name,
-                    problem,
-                    session.desktop_addr,
-                    json(&session.labels),
-                    json(&session.roles),
-                    session.decision.as_ref().map(json),
-                ],
-            )
-            .map(drop)
-            .map_err(self.sql("add a session"))
+        insert(&self.lock(), session, state, problem).map_err(self.sql("add a session"))
     }
 
     /// A session that was not recorded is over.
@@ -253,11 +230,12 @@ impl Catalog {
     ///
     /// # Errors
     /// SQLite failures.
-    pub(crate) fn deleted(&self, session: Uuid, at: OffsetDateTime, by: &str) -> Result<()> {
+    pub(crate) fn deleted(&self, session: Uuid, at: OffsetDateTime, by: &str, why: &str) -> Result<()> {
         self.lock()
             .execute(
-                "UPDATE sessions SET state = ?2, deleted_ms = ?3, deleted_by = ?4 WHERE id = ?1",
-                params![session.to_string(), State::Deleted.name(), to_ms(at), by],
+                "UPDATE sessions SET state = ?2, deleted_ms = ?3, deleted_by = ?4, deleted_why = ?5,
+                 doomed_problem = NULL WHERE id = ?1",
+                params![session.to_string(), State::Deleted.name(), to_ms(at), by, why],
             )
             .map(drop)
             .map_err(self.sql("note a deletion"))
@@ -280,6 +258,37 @@ impl Catalog {
             .map(drop)
             .map_err(self.sql("mark a recording as damaged"))
     }
+}
+
+/// Adds a session.
+pub(super) fn insert(
+    connection: &rusqlite::Connection,
+    session: &NewSession,
+    state: State,
+    problem: Option<&str>,
+) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO sessions (id, state, started_ms, user, identity, login, desktop, client_addr, client_name,
+         problem, desktop_addr, labels, roles, decision)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+    )?;
+    let values = params![
+        session.id.to_string(),
+        state.name(),
+        to_ms(session.started),
+        session.user,
+        session.identity.name(),
+        session.login,
+        session.desktop,
+        session.client_addr,
+        session.client_name,
+        problem,
+        session.desktop_addr,
+        json(&session.labels),
+        json(&session.roles),
+        session.decision.as_ref().map(json),
+    ];
+    statement.execute(values).map(drop)
 }
 
 fn place(connection: &rusqlite::Connection, id: &str, object: Object, targets: &[Target<'_>]) -> rusqlite::Result<()> {

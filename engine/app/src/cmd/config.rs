@@ -64,6 +64,7 @@ fn check(global: &Global) -> anyhow::Result<Outcome> {
         }
     };
     errors.extend(Plugins::new(&loaded).problems());
+    errors.extend(crate::keep::problems(&loaded.config));
     if !errors.is_empty() {
         return Err(UsageError(errors.join("\n")).into());
     }

@@ -1,6 +1,7 @@
 //! The command line: one file a command, one place that prints errors and picks the exit code.
 
 mod audit;
+mod catalog;
 mod change;
 mod config;
 mod create;
@@ -17,6 +18,7 @@ mod resources;
 mod rm;
 mod serve;
 mod sessions;
+mod storages;
 mod tickets;
 mod users;
 mod who_can;
@@ -135,6 +137,8 @@ struct Cli {
 enum Command {
     /// Read and check the audit log
     Audit(audit::Args),
+    /// Make the catalog anew from a storage, or bring it in step with all of them
+    Catalog(catalog::Args),
     /// Check or show the configuration
     Config(config::Args),
     /// Store resources: roles, users, desktops, locks, recording settings
@@ -167,6 +171,8 @@ enum Command {
     Serve(serve::Args),
     /// List, watch and end the sessions that run now
     Sessions(sessions::Args),
+    /// List, check, measure, compare and copy storages
+    Storages(storages::Args),
     /// This node's signing key
     Keys(keys::Args),
     /// Make, list and withdraw one-time tickets
@@ -196,6 +202,7 @@ pub(crate) fn main() -> ExitCode {
 fn run(cli: Cli) -> anyhow::Result<Outcome> {
     match cli.command {
         Command::Audit(args) => audit::run(&cli.global, args),
+        Command::Catalog(args) => catalog::run(&cli.global, args),
         Command::Config(args) => config::run(&cli.global, &args),
         Command::Create(args) => create::run(&cli.global, &args),
         Command::Get(args) => get::run(&cli.global, &args),
@@ -212,6 +219,7 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Recordings(args) => recordings::run(&cli.global, args),
         Command::Serve(args) => serve::run(&cli.global, &args),
         Command::Sessions(args) => sessions::run(&cli.global, &args),
+        Command::Storages(args) => storages::run(&cli.global, args),
         Command::Keys(args) => keys::run(&cli.global, &args),
         Command::Tickets(args) => tickets::run(&cli.global, args),
         Command::Completions { shell } => {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use deskreel_config::{Config, Loaded, RecordingMode, Resources, load_resources};
+use deskreel_config::{Config, Loaded, RecordingMode, Resources, StorageConfig, load_resources};
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
@@ -13,7 +13,9 @@ use crate::access::Access;
 use crate::control::server::Server;
 use crate::dumps;
 use crate::gateway::Gateway;
-use crate::host::Plugins;
+use crate::host::{Plugins, StorageHandle};
+use crate::keep::Opened;
+use crate::keep::upkeep::{Running, Upkeep};
 use crate::pipeline::{Sessions, Storage};
 
 /// Run the gateway until SIGTERM or SIGINT
@@ -71,9 +73,15 @@ async fn serve(global: &Global, loaded: &Loaded) -> anyhow::Result<Outcome> {
     for warning in loaded.warnings(&resources) {
         warn!(%warning, "configuration");
     }
+    let problems = crate::keep::problems(config);
+    if !problems.is_empty() {
+        return Err(UsageError(problems.join("\n")).into());
+    }
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
-    let sessions = Sessions::start(config, storages(loaded).await?).await?;
+    let opened = storages(loaded).await?;
+    let sessions = Sessions::start(config, opened.iter().cloned().map(as_storage).collect()).await?;
+    let upkeep = upkeep(loaded, &opened, &sessions)?;
     let gateway = Gateway::bind(config, &resources, access, sessions.clone()).await?;
     info!(
         listen = %gateway.local_addr(),
@@ -106,6 +114,7 @@ async fn serve(global: &Global, loaded: &Loaded) -> anyhow::Result<Outcome> {
     if let Some(control) = control {
         control.abort();
     }
+    upkeep.stop();
     tokio::select! {
         () = sessions.shutdown() => {}
         signal = signalled() => warn!(signal, "second signal: leaving the rest to the next start"),
@@ -146,9 +155,9 @@ async fn reload_on_signal(global: Global, access: Arc<Access>) {
 
 /// Opens the configured storages. With recording off they only take what earlier sessions left, so one that can't be
 /// opened is a warning then.
-async fn storages(loaded: &Loaded) -> anyhow::Result<Vec<Arc<dyn Storage>>> {
+async fn storages(loaded: &Loaded) -> anyhow::Result<Vec<Arc<StorageHandle>>> {
     let plugins = Plugins::new(loaded);
-    let mut storages: Vec<Arc<dyn Storage>> = Vec::new();
+    let mut storages = Vec::new();
     for config in &loaded.config.storages {
         match plugins.open_storage(config).await {
             Ok(storage) => storages.push(storage),
@@ -163,6 +172,26 @@ async fn storages(loaded: &Loaded) -> anyhow::Result<Vec<Arc<dyn Storage>>> {
         }
     }
     Ok(storages)
+}
+
+fn as_storage(handle: Arc<StorageHandle>) -> Arc<dyn Storage> {
+    handle
+}
+
+/// What goes on beside the sessions: retention, and the catalog in step with the storages.
+fn upkeep(loaded: &Loaded, opened: &[Arc<StorageHandle>], sessions: &Sessions) -> anyhow::Result<Running> {
+    let open = |config: &StorageConfig| Opened {
+        name: config.name.clone(),
+        required: config.required,
+        storage: opened
+            .iter()
+            .find(|storage| storage.name == config.name)
+            .cloned()
+            .ok_or_else(|| "it was not opened at the start".to_owned()),
+    };
+    let storages = loaded.config.storages.iter().map(open).collect();
+    let (catalog, audit) = (Arc::clone(sessions.catalog()), sessions.audit().clone());
+    Ok(Upkeep::new(&loaded.config, storages, catalog, audit)?.start())
 }
 
 #[cfg(test)]

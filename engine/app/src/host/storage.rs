@@ -89,19 +89,11 @@ impl StorageHandle {
     }
 
     /// Reads a range of an object; an end past the object's end reads up to that.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the whole interface is tested; no command needs this part yet")
-    )]
     pub(crate) async fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes> {
         self.within("get", self.instance.get(key, range)).await
     }
 
     /// Facts of one object.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the whole interface is tested; no command needs this part yet")
-    )]
     pub(crate) async fn stat(&self, key: &Key) -> Result<ObjectInfo> {
         self.within("stat", self.instance.stat(key)).await
     }

@@ -43,6 +43,8 @@ use courier::{Courier, Health, Links, Means, Order};
 use facts::{new_session, session_start};
 pub(crate) use live::{LiveEvent, Look};
 pub(crate) use lock::{FolderLock, is_held as is_running};
+pub(crate) use recorder::{end_text, gap_row};
+pub(crate) use recovery::unknown_session;
 use recovery::{Outcome, Recovery, When};
 use session::{Rules, Shared};
 pub(crate) use session::{SessionFacts, SessionRecorder};
@@ -198,6 +200,11 @@ impl Sessions {
     #[cfg(test)]
     pub(crate) fn data_dir(&self) -> &std::path::Path {
         &self.inner.config.data_dir
+    }
+
+    /// The catalog.
+    pub(crate) fn catalog(&self) -> &Arc<Catalog> {
+        &self.inner.means.catalog
     }
 
     /// The audit log.
@@ -447,7 +454,7 @@ impl Inner {
                 told.end(length, &end);
                 let ended = OffsetDateTime::from(facts.started) + length;
                 let duration_ms = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
-                let noted = catalog.session_ended(facts.id, ended, duration_ms, &recorder::end_text(&end));
+                let noted = catalog.session_ended(facts.id, ended, duration_ms, &end_text(&end));
                 if let Err(error) = noted {
                     tracing::error!(session = %facts.id, %error, "end a session");
                 }

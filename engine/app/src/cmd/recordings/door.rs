@@ -12,6 +12,27 @@ use crate::access::{self, Who};
 use crate::audit::{Actor, Audit};
 use crate::catalog::{Catalog, Error, SessionRow};
 
+/// Whoever is at the keyboard, if it is root or the owner of `data_dir`: storages know no rules that others could be asked
+/// about.
+///
+/// # Errors
+/// It is somebody else.
+pub(in crate::cmd) fn local(loaded: &Loaded, action: &str) -> anyhow::Result<Actor> {
+    match Who::is(&loaded.config.data_dir)? {
+        Who::Local { os_user } => Ok(actor(&Asker::Local { os_user })),
+        Who::User(name) => anyhow::bail!("{name} may not {action}: only root and the account that owns data_dir may"),
+    }
+}
+
+/// Who asks, for the audit log. Who became root by sudo is told beside it.
+fn actor(asker: &Asker) -> Actor {
+    let sudo = std::env::var("SUDO_USER").ok();
+    Actor {
+        user: asker.name(),
+        sudo_user: sudo.filter(|_| rustix::process::geteuid().is_root()),
+    }
+}
+
 /// The rules, as whoever is at the keyboard meets them.
 pub(in crate::cmd) struct Rules {
     asker: Asker,
@@ -64,11 +85,7 @@ impl Rules {
 
     /// Who asks, for the audit log. Who became root by sudo is told beside it.
     pub(in crate::cmd) fn actor(&self) -> Actor {
-        let sudo = std::env::var("SUDO_USER").ok();
-        Actor {
-            user: self.asker.name(),
-            sudo_user: sudo.filter(|_| rustix::process::geteuid().is_root()),
-        }
+        actor(&self.asker)
     }
 }
 

@@ -12,7 +12,7 @@ use deskreel_recording::{Outcome as Verdict, sha256};
 use super::output_file::OutputFile;
 use super::size;
 use super::target::{Target, details, runtime};
-use super::verify::{node_key, verify_source};
+use super::verify::{node_keys, verify_source};
 use crate::access::recordings::Purpose;
 use crate::audit::RecordingAction;
 use crate::cmd::{Global, Outcome};
@@ -49,7 +49,7 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
     let copied = copy(&opened.source, output.temporary())?;
     // What was written is what is verified, not what was read.
     let written = Source::folder(output.temporary(), runtime)?;
-    let report = verify_source(&written, node_key(&loaded.config.data_dir)?, false)?;
+    let report = verify_source(&written, &node_keys(&loaded)?, false)?;
     let (outcome, result) = match report.outcome {
         Verdict::Whole => (Outcome::Fine, "whole"),
         Verdict::Findings => (Outcome::Findings, "findings"),

@@ -1,12 +1,13 @@
 //! `recordings ls`.
 
+use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::door::Rules;
 use super::{moment, size};
-use crate::catalog::{Catalog, Error, SessionRow, State};
+use crate::catalog::{Catalog, Error, PlaceRow, SessionRow, State};
 use crate::cmd::{Global, Listing, Outcome};
-use crate::output;
+use crate::output::{self, utc};
 use crate::replay::clock;
 
 /// Shortest id that is printed: the time in it, to the millisecond.
@@ -63,18 +64,33 @@ impl StateName {
 pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
     let loaded = global.load()?;
     let rules = Rules::open(&loaded)?;
-    let rows = match Catalog::open_read_only(&loaded.config.data_dir) {
-        Ok(catalog) => catalog.sessions()?,
+    let (rows, mut places) = match Catalog::open_read_only(&loaded.config.data_dir) {
+        Ok(catalog) => (catalog.sessions()?, catalog.places()?),
         // Nothing was recorded yet: an empty list, not a failure.
-        Err(Error::Missing(_)) => Vec::new(),
+        Err(Error::Missing(_)) => Default::default(),
         Err(error) => return Err(error.into()),
     };
     let mut rows = rules.ruler().visible(rows);
     let all: Vec<String> = rows.iter().map(|row| row.id.to_string()).collect();
     rows.retain(|row| args.wants(row));
     rows.sort_by_key(|row| (row.started, row.id));
+    let rows: Vec<Listed> = rows
+        .into_iter()
+        .map(|row| Listed {
+            storages: places.remove(&row.id).unwrap_or_default(),
+            row,
+        })
+        .collect();
     output::print(args.listing.format, &rows, |rows| text(rows, &all))?;
     Ok(Outcome::Fine)
+}
+
+/// A session, and where its recording lives.
+#[derive(Debug, Serialize)]
+struct Listed {
+    #[serde(flatten)]
+    row: SessionRow,
+    storages: Vec<PlaceRow>,
 }
 
 impl Args {
@@ -86,11 +102,11 @@ impl Args {
     }
 }
 
-fn text(rows: &[SessionRow], all: &[String]) -> String {
+fn text(rows: &[Listed], all: &[String]) -> String {
     let length = id_length(all);
     let cells: Vec<Vec<String>> = rows
         .iter()
-        .map(|row| {
+        .map(|Listed { row, storages }| {
             let id = row.id.to_string();
             vec![
                 id.get(..length).unwrap_or(&id).to_owned(),
@@ -106,13 +122,14 @@ fn text(rows: &[SessionRow], all: &[String]) -> String {
                 row.desktop.clone(),
                 row.client_addr.clone(),
                 size(row.bytes),
+                stored(storages),
                 notes(row),
             ]
         })
         .collect();
     output::table(
         &[
-            "ID", "STARTED", "LENGTH", "STATE", "USER", "LOGIN", "DESKTOP", "CLIENT", "SIZE", "NOTES",
+            "ID", "STARTED", "LENGTH", "STATE", "USER", "LOGIN", "DESKTOP", "CLIENT", "SIZE", "STORED", "NOTES",
         ],
         &cells,
     )
@@ -123,15 +140,17 @@ pub(super) fn started(row: &SessionRow) -> String {
     utc(row.started)
 }
 
-/// To the second, in UTC.
-pub(super) fn utc(at: OffsetDateTime) -> String {
-    let at = at.to_offset(time::UtcOffset::UTC);
-    let (year, month, day) = at.to_calendar_date();
-    let (hour, minute, second) = at.to_hms();
-    format!(
-        "{year}-{:02}-{day:02} {hour:02}:{minute:02}:{second:02}Z",
-        u8::from(month)
-    )
+/// The storages that have something of it, and what is not there yet.
+fn stored(storages: &[PlaceRow]) -> String {
+    if storages.is_empty() {
+        return "-".to_owned();
+    }
+    let place = |place: &PlaceRow| match (place.pending, place.failed) {
+        (0, 0) => place.storage.clone(),
+        (0, failed) => format!("{} ({failed} refused)", place.storage),
+        (pending, _) => format!("{} ({pending} pending)", place.storage),
+    };
+    storages.iter().map(place).collect::<Vec<_>>().join(", ")
 }
 
 /// What a person should look at.
@@ -143,6 +162,18 @@ fn notes(row: &SessionRow) -> String {
     }
     if row.undecoded > 0 {
         notes.push(format!("{} undecoded", row.undecoded));
+    }
+    if let Some(node) = &row.node {
+        notes.push(format!("of node {node}"));
+    }
+    if row.unproven {
+        notes.push("signer not trusted".to_owned());
+    }
+    if row.hold.is_some() {
+        notes.push("held".to_owned());
+    }
+    if row.doomed_problem.is_some() && row.state != State::Deleted {
+        notes.push("deletion refused".to_owned());
     }
     notes.extend(row.problem.clone());
     if notes.is_empty() {

@@ -7,12 +7,14 @@ mod download;
 mod events;
 mod export;
 mod frame;
+mod hold;
 mod ls;
 pub(in crate::cmd) mod moment;
 mod output_file;
+mod purge;
 mod rm;
 mod show;
-mod target;
+pub(in crate::cmd) mod target;
 mod verify;
 
 use clap::Subcommand;
@@ -44,6 +46,14 @@ enum Command {
     ///
     /// What the catalog knows of it stays, with the manifest's digest and who deleted it.
     Rm(rm::Args),
+    /// Keep a recording from being deleted, by anybody and whatever retention says
+    Hold(hold::HoldArgs),
+    /// Lift a hold
+    Release(hold::ReleaseArgs),
+    /// Delete the recordings whose time is over
+    ///
+    /// `serve` does this by itself every retention.purge_interval. Exit code 3: a storage refused; it is tried again.
+    Purge(purge::Args),
     /// Check that a recording is complete and unchanged
     ///
     /// Exit code 0: whole. 3: true, but with gaps, undecoded parts, a recovered end or no end yet, or a storage could not be
@@ -65,12 +75,15 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<Outcome> {
         Command::Export(args) => export::run(global, &args),
         Command::Download(args) => download::run(global, &args),
         Command::Rm(args) => rm::run(global, &args),
+        Command::Hold(args) => hold::hold(global, &args),
+        Command::Release(args) => hold::release(global, &args),
+        Command::Purge(args) => purge::run(global, &args),
         Command::Verify(args) => verify::run(global, &args),
     }
 }
 
 /// Bytes as people read them.
-fn size(bytes: u64) -> String {
+pub(in crate::cmd) fn size(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
     if bytes < 1000 {
         return format!("{bytes} B");

@@ -4,13 +4,15 @@ use anyhow::Context as _;
 use deskreel_policy::Verb;
 use deskreel_recording::event::{Gap, SessionEnd, SessionStart};
 use serde::Serialize;
+use time::OffsetDateTime;
 
 use super::target::{Details, Found, Target, runtime};
 use super::{ls, size};
 use crate::access::recordings::Purpose;
 use crate::audit::RecordingAction;
 use crate::catalog::{Catalog, GapRow, PlacementRow, SessionRow, State};
-use crate::cmd::{Global, Listing, Outcome};
+use crate::cmd::{Global, Listing, Outcome, UsageError};
+use crate::keep::retention::{Rules, ended};
 use crate::output;
 use crate::replay::{Index, clock};
 
@@ -31,6 +33,8 @@ struct Shown {
     session: SessionRow,
     gap_list: Vec<GapRow>,
     storages: Vec<Stored>,
+    /// Until when retention keeps it, and what says so; `null`: nothing in the configuration does.
+    kept_until: Option<String>,
     /// What policy decided, where it was asked.
     decision: Option<serde_json::Value>,
     verify: String,
@@ -43,6 +47,8 @@ struct Stored {
     required: bool,
     objects: usize,
     stored: usize,
+    /// What is still on its way.
+    pending: usize,
     manifest: bool,
     problems: Vec<String>,
 }
@@ -77,6 +83,7 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
                 gap_list: catalog.gaps(row.id)?,
                 storages: by_storage(&catalog.placements(row.id)?),
                 decision: catalog.decision(row.id)?,
+                kept_until: kept_until(&loaded.config.retention, &row)?,
                 verify: format!("deskreel recordings verify {}", row.id),
                 session: *row,
             };
@@ -104,6 +111,17 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
     Ok(Outcome::Fine)
 }
 
+fn kept_until(config: &deskreel_config::Retention, row: &SessionRow) -> anyhow::Result<Option<String>> {
+    let rules = Rules::new(config).map_err(UsageError)?;
+    let term = rules.term(row, OffsetDateTime::now_utc());
+    Ok(term.filter(|_| row.state != State::Deleted).map(|term| {
+        let until = term
+            .until(ended(row))
+            .map_or_else(|| "for ever".to_owned(), output::utc);
+        format!("{until} ({})", term.source)
+    }))
+}
+
 fn by_storage(placements: &[PlacementRow]) -> Vec<Stored> {
     let mut storages: Vec<Stored> = Vec::new();
     for placement in placements {
@@ -114,6 +132,7 @@ fn by_storage(placements: &[PlacementRow]) -> Vec<Stored> {
                 required: placement.required,
                 objects: 0,
                 stored: 0,
+                pending: 0,
                 manifest: false,
                 problems: Vec::new(),
             });
@@ -125,6 +144,7 @@ fn by_storage(placements: &[PlacementRow]) -> Vec<Stored> {
             stored.stored += 1;
             stored.manifest |= placement.object == crate::catalog::Object::Manifest;
         }
+        stored.pending += usize::from(placement.stored.is_none() && placement.problem.is_none());
         if let Some(problem) = &placement.problem {
             stored.problems.push(format!("{}: {problem}", placement.object));
         }
@@ -164,7 +184,28 @@ fn text(shown: &Shown) -> String {
         ("undecoded", undecoded(row.undecoded)),
     ];
     rows.extend(row.problem.clone().map(|problem| ("problem", problem)));
-    rows.extend(row.hold.clone().map(|hold| ("hold", hold)));
+    if let Some(node) = &row.node {
+        let key = row
+            .key_id
+            .as_deref()
+            .map(|key| format!(" (key {key})"))
+            .unwrap_or_default();
+        let trusted = if row.unproven {
+            ", which is not trusted: what it says of the session is a claim"
+        } else {
+            ""
+        };
+        rows.push(("node", format!("{node}{key}{trusted}")));
+    }
+    rows.extend(row.hold.as_ref().map(|hold| {
+        let by = row.held_by.as_deref().unwrap_or("-");
+        let since = row.held.map(output::utc).unwrap_or_default();
+        ("hold", format!("{hold} ({by}, {since})"))
+    }));
+    rows.extend(shown.kept_until.clone().map(|kept| ("kept until", kept)));
+    if row.state != State::Deleted {
+        rows.extend(row.doomed_problem.clone().map(|problem| ("deletion", problem)));
+    }
     rows.extend(deleted(row).map(|deleted| ("deleted", deleted)));
     rows.extend(row.manifest_sha256.clone().map(|digest| ("manifest", digest)));
     rows.extend(shown.gap_list.iter().map(|gap| {
@@ -180,8 +221,15 @@ fn text(shown: &Shown) -> String {
         let required = if stored.required { "" } else { ", not required" };
         let manifest = if stored.manifest { " with the manifest" } else { "" };
         let text = format!(
-            "{}: {} of {} objects{manifest}{required}",
-            stored.storage, stored.stored, stored.objects
+            "{}: {} of {} objects{manifest}{}{required}",
+            stored.storage,
+            stored.stored,
+            stored.objects,
+            if stored.pending > 0 {
+                format!(", {} pending", stored.pending)
+            } else {
+                String::new()
+            }
         );
         rows.push(("storage", text));
         rows.extend(stored.problems.iter().map(|problem| ("", problem.clone())));
@@ -195,7 +243,12 @@ fn text(shown: &Shown) -> String {
 /// When and by whom.
 fn deleted(row: &SessionRow) -> Option<String> {
     let by = row.deleted_by.as_deref().unwrap_or("-");
-    Some(format!("{} by {by}", ls::utc(row.deleted?)))
+    let why = row
+        .deleted_why
+        .as_deref()
+        .map(|why| format!(" ({why})"))
+        .unwrap_or_default();
+    Some(format!("{} by {by}{why}", output::utc(row.deleted?)))
 }
 
 fn undecoded(count: u64) -> String {

@@ -42,10 +42,10 @@ pub(super) enum Found {
 }
 
 /// What the audit log is told of an access, beside the common fields.
-pub(super) type Details = Map<String, Value>;
+pub(in crate::cmd) type Details = Map<String, Value>;
 
 /// Fields of [`Details`].
-pub(super) fn details<const N: usize>(fields: [(&str, Value); N]) -> Details {
+pub(in crate::cmd) fn details<const N: usize>(fields: [(&str, Value); N]) -> Details {
     let fields = fields.into_iter().filter(|(_, value)| !value.is_null());
     fields.map(|(name, value)| (name.to_owned(), value)).collect()
 }
@@ -81,7 +81,7 @@ impl Opened {
 }
 
 /// A runtime for storages and signals: one thread, which also runs while the command computes.
-pub(super) fn runtime() -> anyhow::Result<Arc<Runtime>> {
+pub(in crate::cmd) fn runtime() -> anyhow::Result<Arc<Runtime>> {
     let runtime = Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -91,7 +91,7 @@ pub(super) fn runtime() -> anyhow::Result<Arc<Runtime>> {
 }
 
 /// Starts the log for a command: what a healthy gateway tells is no news at a prompt.
-pub(super) fn quiet_log(mut log: deskreel_config::Log) {
+pub(in crate::cmd) fn quiet_log(mut log: deskreel_config::Log) {
     if log.level == LogLevel::Info {
         log.level = LogLevel::Warn;
     }

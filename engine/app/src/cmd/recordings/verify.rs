@@ -7,7 +7,6 @@ use anyhow::{Context as _, bail};
 use deskreel_config::{Loaded, StorageConfig};
 use deskreel_policy::Verb;
 use deskreel_recording::{FindingKind, Outcome as Verdict, Report, VerifyOptions, VerifyingKey, key_id};
-use ed25519_dalek::pkcs8::DecodePublicKey as _;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::runtime::Runtime;
@@ -21,12 +20,9 @@ use crate::audit::RecordingAction;
 use crate::catalog::{Catalog, PlacementRow};
 use crate::cmd::{Global, Listing, Outcome};
 use crate::host::Plugins;
-use crate::keys::NodeKey;
+use crate::keys::public_key;
 use crate::output::{self, visible};
 use crate::replay::{Place, Source, clock};
-
-/// A public key's file is a few hundred bytes.
-const KEY_MAX_BYTES: u64 = 16 << 10;
 
 /// Arguments of `recordings verify`.
 #[derive(Debug, clap::Args)]
@@ -35,7 +31,7 @@ const KEY_MAX_BYTES: u64 = 16 << 10;
 pub(super) struct Args {
     #[command(flatten)]
     target: Target,
-    /// The key to trust instead of this node's: a PEM file as `keys show` prints it
+    /// The key to trust instead of this node's and `recording.trusted_keys`: a PEM file as `keys show` prints it
     #[arg(long, value_name = "FILE")]
     public_key: Option<PathBuf>,
     /// Decode every event and the whole picture as well
@@ -87,15 +83,15 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
     let (verified, trusted) = match args.target.find(global, &runtime, purpose)? {
         Found::Files(source) => {
             let trusted = match &args.public_key {
-                Some(path) => public_key(path)?,
-                None => node_key(&global.load()?.config.data_dir)?,
+                Some(path) => named_key(path)?,
+                None => node_keys(&global.load()?)?,
             };
             let copy = Verified {
                 place: args.target.recording.clone(),
                 required: true,
                 checked: true,
                 any: true,
-                report: verify_source(&source, trusted, args.deep)?,
+                report: verify_source(&source, &trusted, args.deep)?,
             };
             (vec![copy], trusted)
         }
@@ -108,8 +104,8 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
             recorded(row.as_deref())?;
             let pass = access.0.gate().begin(&access.1, Details::new())?;
             let trusted = match &args.public_key {
-                Some(path) => public_key(path)?,
-                None => node_key(&loaded.config.data_dir)?,
+                Some(path) => named_key(path)?,
+                None => node_keys(&loaded)?,
             };
             // Before anything is read: what the catalog calls stored must be found afterwards, the rest may be on its way.
             let placements = row
@@ -120,7 +116,7 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
                 runtime: &runtime,
                 id,
                 placements: placements.as_deref(),
-                trusted,
+                trusted: &trusted,
                 deep: args.deep,
             };
             let verified = copies.verify();
@@ -181,7 +177,7 @@ struct Copies<'a> {
     id: Uuid,
     /// What the catalog says of the objects; `None` for a recording that it does not know.
     placements: Option<&'a [PlacementRow]>,
-    trusted: VerifyingKey,
+    trusted: &'a [VerifyingKey],
     deep: bool,
 }
 
@@ -219,7 +215,7 @@ impl Copies<'_> {
         let source = |place| Source::new(self.id, vec![place], Arc::clone(self.runtime));
         let options = VerifyOptions {
             recording: Some(self.id),
-            trusted: vec![self.trusted],
+            trusted: self.trusted.to_vec(),
             deep: self.deep,
         };
         let examined = self.runtime.block_on(plugins.open_storage(config)).and_then(|storage| {
@@ -251,13 +247,13 @@ impl Copies<'_> {
 ///
 /// # Errors
 /// A folder that can't be read or holds nothing of a recording.
-pub(super) fn verify_source(source: &Source, trusted: VerifyingKey, deep: bool) -> anyhow::Result<Report> {
+pub(super) fn verify_source(source: &Source, trusted: &[VerifyingKey], deep: bool) -> anyhow::Result<Report> {
     if source.only().is_some() {
         bail!("a segment alone can't be verified: name the folder with all of the recording");
     }
     let options = VerifyOptions {
         recording: Some(source.recording()),
-        trusted: vec![trusted],
+        trusted: trusted.to_vec(),
         deep,
     };
     // Nothing is on its way to a folder.
@@ -268,35 +264,24 @@ pub(super) fn verify_source(source: &Source, trusted: VerifyingKey, deep: bool) 
     Ok(report)
 }
 
-/// This node's own key.
-pub(super) fn node_key(data_dir: &Path) -> anyhow::Result<VerifyingKey> {
-    match NodeKey::load(data_dir)? {
-        Some(key) => Ok(key.public()),
-        None => bail!(
+/// This node's own key, and those of other nodes that the configuration trusts.
+pub(super) fn node_keys(loaded: &Loaded) -> anyhow::Result<Vec<VerifyingKey>> {
+    let trust = crate::keys::trust(&loaded.config)?;
+    let keys: Vec<VerifyingKey> = trust.own.into_iter().chain(trust.others).collect();
+    if keys.is_empty() {
+        bail!(
             "no key to trust: data_dir {} has none, and there is no --public-key",
-            data_dir.display()
-        ),
+            loaded.config.data_dir.display()
+        );
     }
+    Ok(keys)
 }
 
-/// A public key in a PEM file; text before it is skipped, so the output of `keys show` will do.
-fn public_key(path: &Path) -> anyhow::Result<VerifyingKey> {
-    let wrong = || format!("--public-key {}", path.display());
-    let size = std::fs::metadata(path).with_context(wrong)?.len();
-    if size > KEY_MAX_BYTES {
-        bail!("{}: {size} bytes are no public key", wrong());
-    }
-    let text = std::fs::read_to_string(path).with_context(wrong)?;
-    let pem = text.find("-----BEGIN PUBLIC KEY-----").and_then(|at| text.get(at..));
-    let Some(pem) = pem else {
-        bail!("{}: holds no line \"-----BEGIN PUBLIC KEY-----\"", wrong());
-    };
-    VerifyingKey::from_public_key_pem(pem)
-        .map_err(|error| anyhow::anyhow!("{error}"))
-        .with_context(|| format!("{} is no Ed25519 public key", wrong()))
+fn named_key(path: &Path) -> anyhow::Result<Vec<VerifyingKey>> {
+    Ok(vec![public_key(path).context("--public-key")?])
 }
 
-fn text(verified: &[Verified], trusted: &VerifyingKey) -> String {
+fn text(verified: &[Verified], trusted: &[VerifyingKey]) -> String {
     let mut text = String::new();
     for copy in verified {
         let report = &copy.report;
@@ -322,7 +307,9 @@ fn text(verified: &[Verified], trusted: &VerifyingKey) -> String {
             text.push_str(&format!("  {mark}: {}\n", visible(&finding.text)));
         }
     }
-    text.push_str(&format!("trusted key: {}\n", key_id(trusted)));
+    for key in trusted {
+        text.push_str(&format!("trusted key: {}\n", key_id(key)));
+    }
     text
 }
 

@@ -54,7 +54,7 @@ impl Bed {
             runtime: &self.runtime,
             id: self.recorded.id,
             placements,
-            trusted: self.recorded.trusted,
+            trusted: std::slice::from_ref(&self.recorded.trusted),
             deep: false,
         };
         copies.verify()
@@ -92,7 +92,7 @@ fn a_storage_that_can_not_be_opened_is_a_finding_and_hides_nothing() {
         assert_eq!((a.report.outcome, a.checked), (Verdict::Whole, true));
         assert_eq!((b.report.outcome, b.checked), (Verdict::Findings, false));
         assert_eq!(outcome(&verified).unwrap(), Outcome::Findings);
-        let text = text(&verified, &bed.recorded.trusted);
+        let text = text(&verified, std::slice::from_ref(&bed.recorded.trusted));
         assert!(
             text.contains("storage a: whole") && text.contains("storage b: NOT CHECKED"),
             "{text}"
@@ -155,7 +155,7 @@ fn what_an_optional_storage_gave_up_does_not_count() {
     let verified = bed.verify(Some(&placements));
     assert_eq!(verified[1].report.outcome, Verdict::Broken);
     assert_eq!(outcome(&verified).unwrap(), Outcome::Findings);
-    let text = text(&verified, &bed.recorded.trusted);
+    let text = text(&verified, std::slice::from_ref(&bed.recorded.trusted));
     assert!(text.contains("storage b (not required): BROKEN"), "{text}");
     assert_eq!(text.matches("segment 1: ").count(), 1, "{text}");
     // The same in a required storage.
@@ -214,7 +214,7 @@ fn a_running_session_has_findings_and_is_not_broken() {
 fn what_is_no_key_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("key");
-    assert!(public_key(&path).is_err());
+    assert!(named_key(&path).is_err());
     for (content, expected) in [
         ("junk", "BEGIN PUBLIC KEY"),
         (
@@ -223,7 +223,7 @@ fn what_is_no_key_is_told() {
         ),
     ] {
         std::fs::write(&path, content).unwrap();
-        let error = format!("{:#}", public_key(&path).unwrap_err());
+        let error = format!("{:#}", named_key(&path).unwrap_err());
         assert!(error.contains(expected) && error.contains("--public-key"), "{error}");
     }
 }

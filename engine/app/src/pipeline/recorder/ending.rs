@@ -255,7 +255,7 @@ impl Work {
 }
 
 /// The end in words, for listings.
-pub(in crate::pipeline) fn end_text(end: &SessionEnd) -> String {
+pub(crate) fn end_text(end: &SessionEnd) -> String {
     let reason = serde_json::to_value(end.reason)
         .ok()
         .and_then(|value| value.as_str().map(str::to_owned));
@@ -269,7 +269,7 @@ pub(in crate::pipeline) fn end_text(end: &SessionEnd) -> String {
 }
 
 /// A gap in words, for listings.
-pub(in crate::pipeline) fn gap_row(gap: &Gap) -> GapRow {
+pub(crate) fn gap_row(gap: &Gap) -> GapRow {
     let reason = serde_json::to_value(gap.reason)
         .ok()
         .and_then(|value| value.as_str().map(str::to_owned));

@@ -26,7 +26,7 @@ use super::queue::{Entry, What};
 use super::session::Shared;
 use super::sink::Sink;
 use ending::{Ending, GAP_MIN, OpenGap};
-pub(super) use ending::{end_text, gap_row};
+pub(crate) use ending::{end_text, gap_row};
 use unpainted::Unpainted;
 
 /// How often the open segment is made durable: half of the two seconds that a crash may lose.

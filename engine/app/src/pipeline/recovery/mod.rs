@@ -494,7 +494,7 @@ struct Gathered {
 }
 
 /// A session that the catalog doesn't know, from the facts in its own recording.
-fn unknown_session(recording: Uuid, start: Option<&SessionStart>) -> NewSession {
+pub(crate) fn unknown_session(recording: Uuid, start: Option<&SessionStart>) -> NewSession {
     let from_id = || {
         recording
             .get_timestamp()

@@ -1,0 +1,175 @@
+//! Whether a storage can be worked with: everything that the engine asks of one, once, with an object that is removed again.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use deskreel_sdk::{Error, ErrorKind, Key, Prefix, PutOptions};
+use serde::Serialize;
+use tokio::runtime::Handle;
+use uuid::Uuid;
+
+use crate::host::StorageHandle;
+
+/// First part of the keys that checks and benchmarks use.
+pub(crate) const FOLDER: &str = "deskreel-check";
+/// Bytes of the object.
+const SIZE: usize = 64 << 10;
+
+/// One step.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Step {
+    /// What was asked.
+    pub(crate) step: &'static str,
+    /// Whether the storage did it.
+    pub(crate) ok: bool,
+    /// How long it took.
+    pub(crate) micros: u64,
+    /// What is wrong, in plain words, and what the plugin said.
+    pub(crate) problem: Option<String>,
+}
+
+/// Runs all steps that make sense after those before them.
+pub(crate) fn check(handle: &Handle, storage: &StorageHandle) -> Vec<Step> {
+    let mut run = Run {
+        handle,
+        steps: Vec::new(),
+    };
+    let bytes = Bytes::from((0..SIZE).map(|at| (at % 251) as u8).collect::<Vec<u8>>());
+    let text = format!("{FOLDER}/{}/object", Uuid::now_v7());
+    let (Ok(key), Ok(prefix)) = (Key::new(text.clone()), Prefix::new(text)) else {
+        return run.steps;
+    };
+    let options = PutOptions::default();
+    run.step(
+        "reach",
+        "the storage can't be reached, or refuses the settings",
+        storage.check(),
+    );
+    let put = storage.put(&key, bytes.clone(), &options);
+    if run
+        .step("put", "writing objects is not allowed or does not work", put)
+        .is_none()
+    {
+        return run.steps;
+    }
+    let again = storage.put(&key, bytes.clone(), &options);
+    run.step(
+        "put again",
+        "putting the same bytes twice must be a success: deliveries are repeated",
+        again,
+    );
+    let other = async {
+        let other = Bytes::from_static(b"other bytes");
+        match storage.put(&key, other, &PutOptions::default()).await {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => Err(Error::new(ErrorKind::Internal, "an object was replaced by other bytes")),
+        }
+    };
+    run.step("create only", "stored objects are not safe from being replaced", other);
+    let stat = async {
+        let info = storage.stat(&key).await?;
+        expect(info.size == SIZE as u64, format!("the size is told as {}", info.size))
+    };
+    run.step(
+        "stat",
+        "asking for an object's size is not allowed or does not work",
+        stat,
+    );
+    let get = async {
+        let found = storage.get(&key).await?;
+        expect(found == bytes, "other bytes were read than were written".to_owned())
+    };
+    run.step(
+        "get",
+        "reading objects is not allowed or does not work: recordings could not be played",
+        get,
+    );
+    let range = async {
+        let found = storage.get_range(&key, 1000..3000).await?;
+        expect(
+            found == bytes.slice(1000..3000),
+            "other bytes were read than were asked for".to_owned(),
+        )
+    };
+    run.step(
+        "get a range",
+        "reading parts of objects does not work: seeking would be slow",
+        range,
+    );
+    let list = async {
+        let listed = storage.list(&prefix).await?;
+        let there = listed.iter().any(|object| object.key == key);
+        expect(there, "the object is not listed after it was written".to_owned())
+    };
+    run.step(
+        "list",
+        "listing objects is not allowed or does not work: recovery, catalog sync and deletion need it",
+        list,
+    );
+    let delete = storage.delete(&key);
+    if run
+        .step(
+            "delete",
+            "deleting objects is not allowed: retention can delete nothing here",
+            delete,
+        )
+        .is_some()
+    {
+        let gone = async {
+            match storage.stat(&key).await {
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+                Err(error) => Err(error),
+                Ok(_) => Err(Error::new(ErrorKind::Internal, "the object is still there")),
+            }
+        };
+        run.step("be gone", "what was deleted is still there", gone);
+    }
+    run.steps
+}
+
+fn expect(holds: bool, otherwise: String) -> Result<(), Error> {
+    if holds {
+        Ok(())
+    } else {
+        Err(Error::new(ErrorKind::Corrupt, otherwise))
+    }
+}
+
+struct Run<'a> {
+    handle: &'a Handle,
+    steps: Vec<Step>,
+}
+
+impl Run<'_> {
+    fn step(&mut self, step: &'static str, meaning: &str, work: impl Future<Output = Result<(), Error>>) -> Option<()> {
+        let begun = Instant::now();
+        let outcome = self.handle.block_on(work);
+        let micros = micros(begun.elapsed());
+        let ok = outcome.is_ok();
+        let problem = outcome.err().map(|error| {
+            let hint = match error.kind() {
+                ErrorKind::PermissionDenied => "the permission is missing",
+                ErrorKind::Unauthenticated => "the credentials are missing, wrong or expired",
+                ErrorKind::NoSpace => "there is no space left",
+                ErrorKind::InvalidSettings => "the settings can't work",
+                ErrorKind::Timeout => "there was no answer in time",
+                ErrorKind::Unavailable => "it can't be reached",
+                _ => "it failed",
+            };
+            format!("{meaning}; {hint}: {error}")
+        });
+        self.steps.push(Step {
+            step,
+            ok,
+            micros,
+            problem,
+        });
+        ok.then_some(())
+    }
+}
+
+/// Microseconds.
+pub(crate) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
