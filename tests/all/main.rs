@@ -16,6 +16,7 @@ mod limits;
 mod nla;
 mod picture;
 mod rights;
+mod secrets;
 mod sessions;
 mod tidy;
 mod web;

@@ -27,7 +27,7 @@ use tokio_rustls::client::TlsStream;
 use crate::gateway::tls::{any_certificate, fingerprint};
 
 /// What the script types into the desktop's notes.
-const TEXT: &str = "This session goes through the gateway. Every key, click and pixel of it is in the recording.";
+const TEXT: &str = "This session goes through the gateway. Every click and pixel of it is in the recording.";
 /// How long the gateway may take to close when the client has left.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// Time between two inputs.

@@ -4,7 +4,11 @@
 
 mod bad_peers;
 mod demo;
+mod guesses;
+mod nla_client;
+mod redirections;
 mod sessions;
+mod tls_versions;
 
 use std::io::{self, Write};
 use std::sync::Mutex;
@@ -55,6 +59,11 @@ impl<'a> MakeWriter<'a> for Lines {
 }
 
 impl Lines {
+    /// All that was logged so far.
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+
     /// Reasons and details of the sessions that ended so far.
     fn ends(&self) -> Vec<(String, String)> {
         let bytes = self.0.lock().unwrap().clone();
@@ -117,13 +126,7 @@ async fn start_with(
     change: impl FnOnce(&mut Config, &mut Resources),
     storages: Vec<Arc<dyn Storage>>,
 ) -> Running {
-    let lines = Lines::default();
-    let subscriber = tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_writer(lines.clone())
-        .finish();
-    let log = tracing::subscriber::set_default(subscriber);
+    let (lines, log) = listen_to_log();
     let dir = tempfile::tempdir().unwrap();
     let sources = Sources {
         working_dir: dir.path().to_owned(),
@@ -141,7 +144,43 @@ async fn start_with(
     change(&mut config, &mut resources);
     let sessions = Sessions::start(&config, storages).await.unwrap();
     let access = Access::fixed(&config, &resources.desktops);
-    let gateway = Gateway::bind(&config, &resources, access, sessions).await.unwrap();
+    run(&config, &resources, access, sessions, dir, (lines, log)).await
+}
+
+fn listen_to_log() -> (Lines, DefaultGuard) {
+    let lines = Lines::default();
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_writer(lines.clone())
+        .finish();
+    (lines, tracing::subscriber::set_default(subscriber))
+}
+
+/// Starts a gateway on `deskreel.yaml` and the folder `resources` in `dir`, with nothing recorded.
+async fn start_in(dir: TempDir) -> Running {
+    let log = listen_to_log();
+    let sources = Sources {
+        file: Some(dir.path().join("deskreel.yaml")),
+        working_dir: dir.path().to_owned(),
+        ..Sources::default()
+    };
+    let loaded = deskreel_config::load(&sources).unwrap();
+    let resources = deskreel_config::load_resources(&loaded.config.access.resources_dir).unwrap();
+    let access = Access::start(&loaded).unwrap();
+    let sessions = Sessions::start(&loaded.config, Vec::new()).await.unwrap();
+    run(&loaded.config, &resources, access, sessions, dir, log).await
+}
+
+async fn run(
+    config: &Config,
+    resources: &Resources,
+    access: Arc<Access>,
+    sessions: Sessions,
+    dir: TempDir,
+    (lines, log): (Lines, DefaultGuard),
+) -> Running {
+    let gateway = Gateway::bind(config, resources, access, sessions).await.unwrap();
     let addr = gateway.local_addr();
     let shared = Arc::clone(&gateway.shared);
     let (stop, stopped) = oneshot::channel();

@@ -264,7 +264,8 @@ impl Phases {
     }
 
     /// Makes the Client Info that goes to the desktop of the one that was held back ([`Verdict::logon`]): with the
-    /// credentials of `account`, or with the client's own, in either case without the selector. All other bytes stay.
+    /// credentials of `account`, or with the client's own, in either case without the selector and without a cookie that
+    /// would log on as somebody else. All other bytes stay.
     ///
     /// # Errors
     /// [`FilterError`]: a PDU that was not held back, or credentials that can't be written in the client's encoding. The
@@ -278,7 +279,8 @@ impl Phases {
         let info = ClientInfo::parse(payload).map_err(malformed(direction))?;
         let mut spliced = match account {
             Some(account) => {
-                let mut flags = info.flags & !flags::AUTOLOGON;
+                // as a PIN, the password would be shown to a card that the client may have made up
+                let mut flags = info.flags & !(flags::AUTOLOGON | flags::PASSWORD_IS_SC_PIN);
                 if account.password.is_some() {
                     flags |= flags::AUTOLOGON;
                 }
@@ -298,7 +300,8 @@ impl Phases {
                 info.splice(payload, &replacement)
             }
             // nothing to take out
-            None if self.facts.selector.is_none() => return Ok(()),
+            None if self.facts.selector.is_none() && info.reconnect_cookie.is_none() => return Ok(()),
+            None if self.facts.selector.is_none() => info.splice(payload, &Replacement::default()),
             None => {
                 let name = payload.get(info.user_name.clone()).unwrap_or_default();
                 let replacement = Replacement {

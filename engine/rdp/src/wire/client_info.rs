@@ -27,6 +27,8 @@ pub mod flags {
     pub const COMPRESSION_TYPE_MASK: u32 = 0x1E00;
     /// See [`COMPRESSION_TYPE_MASK`].
     pub const COMPRESSION_TYPE_SHIFT: u32 = 9;
+    /// The password is the PIN of a smart card: the desktop shows it to the card.
+    pub const PASSWORD_IS_SC_PIN: u32 = 0x4_0000;
     /// A RemoteApp session.
     pub const RAIL: u32 = 0x8000;
 }
@@ -50,6 +52,9 @@ pub struct ClientInfo {
     pub address: Option<Range<usize>>,
     /// Performance flags.
     pub performance_flags: Option<u32>,
+    /// The automatic reconnection cookie ([MS-RDPBCGR] 2.2.4.3), with the length in front of it. It logs on by itself,
+    /// whatever the strings say.
+    pub reconnect_cookie: Option<Range<usize>>,
 }
 
 impl ClientInfo {
@@ -89,6 +94,7 @@ impl ClientInfo {
             directory: string(directory)?,
             address: None,
             performance_flags: None,
+            reconnect_cookie: None,
         };
         // the extended part ends wherever the client's version ended it
         let _ = info.read_extended(&mut cursor);
@@ -106,6 +112,13 @@ impl ClientInfo {
         // time zone, session id
         cursor.skip(172 + 4)?;
         self.performance_flags = Some(cursor.u32()?);
+        let start = cursor.position();
+        let length = usize::from(cursor.u16()?);
+        if length > 0 {
+            // one that is cut short goes to the end of the PDU
+            let end = cursor.position() + length.min(cursor.left());
+            self.reconnect_cookie = Some(start..end);
+        }
         Ok(())
     }
 
@@ -115,8 +128,8 @@ impl ClientInfo {
         self.flags & flags::UNICODE != 0
     }
 
-    /// The payload with other strings: bytes as on the wire, without terminators; `None` keeps what is there. All bytes
-    /// outside the three strings and their lengths stay as they are.
+    /// The payload with other strings: bytes as on the wire, without terminators; `None` keeps what is there. A reconnection
+    /// cookie is taken out. All other bytes outside the three strings and their lengths stay as they are.
     ///
     /// # Errors
     /// [`WireError`] if a string is too long or `self` is not from this payload.
@@ -144,7 +157,13 @@ impl ClientInfo {
             out.extend_from_slice(string);
             out.extend_from_slice(&[0, 0][..unit]);
         }
-        out.extend_from_slice(payload.get(self.shell.start..).unwrap_or_default());
+        let Some(cookie) = &self.reconnect_cookie else {
+            out.extend_from_slice(payload.get(self.shell.start..).unwrap_or_default());
+            return Ok(out);
+        };
+        out.extend_from_slice(payload.get(self.shell.start..cookie.start).unwrap_or_default());
+        out.extend_from_slice(&[0, 0]);
+        out.extend_from_slice(payload.get(cookie.end..).unwrap_or_default());
         Ok(out)
     }
 }
@@ -206,6 +225,29 @@ mod tests {
             ..Replacement::default()
         };
         assert!(info.splice(&before, &odd).is_err());
+    }
+
+    #[test]
+    fn a_reconnection_cookie_is_taken_out() {
+        let strings = ["DOM", "ann", "pw", "shell", "dir"];
+        let mut tail = vec![2, 0, 4, 0, 0x31, 0, 0, 0, 2, 0, 0, 0];
+        tail.extend([7; 172 + 4 + 4]);
+        let with = |cookie: &[u8], length: u16, rest: &[u8]| {
+            payload(strings, &[&tail, &length.to_le_bytes()[..], cookie, rest].concat())
+        };
+        let rest = [0, 0, 0, 0, 9];
+        let before = with(&[0x5A; 28], 28, &rest);
+        let info = ClientInfo::parse(&before).unwrap();
+        assert_eq!(info.performance_flags, Some(0x0707_0707));
+        let after = info.splice(&before, &Replacement::default()).unwrap();
+        assert_eq!(after, with(&[], 0, &rest), "nothing else is changed");
+        let again = ClientInfo::parse(&after).unwrap();
+        assert_eq!(again.reconnect_cookie, None);
+        assert_eq!(again.splice(&after, &Replacement::default()).unwrap(), after);
+        // a desktop might take what is there for a whole one
+        let short = with(&[0x5A; 20], 28, &[]);
+        let info = ClientInfo::parse(&short).unwrap();
+        assert_eq!(info.splice(&short, &Replacement::default()).unwrap(), with(&[], 0, &[]));
     }
 
     #[test]

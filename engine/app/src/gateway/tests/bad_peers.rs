@@ -32,12 +32,17 @@ fn desktop_that_answers(answer: Vec<u8>, after: Vec<u8>) -> SocketAddr {
 }
 
 /// A desktop that speaks TLS with its own certificate and then says nothing until the gateway closes.
-fn desktop_with_tls() -> (SocketAddr, String) {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let addr = listener.local_addr().unwrap();
+pub(super) fn desktop_with_tls() -> (SocketAddr, String) {
     let dir = tempfile::tempdir().unwrap();
     let identity = Identity::load(None, None, dir.path()).unwrap();
     let fingerprint = identity.fingerprint.clone();
+    (desktop_that_shows(identity), fingerprint)
+}
+
+/// The same with this certificate.
+pub(super) fn desktop_that_shows(identity: Identity) -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -60,7 +65,7 @@ fn desktop_with_tls() -> (SocketAddr, String) {
             }
         });
     });
-    (addr, fingerprint)
+    addr
 }
 
 #[tokio::test]

@@ -16,9 +16,9 @@ use tokio_rustls::TlsAcceptor;
 type Answer<'a, T> = std::pin::Pin<Box<dyn Future<Output = Result<T, StorageError>> + Send + 'a>>;
 
 /// Captured handshakes and what followed; README.md beside them has the format.
-const XRDP: &[u8] = include_bytes!("../../../../rdp/fixtures/handshakes/xrdp_default.bin");
+pub(super) const XRDP: &[u8] = include_bytes!("../../../../rdp/fixtures/handshakes/xrdp_default.bin");
 const XRDP_RESIZE: &[u8] = include_bytes!("../../../../rdp/fixtures/handshakes/xrdp_resize.bin");
-const SHADOW: &[u8] = include_bytes!("../../../../rdp/fixtures/handshakes/shadow_default.bin");
+pub(super) const SHADOW: &[u8] = include_bytes!("../../../../rdp/fixtures/handshakes/shadow_default.bin");
 
 /// The captured PDUs behind the X.224 negotiation.
 fn records(mut bytes: &[u8]) -> Vec<(Direction, Vec<u8>)> {
@@ -37,15 +37,15 @@ fn records(mut bytes: &[u8]) -> Vec<(Direction, Vec<u8>)> {
 }
 
 /// Both ends of one session.
-struct Ends {
-    client: client::TlsStream<TcpStream>,
-    desktop: server::TlsStream<TcpStream>,
+pub(super) struct Ends {
+    pub(super) client: client::TlsStream<TcpStream>,
+    pub(super) desktop: server::TlsStream<TcpStream>,
     /// Says what the gateway's own filter will do.
-    model: Phases,
+    pub(super) model: Phases,
 }
 
 /// A gateway before a desktop that the test speaks for, and a session up to TLS on both legs.
-async fn connected(
+pub(super) async fn connected(
     change: impl FnOnce(&mut Config, &mut Resources),
     storages: Vec<Arc<dyn Storage>>,
 ) -> (Running, Ends) {
@@ -70,14 +70,18 @@ async fn connected(
             .unwrap()
     };
     let (desktop, client) = tokio::join!(desktop, client);
-    let options = FilterOptions {
+    let model = model();
+    (gateway, Ends { client, desktop, model })
+}
+
+/// A filter like the gateway's own.
+fn model() -> Phases {
+    Phases::new(FilterOptions {
         requested_protocols: protocol::SSL | protocol::HYBRID,
         selected_protocol: protocol::SSL,
         desktop: "lab".to_owned(),
         ..FilterOptions::default()
-    };
-    let model = Phases::new(options);
-    (gateway, Ends { client, desktop, model })
+    })
 }
 
 /// What the filter says, and makes of a Client Info that is let go as it is.
@@ -90,7 +94,7 @@ fn through(model: &mut Phases, direction: Direction, pdu: &mut Vec<u8>) -> Verdi
     verdict
 }
 
-async fn read_pdu<S: AsyncRead + Unpin>(stream: &mut S) -> Vec<u8> {
+pub(super) async fn read_pdu<S: AsyncRead + Unpin>(stream: &mut S) -> Vec<u8> {
     let mut pdu = Vec::new();
     let read = async {
         loop {
@@ -104,7 +108,7 @@ async fn read_pdu<S: AsyncRead + Unpin>(stream: &mut S) -> Vec<u8> {
     pdu
 }
 
-async fn send<S: AsyncWrite + Unpin>(stream: &mut S, bytes: &[u8]) {
+pub(super) async fn send<S: AsyncWrite + Unpin>(stream: &mut S, bytes: &[u8]) {
     stream.write_all(bytes).await.unwrap();
     stream.flush().await.unwrap();
 }
@@ -134,18 +138,36 @@ impl Ends {
         panic!("the capture does not come that far");
     }
 
+    /// Plays what comes before the first PDU of which the filter tells an event that `until` wants.
+    pub(super) async fn play_before(&mut self, capture: &[u8], until: impl Fn(&PhaseEvent) -> bool) {
+        let records = records(capture);
+        let mut ahead = model();
+        let is_it = |(direction, pdu): &(Direction, Vec<u8>)| {
+            let verdict = through(&mut ahead, *direction, &mut pdu.clone());
+            verdict.events.iter().any(&until)
+        };
+        let end = records.iter().position(is_it).expect("the capture comes that far");
+        for (direction, pdu) in records.into_iter().take(end) {
+            self.step(direction, &pdu).await;
+        }
+    }
+
+    async fn step(&mut self, direction: Direction, pdu: &[u8]) {
+        let mut expected = pdu.to_vec();
+        let verdict = through(&mut self.model, direction, &mut expected);
+        self.exchange(direction, pdu, verdict.forward.then_some(expected), verdict.reply)
+            .await;
+    }
+
     /// Plays a whole capture; checks what comes out on both legs.
-    async fn play(&mut self, capture: &[u8]) {
+    pub(super) async fn play(&mut self, capture: &[u8]) {
         for (direction, pdu) in records(capture) {
-            let mut expected = pdu.clone();
-            let verdict = through(&mut self.model, direction, &mut expected);
-            self.exchange(direction, &pdu, verdict.forward.then_some(expected), verdict.reply)
-                .await;
+            self.step(direction, &pdu).await;
         }
     }
 
     /// What the client gets until the gateway closes.
-    async fn last_words(&mut self) -> Vec<u8> {
+    pub(super) async fn last_words(&mut self) -> Vec<u8> {
         let mut words = Vec::new();
         let _ = tokio::time::timeout(PATIENCE, self.client.read_to_end(&mut words))
             .await
@@ -339,5 +361,34 @@ async fn half_a_pdu_and_the_end_is_a_lost_desktop() {
     assert_eq!(ends.last_words().await, b"");
     drop(ends);
     gateway.expect("desktop_lost").await;
+    gateway.assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_limited_session_is_no_faster_than_it_may_be() {
+    const MAX: u64 = 200 << 10;
+    let limit = |config: &mut Config, _: &mut Resources| config.gateway.bandwidth_max = Some(MAX);
+    let (mut gateway, mut ends) = connected(limit, Vec::new()).await;
+    ends.play(SHADOW).await;
+    let updates = [0x00, 0x09, 0x08, 0x04, 0x00, 1, 0, 1, 0].repeat(60_000);
+    let seconds = updates.len() as f64 / MAX as f64;
+    let Ends { client, desktop, .. } = &mut ends;
+    let (mut client, mut desktop) = (client, desktop);
+    let mut received = vec![0; updates.len()];
+    let begun = std::time::Instant::now();
+    let sending = send(&mut desktop, &updates);
+    let receiving = tokio::time::timeout(PATIENCE, client.read_exact(&mut received));
+    let ((), received_all) = tokio::join!(sending, receiving);
+    received_all.unwrap().unwrap();
+    // what goes out in one write is only made up for afterwards, and some may be saved up
+    let tolerated = 0.1 + (192 << 10) as f64 / MAX as f64;
+    let took = begun.elapsed().as_secs_f64();
+    assert!(took > seconds - tolerated, "{took} s instead of {seconds}");
+    assert!(received == updates, "bytes differ");
+    // the other direction is not held up by it
+    send(&mut client, &[0x04, 0x05, 0x00, 0x1E, 0x00]).await;
+    assert_eq!(read_pdu(&mut desktop).await, [0x04, 0x05, 0x00, 0x1E, 0x00]);
+    drop(ends);
+    gateway.next_end().await;
     gateway.assert_clean().await;
 }

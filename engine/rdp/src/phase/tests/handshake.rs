@@ -275,7 +275,11 @@ fn credentials(pdu: &[u8]) -> ([String; 3], u32) {
 #[test]
 fn other_credentials_are_spliced_in() {
     const AUTOLOGON: u32 = 0x8;
+    const PASSWORD_IS_SC_PIN: u32 = 0x4_0000;
     let (mut phases, mut pdu) = client_info("ann:lab:root", options());
+    // the desktop would show the password to a smart card of the client
+    pdu[15 + 10] |= 0x04;
+    assert_ne!(credentials(&pdu).1 & PASSWORD_IS_SC_PIN, 0);
     let logon = phases.pdu(ToDesktop, &mut pdu).unwrap().logon.unwrap();
     let ([_, name, password], _) = credentials(&pdu);
     assert_eq!(name, "ann:lab:root");
@@ -294,7 +298,7 @@ fn other_credentials_are_spliced_in() {
     phases.log_on(&mut pdu, Some(&account)).unwrap();
     let (strings, flags) = credentials(&pdu);
     assert_eq!(strings, ["CORP", "svc-lab", "geheim\u{e4}"]);
-    assert_ne!(flags & AUTOLOGON, 0);
+    assert_eq!(flags & (AUTOLOGON | PASSWORD_IS_SC_PIN), AUTOLOGON);
     assert_eq!(tail(&pdu), before, "the rest stays");
     assert_eq!(phases.facts().user_name, "svc-lab");
 
