@@ -381,7 +381,7 @@ async fn a_limited_session_is_no_faster_than_it_may_be() {
     let ((), received_all) = tokio::join!(sending, receiving);
     received_all.unwrap().unwrap();
     // what goes out in one write is only made up for afterwards, and some may be saved up
-    let tolerated = 0.1 + (192 << 10) as f64 / MAX as f64;
+    let tolerated = 0.1 + f64::from(192 << 10) / MAX as f64;
     let took = begun.elapsed().as_secs_f64();
     assert!(took > seconds - tolerated, "{took} s instead of {seconds}");
     assert!(received == updates, "bytes differ");

@@ -118,7 +118,7 @@ async fn desktops_of_an_authority() {
     ] {
         let warns = tls.verify == Verify::None;
         let mut gateway = start(addr, |_, resources| {
-            resources.desktops = vec![desktop("lab", addr, tls)]
+            resources.desktops = vec![desktop("lab", addr, tls)];
         })
         .await;
         let (peer, answer) = gateway.request(protocol::SSL).await;
