@@ -9,6 +9,7 @@ mod clipboard;
 mod crash;
 mod docs;
 mod doctor;
+mod drives;
 mod export;
 mod harness;
 mod keep;

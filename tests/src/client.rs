@@ -1,11 +1,11 @@
-//! The client that people have: xfreerdp, on a display of its own.
+//! The clients that people have: xfreerdp and rdesktop, each on a display of its own.
 
 use std::path::Path;
 
 use crate::display::Display;
 use crate::process::Process;
 
-/// One xfreerdp without window decorations, filling its display.
+/// One client without window decorations, filling its display.
 #[derive(Debug)]
 pub struct Client {
     /// What the user sees.
@@ -49,6 +49,37 @@ impl Client {
         ]);
         command.args(options).env("HOME", dir);
         let process = Process::start(&format!("xfreerdp-{label}"), dir, &command)?;
+        Ok(Self { display, process })
+    }
+
+    /// Connects rdesktop to a port of this machine, with a screen of 1024x768. Its drives reach xrdp, those of xfreerdp
+    /// 2.11 don't: it waits for a message that xrdp 0.9 sends too early (neutrinolabs/xrdp issue 2971).
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_rdesktop(dir: &Path, label: &str, port: u16, user: &str, options: &[&str]) -> anyhow::Result<Self> {
+        let display = Display::start(dir, label, 1024, 768)?;
+        // it asks whether the certificate is to be trusted
+        let mut command = display.command("sh");
+        command.args([
+            "-c",
+            "echo yes > \"$HOME/answer\"; exec \"$@\" < \"$HOME/answer\"",
+            "sh",
+            "rdesktop",
+        ]);
+        command.args([
+            "-u",
+            user,
+            "-p",
+            crate::desktop::PASSWORD,
+            "-g",
+            "1024x768",
+            "-a",
+            "32",
+            "-D",
+        ]);
+        command.args(options).arg(format!("127.0.0.1:{port}")).env("HOME", dir);
+        let process = Process::start(&format!("rdesktop-{label}"), dir, &command)?;
         Ok(Self { display, process })
     }
 

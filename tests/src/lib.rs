@@ -22,6 +22,8 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("freerdp-shadow-cli", "freerdp2-shadow-x11"),
     ("winpr-hash", "winpr-utils"),
     ("xfreerdp", "freerdp2-x11"),
+    ("rdesktop", "rdesktop"),
+    ("fusermount", "fuse"),
     ("openbox", "openbox"),
     ("xterm", "xterm"),
     ("xdotool", "xdotool"),

@@ -37,14 +37,15 @@ pub(crate) fn line(row: &Map<String, Value>) -> String {
     let mut line = format!("{}  {:<9}", text("time"), text("channel"));
     let known = ["time", "time_ns", "channel"];
     // What kind of event it is reads best first.
-    let kind = row.get_key_value("kind").into_iter();
+    let is_kind = |name: &str| matches!(name, "kind" | "operation");
+    let kind = row.iter().filter(|(name, _)| is_kind(name));
     let rest = row
         .iter()
-        .filter(|(name, _)| *name != "kind" && !known.contains(&name.as_str()));
+        .filter(|(name, _)| !is_kind(name) && !known.contains(&name.as_str()));
     for (name, value) in kind.chain(rest) {
         line.push(' ');
         match value {
-            Value::String(text) if name == "kind" => line.push_str(text),
+            Value::String(text) if is_kind(name) => line.push_str(text),
             Value::String(text) if !text.contains(char::is_whitespace) && !text.is_empty() => {
                 line.push_str(&format!("{name}={text}"));
             }

@@ -47,6 +47,8 @@ pub(crate) enum Event {
         /// What the clipboard offered.
         formats: Vec<String>,
     },
+    /// A drive of the client was shared with the desktop, which then read or wrote a file on it.
+    Directory(Box<Directory>),
     /// A virtual channel was opened.
     ChannelOpen {
         /// Its name.
@@ -140,6 +142,43 @@ pub(crate) struct Upkeep {
     /// Where a copy comes from, how much was found, copied or compared.
     #[serde(flatten)]
     pub(crate) details: serde_json::Map<String, Value>,
+}
+
+/// What was done with a drive of the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DirectoryAction {
+    /// It was shared.
+    Share,
+    /// The desktop read of it.
+    Read,
+    /// The desktop wrote to it.
+    Write,
+}
+
+/// Own fields of `desktop.directory.*`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Directory {
+    /// Which event it is.
+    #[serde(skip)]
+    pub(crate) action: DirectoryAction,
+    /// False: refused by the role, the desktop or the client.
+    pub(crate) success: bool,
+    /// Number of the drive in the session.
+    pub(crate) directory_id: u32,
+    /// Its name, as the client gave it.
+    pub(crate) directory_name: String,
+    /// The file, from the drive on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) file_path: Option<String>,
+    /// The first byte; touching ranges are one event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) offset: Option<u64>,
+    /// Bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) length: Option<u64>,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<String>,
 }
 
 /// Own fields of `windows.desktop.session.start`.
@@ -383,6 +422,7 @@ impl Event {
             Self::Clipboard { to_desktop: true, .. } => ("desktop.clipboard.send", "TDP02I"),
             Self::Clipboard { .. } => ("desktop.clipboard.receive", "TDP03I"),
             Self::ClipboardBlocked { .. } => ("desktop.clipboard.blocked", "DRC02W"),
+            Self::Directory(directory) => directory.kind(),
             Self::ChannelOpen { .. } => ("desktop.channel.open", "DRC01I"),
             Self::ChannelDenied { .. } => ("desktop.channel.denied", "DRC00W"),
             Self::RecordingStart { .. } => ("session.recording.start", "DRR00I"),
@@ -402,6 +442,19 @@ impl Event {
             Self::Log(LogEvent::Rotated { .. }) => ("audit.log.rotate", "DRL00I"),
             Self::Log(LogEvent::Repaired { .. }) => ("audit.log.repair", "DRL01W"),
             Self::Log(LogEvent::Lost { .. }) => ("audit.log.lost", "DRL02E"),
+        }
+    }
+}
+
+impl Directory {
+    fn kind(&self) -> (&'static str, &'static str) {
+        match (self.action, self.success) {
+            (DirectoryAction::Share, true) => ("desktop.directory.share", "TDP04I"),
+            (DirectoryAction::Share, false) => ("desktop.directory.share", "TDP04W"),
+            (DirectoryAction::Read, true) => ("desktop.directory.read", "TDP05I"),
+            (DirectoryAction::Read, false) => ("desktop.directory.read", "TDP05W"),
+            (DirectoryAction::Write, true) => ("desktop.directory.write", "TDP06I"),
+            (DirectoryAction::Write, false) => ("desktop.directory.write", "TDP06W"),
         }
     }
 }

@@ -7,6 +7,7 @@
 mod convert;
 mod courier;
 mod delivery;
+mod drives;
 mod facts;
 mod ground;
 mod live;
@@ -443,6 +444,7 @@ impl Inner {
             tracing::error!(session = %facts.id, error, "the catalog doesn't know of this session");
         }
         let trail = Arc::new(Trail::new(&facts, Some(reason)));
+        let drives = drives::Unrecorded::new(facts.started_at, &facts.tap);
         trail.start(&facts).await.map_err(OpenError::Audit)?;
         let catalog = Arc::clone(&self.means.catalog);
         let runtime = tokio::runtime::Handle::current();
@@ -460,7 +462,7 @@ impl Inner {
                 }
             });
         };
-        Ok(SessionRecorder::not_recording(trail, Box::new(on_end)))
+        Ok(SessionRecorder::not_recording(trail, drives, Box::new(on_end)))
     }
 
     /// Notes the session in the catalog and starts its recorder thread.

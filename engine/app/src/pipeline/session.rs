@@ -16,6 +16,7 @@ use deskreel_recording::event::{EndReason, SessionEnd};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use uuid::Uuid;
 
+use super::drives;
 use super::live::{self, LiveEvent, Look, Wish};
 use super::queue::{Entry, Lost, Queue, Refused, What};
 use super::trail::Trail;
@@ -241,6 +242,7 @@ pub(super) type OnEnd = Box<dyn FnOnce(SessionEnd) + Send>;
 
 struct NotRecorded {
     trail: Arc<Trail>,
+    drives: drives::Unrecorded,
     on_end: Mutex<Option<OnEnd>>,
 }
 
@@ -248,6 +250,7 @@ impl NotRecorded {
     fn ended(&self, end: SessionEnd) {
         let on_end = self.on_end.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(on_end) = on_end {
+            self.drives.finish(&self.trail);
             on_end(end);
         }
     }
@@ -272,10 +275,11 @@ impl SessionRecorder {
         }
     }
 
-    pub(super) fn not_recording(trail: Arc<Trail>, on_end: OnEnd) -> Self {
+    pub(super) fn not_recording(trail: Arc<Trail>, drives: drives::Unrecorded, on_end: OnEnd) -> Self {
         Self {
             kind: Kind::NotRecording(Arc::new(NotRecorded {
                 trail,
+                drives,
                 on_end: Mutex::new(Some(on_end)),
             })),
         }
@@ -295,7 +299,7 @@ impl SessionRecorder {
         }
     }
 
-    /// False for a session that isn't recorded: then nothing need be enqueued.
+    /// False for a session that isn't recorded; PDUs are enqueued all the same: the audit log hears of its drives.
     pub(crate) fn is_recording(&self) -> bool {
         self.shared().is_some()
     }
@@ -309,7 +313,13 @@ impl SessionRecorder {
     /// # Errors
     /// Only with strict: the session must end.
     pub(crate) async fn enqueue(&self, direction: Direction, pdus: Bytes) -> Result<(), RecorderFailed> {
-        let Some(shared) = self.shared() else { return Ok(()) };
+        let shared = match &self.kind {
+            Kind::Recording(handle) => &handle.shared,
+            Kind::NotRecording(session) => {
+                session.drives.pdus(direction, &pdus, &session.trail);
+                return Ok(());
+            }
+        };
         let entry = Entry::pdus(direction, pdus);
         if shared.is_strict() {
             shared.enqueue_strict(entry).await

@@ -4,12 +4,14 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use deskreel_recording::Event;
-use deskreel_recording::event::{Clipboard, ClipboardKind, Gap, SessionEnd, SessionEvent, Transfer};
+use deskreel_recording::event::{
+    Clipboard, ClipboardKind, Drive, DriveOperation, Gap, SessionEnd, SessionEvent, Transfer,
+};
 use time::OffsetDateTime;
 
 use super::recorder::{end_text, gap_row};
 use super::session::SessionFacts;
-use crate::audit::{self, Audit, AuditError, Client, Filter, SessionAudit, SessionScope};
+use crate::audit::{self, Audit, AuditError, Client, Directory, DirectoryAction, Filter, SessionAudit, SessionScope};
 use crate::catalog::{Catalog, SessionRow, State};
 
 /// The start of a session in the catalog may be so much later than in the log's clock.
@@ -88,7 +90,7 @@ impl Trail {
         });
     }
 
-    /// A fact that the gateway states of the session, or the tap of its clipboard.
+    /// A fact that the gateway states of the session, or the tap of its clipboard and drives.
     pub(super) fn event(&self, event: &Event) {
         let told = match event {
             Event::Session(SessionEvent::ChannelOpened(channel)) => audit::Event::ChannelOpen {
@@ -103,6 +105,10 @@ impl Trail {
             }
             Event::Clipboard(clipboard) => match told_of(clipboard) {
                 Some(told) => told,
+                None => return,
+            },
+            Event::Drive(drive) => match directory(drive) {
+                Some(directory) => audit::Event::Directory(Box::new(directory)),
                 None => return,
             },
             _ => return,
@@ -183,6 +189,35 @@ fn told_of(clipboard: &Clipboard) -> Option<audit::Event> {
         }),
         _ => None,
     }
+}
+
+/// What the log tells of drives: that they were shared, what was read and written.
+fn directory(drive: &Drive) -> Option<Directory> {
+    let (action, denied) = match drive.operation {
+        DriveOperation::Announce => (DirectoryAction::Share, false),
+        DriveOperation::Denied => (DirectoryAction::Share, true),
+        DriveOperation::Read => (DirectoryAction::Read, false),
+        DriveOperation::Write => (DirectoryAction::Write, false),
+        _ => return None,
+    };
+    let (name, path) = match drive.path.split_once('/') {
+        Some((name, path)) => (name, Some(path)),
+        None => (drive.path.as_str(), None),
+    };
+    let is_transfer = action != DirectoryAction::Share;
+    Some(Directory {
+        action,
+        success: !denied && drive.status.is_none(),
+        directory_id: drive.drive.unwrap_or_default(),
+        directory_name: name.to_owned(),
+        file_path: is_transfer.then(|| path.unwrap_or_default().to_owned()),
+        offset: drive.offset.filter(|_| is_transfer),
+        length: is_transfer.then(|| drive.bytes.unwrap_or_default()),
+        error: match drive.status {
+            Some(status) => Some(format!("status {status:#010x}")),
+            None => drive.detail.clone(),
+        },
+    })
 }
 
 /// A session as the catalog knows it, for events after it is over.

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use super::gate::{Gate, Judgement};
 use super::{
     ChannelOutcome, ChannelRights, Direction, FilterError, Pass, Phase, PhaseEvent, Phases, Right, Verdict, activity,
-    clipboard, devices, malformed,
+    clipboard, devices, malformed, pending::Pending,
 };
 use crate::tap::StaticChannel;
 use crate::wire::channel::{Chunk, single_chunk};
 use crate::wire::dvc::{self, DvcPdu, command};
 use crate::wire::mcs;
+use crate::wire::rdpdr::{self, PENDING_REQUESTS_MAX};
 
 /// Dynamic channels open at a time. A Windows desktop opens about 20.
 const DYNAMIC_CHANNELS_MAX: usize = 1024;
@@ -97,6 +98,8 @@ struct Fixed {
     treatment: Treatment,
     /// Inside a message of several chunks, towards the desktop and towards the client.
     inside: [bool; 2],
+    /// Requests to the client's devices, of the channel that has them.
+    pending: Option<Pending>,
 }
 
 /// What is done with a static channel's messages.
@@ -138,7 +141,7 @@ impl Treatment {
             filtered(Filter::Clipboard(clipboard::Filter::new(*rights)))
         } else if rights.denies_static(name).is_some() {
             Self::Denied
-        } else if name.eq_ignore_ascii_case("rdpdr") && !rights.all_devices() {
+        } else if name.eq_ignore_ascii_case(rdpdr::STATIC_CHANNEL) && !rights.all_devices() {
             filtered(Filter::Devices(devices::Filter::new(*rights)))
         } else {
             Self::Plain
@@ -160,6 +163,10 @@ impl Channels {
             name: channel.name.clone(),
             treatment: Treatment::of(&channel.name, &self.rights),
             inside: [false; 2],
+            pending: channel
+                .name
+                .eq_ignore_ascii_case(rdpdr::STATIC_CHANNEL)
+                .then(Pending::default),
         };
         self.fixed = channels.iter().filter(|channel| channel.id != 0).map(fixed).collect();
     }
@@ -214,7 +221,8 @@ impl Channels {
         let channel = self
             .find(data.channel)
             .filter(|channel| matches!(channel.treatment, Treatment::Plain))?;
-        (!chunk.is_compressed()).then(|| channel.pass(data.direction, &chunk))
+        (!chunk.is_compressed() && channel.note_pending(data.direction, &chunk))
+            .then(|| channel.pass(data.direction, &chunk))
     }
 }
 
@@ -222,6 +230,14 @@ impl Fixed {
     fn pass(&mut self, direction: Direction, chunk: &Chunk<'_>) -> Pass {
         self.inside[index(direction)] = !chunk.is_last();
         Pass { tap: self.is_tapped() }
+    }
+
+    /// False: the chunk begins a request too many.
+    fn note_pending(&mut self, direction: Direction, chunk: &Chunk<'_>) -> bool {
+        match (&mut self.pending, &self.treatment) {
+            (None, _) | (_, Treatment::Denied) => true,
+            (Some(pending), _) => pending.note(direction, chunk),
+        }
     }
 
     fn is_tapped(&self) -> bool {
@@ -248,6 +264,13 @@ impl Phases {
             return Err(FilterError::CompressedChannel {
                 direction,
                 channel: channel.name.clone(),
+            });
+        }
+        if !channel.note_pending(direction, &chunk) {
+            return Err(FilterError::TooMany {
+                direction,
+                what: "requests to the client's devices without an answer",
+                limit: PENDING_REQUESTS_MAX,
             });
         }
         let active = self.phase == Phase::Active;
@@ -292,6 +315,9 @@ impl Phases {
                 what: "bytes of a channel message that has to be judged whole",
                 limit: error.limit,
             })?;
+        if let (Some(pending), Some(answer)) = (&mut channel.pending, &passage.answer) {
+            pending.answered(answer);
+        }
         verdict.forward = passage.forward;
         verdict.tap = passage.forward && tapped && active;
         verdict.reply = passage

@@ -7,21 +7,12 @@ use std::collections::BTreeSet;
 
 use super::gate::Judgement;
 use super::{ChannelRights, Direction, PhaseEvent, Right};
-use crate::wire::{Cursor, WireError, printable};
+use crate::wire::WireError;
+use crate::wire::rdpdr::{self, CORE, CompletionHead, HEADER, PRINTING, RequestHead, packet};
 
-const CORE: u16 = 0x4472;
-const PRINTING: u16 = 0x5052;
-const DEVICE_LIST_ANNOUNCE: u16 = 0x4441;
-const DEVICE_LIST_REMOVE: u16 = 0x444D;
-const IO_REQUEST: u16 = 0x4952;
-const IO_COMPLETION: u16 = 0x4943;
 const STATUS_NO_SUCH_DEVICE: u32 = 0xC000_000E;
-/// Header, device, file, completion: what of a request its answer needs.
-const IO_REQUEST_HEAD: usize = 16;
 /// Room behind a failed completion for what some receivers read without looking at the status.
 const COMPLETION_TAIL: [u8; 5] = [0; 5];
-const HEADER: usize = 4;
-const NAME_BYTES: usize = 8;
 
 /// Devices that are denied at a time. A client has a few dozen.
 const DENIED_MAX: usize = 4096;
@@ -35,14 +26,6 @@ pub(super) struct Filter {
     /// Numbers of announced devices that the desktop didn't hear of.
     denied: BTreeSet<u32>,
     events: u32,
-}
-
-/// One announced device.
-struct Device<'a> {
-    bytes: &'a [u8],
-    kind: u32,
-    id: u32,
-    name: String,
 }
 
 impl Filter {
@@ -64,23 +47,24 @@ impl Filter {
     ) -> Judgement {
         let from_client = direction == Direction::ToDesktop;
         let undecided = if whole { Judgement::Drop } else { Judgement::Hold };
-        let mut cursor = Cursor::new(message, "device message");
-        let (Ok(component), Ok(packet)) = (cursor.u16(), cursor.u16()) else {
+        let Some(kind) = rdpdr::kind(message) else {
             return undecided;
         };
-        match (component, packet) {
-            (CORE, DEVICE_LIST_ANNOUNCE | DEVICE_LIST_REMOVE) if from_client && !whole => Judgement::Hold,
-            // what can't be read holds devices that can't be judged
-            (CORE, DEVICE_LIST_ANNOUNCE) if from_client => {
-                self.announce(cursor, message, events).unwrap_or(Judgement::Drop)
+        match kind {
+            (CORE, packet::DEVICE_LIST_ANNOUNCE | packet::DEVICE_LIST_REMOVE) if from_client && !whole => {
+                Judgement::Hold
             }
-            (CORE, DEVICE_LIST_REMOVE) if from_client => self.remove(cursor, message).unwrap_or(Judgement::Drop),
-            (CORE, IO_REQUEST) if !from_client => match message.get(HEADER..IO_REQUEST_HEAD) {
-                Some(head) => self.request(head),
-                None => undecided,
+            // what can't be read holds devices that can't be judged
+            (CORE, packet::DEVICE_LIST_ANNOUNCE) if from_client => {
+                self.announce(message, events).unwrap_or(Judgement::Drop)
+            }
+            (CORE, packet::DEVICE_LIST_REMOVE) if from_client => self.remove(message).unwrap_or(Judgement::Drop),
+            (CORE, packet::IO_REQUEST) if !from_client => match RequestHead::parse(message) {
+                Ok(head) => self.request(head),
+                Err(_) => undecided,
             },
-            (CORE, IO_COMPLETION) if from_client => match cursor.u32() {
-                Ok(device) if self.denied.contains(&device) => Judgement::Drop,
+            (CORE, packet::IO_COMPLETION) if from_client => match CompletionHead::parse(message) {
+                Ok(head) if self.denied.contains(&head.device) => Judgement::Drop,
                 Ok(_) => Judgement::Pass,
                 Err(_) => undecided,
             },
@@ -91,17 +75,8 @@ impl Filter {
     }
 
     /// Takes the devices of denied kinds out of a list.
-    fn announce<'a>(
-        &mut self,
-        mut cursor: Cursor<'a>,
-        message: &'a [u8],
-        events: &mut Vec<PhaseEvent>,
-    ) -> Result<Judgement, WireError> {
-        let count = cursor.u32()?;
-        let mut devices = Vec::new();
-        for _ in 0..count {
-            devices.push(device(&mut cursor, message)?);
-        }
+    fn announce(&mut self, message: &[u8], events: &mut Vec<PhaseEvent>) -> Result<Judgement, WireError> {
+        let devices = rdpdr::devices(message)?;
         let mut kept = Vec::new();
         let mut kept_count = 0_u32;
         for device in &devices {
@@ -118,7 +93,7 @@ impl Filter {
             self.denied.insert(device.id);
             self.deny(device, right, events);
         }
-        if kept_count == count {
+        if kept_count as usize == devices.len() {
             return Ok(Judgement::Pass);
         }
         let mut list = message.get(..HEADER).unwrap_or_default().to_vec();
@@ -127,28 +102,24 @@ impl Filter {
         Ok(Judgement::Replace(list))
     }
 
-    fn deny(&mut self, device: &Device<'_>, right: Right, events: &mut Vec<PhaseEvent>) {
+    fn deny(&mut self, device: &rdpdr::Device<'_>, right: Right, events: &mut Vec<PhaseEvent>) {
         self.events = self.events.saturating_add(1);
         if self.events <= EVENTS_MAX {
             events.push(PhaseEvent::DeviceDenied {
                 name: device.name.clone(),
                 kind: device.kind,
+                id: device.id,
                 right,
             });
         }
     }
 
     /// Takes the devices that the desktop never heard of out of a list of removed ones.
-    fn remove(&mut self, mut cursor: Cursor<'_>, message: &[u8]) -> Result<Judgement, WireError> {
-        let count = cursor.u32()?;
-        let mut kept = Vec::new();
-        for _ in 0..count {
-            let id = cursor.u32()?;
-            if !self.denied.remove(&id) {
-                kept.push(id);
-            }
-        }
-        if kept.len() == count as usize {
+    fn remove(&mut self, message: &[u8]) -> Result<Judgement, WireError> {
+        let ids = rdpdr::removed(message)?;
+        let count = ids.len();
+        let kept: Vec<u32> = ids.into_iter().filter(|id| !self.denied.remove(id)).collect();
+        if kept.len() == count {
             return Ok(Judgement::Pass);
         }
         if kept.is_empty() {
@@ -160,38 +131,17 @@ impl Filter {
         Ok(Judgement::Replace(list))
     }
 
-    /// `head`: device, file and completion of a request.
-    fn request(&self, head: &[u8]) -> Judgement {
-        let number = |at: usize| {
-            let bytes = head.get(at..).and_then(|rest| rest.first_chunk().copied());
-            u32::from_le_bytes(bytes.unwrap_or_default())
-        };
-        let (device, completion) = (number(0), number(8));
-        if !self.denied.contains(&device) {
+    fn request(&self, head: RequestHead) -> Judgement {
+        if !self.denied.contains(&head.device) {
             return Judgement::Pass;
         }
         let mut answer = Vec::with_capacity(21);
         answer.extend_from_slice(&CORE.to_le_bytes());
-        answer.extend_from_slice(&IO_COMPLETION.to_le_bytes());
-        answer.extend_from_slice(&device.to_le_bytes());
-        answer.extend_from_slice(&completion.to_le_bytes());
+        answer.extend_from_slice(&packet::IO_COMPLETION.to_le_bytes());
+        answer.extend_from_slice(&head.device.to_le_bytes());
+        answer.extend_from_slice(&head.completion.to_le_bytes());
         answer.extend_from_slice(&STATUS_NO_SUCH_DEVICE.to_le_bytes());
         answer.extend_from_slice(&COMPLETION_TAIL);
         Judgement::Answer(answer)
     }
-}
-
-fn device<'a>(cursor: &mut Cursor<'a>, message: &'a [u8]) -> Result<Device<'a>, WireError> {
-    let start = cursor.position();
-    let (kind, id) = (cursor.u32()?, cursor.u32()?);
-    let name: [u8; NAME_BYTES] = cursor.array()?;
-    let length = cursor.u32()? as usize;
-    cursor.skip(length)?;
-    let name = name.split(|&byte| byte == 0).next().unwrap_or_default();
-    Ok(Device {
-        bytes: message.get(start..cursor.position()).unwrap_or_default(),
-        kind,
-        id,
-        name: printable(&String::from_utf8_lossy(name)),
-    })
 }

@@ -19,6 +19,7 @@ mod error;
 mod facts;
 mod gate;
 mod handshake;
+mod pending;
 mod rights;
 mod share;
 mod verdict;

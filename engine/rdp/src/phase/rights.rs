@@ -1,6 +1,7 @@
 //! What the channels of a session may do.
 
 use crate::Direction;
+use crate::wire::rdpdr::{self, device};
 
 /// A right over channels that a session may lack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -115,10 +116,10 @@ impl ChannelRights {
     /// The right of a kind of redirected device ([MS-RDPEFS] 2.2.1.3).
     pub(super) fn of_device(kind: u32) -> Right {
         match kind {
-            0x01 | 0x02 => Right::Ports,
-            0x04 => Right::Printers,
-            0x08 => Right::Drives,
-            0x20 => Right::SmartCards,
+            device::SERIAL | device::PARALLEL => Right::Ports,
+            device::PRINTER => Right::Printers,
+            device::DRIVE => Right::Drives,
+            device::SMART_CARD => Right::SmartCards,
             _ => Right::Other,
         }
     }
@@ -137,8 +138,8 @@ impl ChannelRights {
     pub(super) fn denies_static(&self, name: &str) -> Option<Right> {
         let right = match name.to_ascii_lowercase().as_str() {
             "drdynvc" => return None,
-            "rdpdr" if self.any_device() => return None,
-            "rdpdr" => Right::Drives,
+            rdpdr::STATIC_CHANNEL if self.any_device() => return None,
+            rdpdr::STATIC_CHANNEL => Right::Drives,
             "cliprdr" => Right::Clipboard,
             "rdpsnd" => Right::AudioOutput,
             _ => Right::Other,

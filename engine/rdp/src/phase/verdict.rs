@@ -101,10 +101,12 @@ pub enum PhaseEvent {
     },
     /// The client has redirected a device that the session has no right to; the desktop does not hear of it.
     DeviceDenied {
-        /// Its name as the client gave it, at most eight letters.
+        /// Its name as the client gave it; at most eight letters, but for drives.
         name: String,
-        /// [MS-RDPEFS] 2.2.1.3: 1 serial port, 2 parallel port, 4 printer, 8 drive, 0x20 smart card.
+        /// [`crate::wire::rdpdr::device`].
         kind: u32,
+        /// Its number.
+        id: u32,
         /// The right that is lacking.
         right: super::Right,
     },

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::drive::DriveEvent;
 use crate::Direction;
 
 /// A rectangle of pixels; covers `x..x + width` and `y..y + height`, always inside the picture.
@@ -51,6 +52,8 @@ pub enum TapEvent {
     Input(InputEvent),
     /// Something passed through the clipboard channel.
     Clipboard(ClipboardEvent),
+    /// The desktop did something with a drive of the client.
+    Drive(DriveEvent),
     /// The desktop says who logged on (Save Session Info).
     Logon(Logon),
     /// The desktop explains an end or an error (Set Error Info, [MS-RDPBCGR] 2.2.5.1.1).
@@ -301,6 +304,8 @@ pub enum UndecodedKind {
     Input,
     /// A chunk or message of the clipboard channel.
     Clipboard,
+    /// A chunk or message of the device channel; never its bytes, which may be a file's.
+    Drive,
 }
 
 impl UndecodedKind {
@@ -318,6 +323,7 @@ impl UndecodedKind {
             Self::Pointer => "pointer",
             Self::Input => "input",
             Self::Clipboard => "clipboard",
+            Self::Drive => "drive",
         }
     }
 }

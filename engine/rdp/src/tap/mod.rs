@@ -8,6 +8,7 @@ mod bitmap;
 mod bulk;
 mod clipboard;
 mod color;
+mod drive;
 mod event;
 mod fragments;
 mod framebuffer;
@@ -27,6 +28,7 @@ mod unwrap;
 #[cfg(test)]
 mod tests;
 
+pub use drive::{DriveAction, DriveEvent, DriveTap};
 pub use event::{
     ClipboardContent, ClipboardEvent, ClipboardFormat, Decoded, InputEvent, KeyCode, Logon, MouseButton, Picture,
     PointerEvent, PointerShape, Rect, TapEvent, Undecoded, UndecodedKind,
@@ -54,7 +56,7 @@ pub struct StaticChannel {
 pub struct TapConfig {
     /// MCS channel of screen and input (1003 nearly always).
     pub io_channel: u16,
-    /// Static channels; only `cliprdr` is looked into.
+    /// Static channels; only `cliprdr` and `rdpdr` are looked into.
     pub channels: Vec<StaticChannel>,
     /// Largest fast-path update or clipboard message that is reassembled, in bytes.
     pub max_request_size: usize,
@@ -66,6 +68,15 @@ pub struct TapConfig {
     pub clipboard: ClipboardLevel,
     /// Longest clipboard text that is reported itself, in bytes on the wire; of a longer one length and hash are reported.
     pub clipboard_text_max_bytes: usize,
+}
+
+impl TapConfig {
+    /// MCS channel of a static channel.
+    fn channel(&self, name: &str) -> Option<u16> {
+        let mut channels = self.channels.iter();
+        let channel = channels.find(|channel| channel.name.eq_ignore_ascii_case(name));
+        channel.map(|channel| channel.id)
+    }
 }
 
 /// What of the user's input is reported, least first.

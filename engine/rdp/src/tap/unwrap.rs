@@ -2,6 +2,7 @@
 
 use super::bulk::{Bulk, Plain};
 use super::clipboard::Clipboard;
+use super::drive::Drives;
 use super::event::{Decoded, Picture, TapEvent, UndecodedKind};
 use super::fragments::{Fragments, Step};
 use super::framebuffer::Framebuffer;
@@ -16,6 +17,7 @@ use crate::wire::capability::{self, set};
 use crate::wire::channel::Chunk;
 use crate::wire::fast_path::{self, Update};
 use crate::wire::mcs::{self, DomainPdu};
+use crate::wire::rdpdr;
 use crate::wire::share::{self, ShareControl, control, data};
 use crate::wire::{WireError, find_pdu};
 
@@ -26,11 +28,13 @@ pub(super) struct Session {
     config: TapConfig,
     input: Input,
     clipboard_channel: Option<u16>,
+    device_channel: Option<u16>,
     /// From the client, from the desktop.
     bulk: [Bulk; 2],
     fragments: Fragments,
     screen: Screen,
     clipboard: Clipboard,
+    drives: Drives,
     activation: Activation,
 }
 
@@ -48,17 +52,16 @@ enum Activation {
 
 impl Session {
     pub(super) fn new(config: TapConfig) -> Self {
-        let clipboard = config
-            .channels
-            .iter()
-            .find(|channel| channel.name.eq_ignore_ascii_case("cliprdr"));
+        let channel = |name| config.channel(name);
         Self {
             input: Input { level: config.input },
-            clipboard_channel: clipboard.map(|channel| channel.id),
+            clipboard_channel: channel("cliprdr"),
+            device_channel: channel(rdpdr::STATIC_CHANNEL),
             bulk: Default::default(),
             fragments: Fragments::default(),
             screen: Screen::default(),
             clipboard: Clipboard::default(),
+            drives: Drives::new(true),
             activation: Activation::default(),
             config,
         }
@@ -84,6 +87,7 @@ impl Session {
         self.bulk.iter_mut().for_each(Bulk::lose);
         self.fragments.clear();
         self.clipboard.lose();
+        self.drives.lose();
         self.screen.lose();
         if activation {
             self.activation = Activation::DemandMissing;
@@ -190,11 +194,15 @@ impl Session {
         Ok(())
     }
 
-    /// Looks into a chunk of a static channel: the clipboard's content, and compression, which shares the history.
+    /// Looks into a chunk of a static channel: the clipboard's content, drives, and compression, which shares the history.
     fn channel_chunk(&mut self, direction: Direction, channel: u16, chunk: &Chunk<'_>, sink: &mut Sink<'_>) {
         let is_clipboard = self.clipboard_channel == Some(channel);
         if is_clipboard {
             sink.set_redact(self.config.clipboard != ClipboardLevel::Text);
+        }
+        let is_device = self.device_channel == Some(channel);
+        if is_device {
+            sink.set_redact(true);
         }
         let [_, _, bulk_flags, _] = chunk.flags.to_le_bytes();
         let bulk = &mut self.bulk[side(direction)];
@@ -207,6 +215,9 @@ impl Session {
                 _ => 0,
             };
             self.clipboard.chunk(direction, chunk.flags, data, text_max_bytes, sink);
+        }
+        if is_device {
+            self.drives.chunk(direction, chunk.flags, data, sink);
         }
     }
 

@@ -11,6 +11,7 @@ pub mod error_info;
 pub mod fast_path;
 mod frame;
 pub mod mcs;
+pub mod rdpdr;
 pub mod redirection;
 pub mod share;
 pub mod x224;

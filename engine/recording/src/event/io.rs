@@ -160,16 +160,22 @@ pub struct Clipboard {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DriveOperation {
-    /// A drive was announced.
+    /// A drive was announced, and the desktop took or refused it.
     Announce,
-    /// A file or folder was opened or made.
+    /// A drive was taken away.
+    Remove,
+    /// A file was opened or made, or a folder was made.
     Open,
+    /// A folder was listed.
+    List,
     /// Bytes were read (they went to the desktop).
     Read,
     /// Bytes were written (they went to the client).
     Write,
     /// Renamed.
     Rename,
+    /// A file got another length.
+    Resize,
     /// Deleted.
     Delete,
     /// Closed; carries the totals.
@@ -186,15 +192,62 @@ pub enum DriveOperation {
 pub struct Drive {
     /// What was done.
     pub operation: DriveOperation,
-    /// Path inside the share, with the drive's name first.
+    /// Path inside the share, with the drive's name first and `/` between names.
     pub path: String,
     /// New path of a rename.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new_path: Option<String>,
-    /// Bytes that went over.
+    /// Number of the drive in the session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drive: Option<u32>,
+    /// First byte that was read or written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
+    /// Bytes that went over; the new length of a resize.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
-    /// SHA-256 of the file, hex, when all of it was seen.
+    /// Of a close: bytes that were read in all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read: Option<u64>,
+    /// Of a close: bytes that were written in all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<u64>,
+    /// Which way the file of `sha256` went.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub direction: Option<Transfer>,
+    /// SHA-256 of the file, hex, when all of it was seen from its start to its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
+    /// Why it failed, as the client says it ([MS-ERREF] NTSTATUS); `None` if it didn't.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u32>,
+    /// One line for people, of what was denied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// Touching reads, or writes, are one event: time of the first of them. The event's own time is that of the last, or
+    /// a little later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since_ns: Option<u64>,
+}
+
+impl Drive {
+    /// An event without details.
+    #[must_use]
+    pub fn new(operation: DriveOperation, path: String) -> Self {
+        Self {
+            operation,
+            path,
+            new_path: None,
+            drive: None,
+            offset: None,
+            bytes: None,
+            read: None,
+            written: None,
+            direction: None,
+            sha256: None,
+            status: None,
+            detail: None,
+            since_ns: None,
+        }
+    }
 }

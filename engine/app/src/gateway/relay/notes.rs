@@ -3,7 +3,10 @@
 use deskreel_rdp::Direction;
 use deskreel_rdp::phase::{ChannelOutcome, ClipboardFormat, Right};
 use deskreel_rdp::tap::ClipboardLevel;
-use deskreel_recording::event::{self, ChannelFacts, Clipboard, ClipboardKind, SessionEvent, Transfer};
+use deskreel_rdp::wire::rdpdr::{self, device};
+use deskreel_recording::event::{
+    self, ChannelFacts, Clipboard, ClipboardKind, Drive, DriveOperation, SessionEvent, Transfer,
+};
 use tracing::{debug, info};
 
 use super::state::Relay;
@@ -11,11 +14,11 @@ use super::state::Relay;
 /// A kind of redirected device in words ([MS-RDPEFS] 2.2.1.3).
 fn device_kind(kind: u32) -> &'static str {
     match kind {
-        0x01 => "serial port",
-        0x02 => "parallel port",
-        0x04 => "printer",
-        0x08 => "drive",
-        0x20 => "smart card reader",
+        device::SERIAL => "serial port",
+        device::PARALLEL => "parallel port",
+        device::PRINTER => "printer",
+        device::DRIVE => "drive",
+        device::SMART_CARD => "smart card reader",
         _ => "device",
     }
 }
@@ -45,11 +48,19 @@ impl Relay {
         self.note_channel(name, false, denied.map(|right| self.why_not(right)));
     }
 
-    pub(super) fn note_device(&self, name: &str, kind: u32, right: Right) {
-        let kind = device_kind(kind);
-        info!(kind, name, option = ?right, "device refused");
-        let why = format!("{kind} {name}: {}", self.why_not(right));
-        self.note_channel("rdpdr", false, Some(why));
+    pub(super) fn note_device(&self, name: String, kind: u32, id: u32, right: Right) {
+        let words = device_kind(kind);
+        info!(kind = words, name, option = ?right, "device refused");
+        if kind == device::DRIVE {
+            self.note(event::Event::Drive(Drive {
+                drive: Some(id),
+                detail: Some(self.why_not(right)),
+                ..Drive::new(DriveOperation::Denied, name)
+            }));
+        } else {
+            let why = format!("{words} {name}: {}", self.why_not(right));
+            self.note_channel(rdpdr::STATIC_CHANNEL, false, Some(why));
+        }
     }
 
     pub(super) fn note_blocked(&self, direction: Direction, formats: Vec<ClipboardFormat>) {

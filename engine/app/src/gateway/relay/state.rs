@@ -246,9 +246,6 @@ impl Relay {
             return Ok(());
         }
         let recorder = self.recorder.wait().await;
-        if !recorder.is_recording() {
-            return Ok(());
-        }
         for pdus in tap {
             recorder
                 .enqueue(direction, pdus)
@@ -339,7 +336,7 @@ impl Relay {
         match event {
             PhaseEvent::DynamicChannel { name, outcome, .. } => self.note_dynamic_channel(&name, outcome),
             PhaseEvent::StaticChannel { name, denied } => self.note_static_channel(&name, denied),
-            PhaseEvent::DeviceDenied { name, kind, right } => self.note_device(&name, kind, right),
+            PhaseEvent::DeviceDenied { name, kind, id, right } => self.note_device(name, kind, id, right),
             PhaseEvent::ClipboardBlocked { direction, formats } => self.note_blocked(direction, formats),
             PhaseEvent::RedirectionDropped { target } => {
                 info!(

@@ -202,10 +202,13 @@ impl Work {
             remote_fx,
         } = self.tap.decoded();
         debug!(session = %self.shared.id, raw, rle, planar, remote_fx, "decoded");
+        let mut drives = Vec::new();
+        self.ranges.finish(&mut drives);
         match &failed {
             None => {
                 self.flush_frame()?;
                 self.flush_move()?;
+                self.drives(at_ns, drives)?;
                 self.end_gap(at_ns)?;
                 if let Some((from_ns, to_ns)) = self.undecoded.over.filter(|(from, to)| to > from) {
                     let detail = Some("above recording.undecoded_max_bytes".to_owned());
@@ -219,6 +222,10 @@ impl Work {
             }
             Some((from_ns, reason)) => {
                 self.moved = None;
+                // what was done before the failure; the recording has it no more
+                drives
+                    .into_iter()
+                    .for_each(|drive| self.shared.trail.event(&Event::Drive(drive)));
                 let from_ns = self.gap.take().map_or(*from_ns, |gap| gap.from_ns);
                 let detail = Some(reason.clone());
                 self.push_gap(Gap {

@@ -16,11 +16,12 @@ use anyhow::Context as _;
 use deskreel_rdp::Direction;
 use deskreel_rdp::tap::{Tap, TapEvent};
 use deskreel_rdp::wire::find_pdu;
-use deskreel_recording::event::{GapReason, Input, SessionEnd, SessionEvent};
+use deskreel_recording::event::{Drive, GapReason, Input, SessionEnd, SessionEvent};
 use deskreel_recording::{Event, Picture, Recorder, Rect};
 use time::OffsetDateTime;
 
 use super::convert;
+use super::drives::Ranges;
 use super::live::{Look, Watchers, Wish};
 use super::queue::{Entry, What};
 use super::session::Shared;
@@ -78,6 +79,8 @@ struct Work {
     /// The latest mouse move; earlier ones within a frame interval are dropped.
     moved: Option<(u64, Input)>,
     gap: Option<OpenGap>,
+    /// Files of drives that are being read and written.
+    ranges: Ranges,
     undecoded: UndecodedCount,
     error_info: Option<u32>,
     /// Time of the last thing recorded.
@@ -143,6 +146,7 @@ impl Work {
             last_frame_ns: 0,
             moved: None,
             gap: None,
+            ranges: Ranges::default(),
             undecoded: UndecodedCount::default(),
             error_info: None,
             last_ns: 0,
@@ -217,7 +221,8 @@ impl Work {
             .as_ref()
             .map(|_| Instant::now() + GAP_MIN.min(self.repaint_max));
         let rest = (!self.rested).then(|| self.instant(self.last_frame_ns) + REST);
-        [frame, moved, segment, gap, rest].into_iter().flatten().min()
+        let range = self.ranges.deadline_ns().map(|at| self.instant(at));
+        [frame, moved, segment, gap, rest, range].into_iter().flatten().min()
     }
 
     fn entry(&mut self, entry: Entry) -> anyhow::Result<Option<SessionEnd>> {
@@ -319,6 +324,11 @@ impl Work {
                     self.push(at, &event)?;
                 }
             }
+            TapEvent::Drive(drive) => {
+                let mut told = Vec::new();
+                self.ranges.take(at, drive, &mut told);
+                self.drives(at, told)?;
+            }
             TapEvent::Logon(logon) => {
                 let login = match (logon.domain.is_empty(), logon.user.is_empty()) {
                     (_, true) => None,
@@ -343,6 +353,15 @@ impl Work {
             TapEvent::Undecoded(undecoded) => self.undecoded(at, undecoded)?,
         }
         Ok(())
+    }
+
+    /// Records what was done with drives, and tells the audit log.
+    pub(super) fn drives(&mut self, at: u64, told: Vec<Drive>) -> anyhow::Result<()> {
+        told.into_iter().try_for_each(|drive| {
+            let event = Event::Drive(drive);
+            self.shared.trail.event(&event);
+            self.push(at, &event)
+        })
     }
 
     fn damaged(&mut self, at: u64, rect: Rect) {
@@ -480,6 +499,11 @@ impl Work {
             .is_some_and(|(at, _)| now_ns >= at.saturating_add(interval))
         {
             self.flush_move()?;
+        }
+        if self.ranges.deadline_ns().is_some_and(|due| now_ns >= due) {
+            let mut told = Vec::new();
+            self.ranges.due(now_ns, &mut told);
+            self.drives(now_ns, told)?;
         }
         self.seal_if_due(now_ns)?;
         if now >= self.next_append && self.unsealed {
