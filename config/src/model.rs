@@ -36,6 +36,8 @@ pub struct Config {
     pub access: Access,
     /// The audit log.
     pub audit: Audit,
+    /// The pages.
+    pub web: Web,
     /// The engine's own log.
     pub log: Log,
     /// Where relative paths start: the folder of the configuration file, or the working folder when there is none.
@@ -319,6 +321,21 @@ pub struct Audit {
     pub syslog: Option<PathBuf>,
     /// `cluster_name` of the events; `None` = the host's name.
     pub cluster_name: Option<String>,
+}
+
+/// Section `web`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Web {
+    /// Address that browsers connect to; `None` = there are no pages.
+    pub listen: Option<SocketAddr>,
+    /// PEM certificate chain; `None` = plain HTTP. Set together with [`Web::private_key`] or not at all.
+    pub certificate: Option<PathBuf>,
+    /// PEM private key of the certificate.
+    pub private_key: Option<PathBuf>,
+    /// Where browsers find the pages, as `https://host[:port]`; `None` = at the address that the request names.
+    pub external_url: Option<String>,
+    /// How long a sign-in lasts.
+    pub session_ttl: Duration,
 }
 
 /// Section `log`.

@@ -25,6 +25,7 @@ pub(crate) struct RawConfig {
     pub(crate) exporters: Vec<RawExporter>,
     pub(crate) access: RawAccess,
     pub(crate) audit: RawAudit,
+    pub(crate) web: RawWeb,
     pub(crate) log: RawLog,
 }
 
@@ -177,6 +178,16 @@ pub(crate) struct RawAudit {
     pub(crate) on_failure: Option<OnFailure>,
     pub(crate) syslog: RawSwitch,
     pub(crate) cluster_name: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawWeb {
+    pub(crate) listen: Option<SocketAddr>,
+    pub(crate) certificate: Option<String>,
+    pub(crate) private_key: Option<String>,
+    pub(crate) external_url: Option<String>,
+    pub(crate) session_ttl: RawDuration,
 }
 
 /// A boolean, or a path.

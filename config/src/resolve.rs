@@ -6,11 +6,11 @@ use std::path::Path;
 use crate::layers::absolute;
 use crate::model::{
     Access, Audit, Catalog, Config, ExporterConfig, Gateway, HostLabels, Listener, Log, Mode, Recording, Retention,
-    RetentionRule, Spool, StorageConfig,
+    RetentionRule, Spool, StorageConfig, Web,
 };
 use crate::raw::{
     RawAccess, RawConfig, RawExporter, RawGateway, RawHostLabels, RawListener, RawRetention, RawRetentionRule,
-    RawStorage, RawSwitch,
+    RawStorage, RawSwitch, RawWeb,
 };
 use crate::resources::{ClusterMode, RecordingSettings, SessionMfa};
 
@@ -78,6 +78,7 @@ pub(crate) fn resolve(raw: RawConfig, base_dir: &Path) -> (Config, Findings) {
             },
             cluster_name: raw.audit.cluster_name,
         },
+        web: web(raw.web, base_dir),
         log: Log {
             level: raw.log.level,
             format: raw.log.format,
@@ -117,6 +118,17 @@ fn gateway(raw: RawGateway, base_dir: &Path) -> Gateway {
         logon_trust: raw.logon_trust.0,
         secret_timeout: raw.secret_timeout.0,
         bandwidth_max: raw.bandwidth_max.map(|max| max.0),
+    }
+}
+
+fn web(raw: RawWeb, base_dir: &Path) -> Web {
+    let optional = |text: Option<String>| text.map(|text| absolute(base_dir, &text));
+    Web {
+        listen: raw.listen,
+        certificate: optional(raw.certificate),
+        private_key: optional(raw.private_key),
+        external_url: raw.external_url.map(|url| url.trim_end_matches('/').to_owned()),
+        session_ttl: raw.session_ttl.0,
     }
 }
 
@@ -194,6 +206,26 @@ fn check(config: &Config) -> Findings {
         (None, Some(_)) => find("gateway.private_key".to_owned(), "needs gateway.certificate beside it"),
         _ => {}
     }
+    match (&config.web.certificate, &config.web.private_key) {
+        (Some(_), None) => find("web.certificate".to_owned(), "needs web.private_key beside it"),
+        (None, Some(_)) => find("web.private_key".to_owned(), "needs web.certificate beside it"),
+        _ => {}
+    }
+    if let Some(problem) = config.web.external_url.as_deref().and_then(not_an_origin) {
+        find("web.external_url".to_owned(), problem);
+    }
+    let encrypted = config.web.certificate.is_some()
+        || config
+            .web
+            .external_url
+            .as_deref()
+            .is_some_and(|url| url.starts_with("https://"));
+    if config.web.listen.is_some_and(|listen| !listen.ip().is_loopback()) && !encrypted {
+        find(
+            "web.listen".to_owned(),
+            "passwords would cross the network in clear text: set web.certificate and web.private_key, or an external_url with https:// where a proxy ends TLS",
+        );
+    }
     if config.gateway.client_security.is_empty() {
         find("gateway.client_security".to_owned(), "must name nla, tls or both");
     }
@@ -256,6 +288,17 @@ fn check(config: &Config) -> Findings {
         find(key, &message);
     }
     findings
+}
+
+/// What keeps a text from being `https://host[:port]`.
+fn not_an_origin(url: &str) -> Option<&'static str> {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    let Some(host) = rest else {
+        return Some("must begin with https:// or http://");
+    };
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
+    (host.is_empty() || !host.chars().all(plain))
+        .then_some("must be a scheme, a host and perhaps a port, without a path")
 }
 
 fn duplicates<'a>(names: impl Iterator<Item = (&'a String, &'a String)>) -> Findings {

@@ -258,7 +258,6 @@ storages:
 exporters: {name: mp4}
 spool: 3
 gateway: {}
-web: {}
 ";
     assert_lines(
         &errors(text),
@@ -280,8 +279,7 @@ d.yaml:11:43: storages[1].required: \"perhaps\" is not a boolean: write true or 
 d.yaml:12:5: storages[2]: must be a map of keys (name, plugin, path, sha256, mode, required, op_timeout, concurrency_max, puts_per_second_max, bytes_per_second_max, settings), not a single value
 d.yaml:13:12: exporters: must be a list of entries, not a map
 d.yaml:14:8: spool: must be a map of keys, not a single value (known: path, max_bytes, min_free_bytes, reserve_bytes)
-d.yaml:15:1: gateway: duplicate key, first on line 1
-d.yaml:16:1: web: this version does not support the key yet; remove it",
+d.yaml:15:1: gateway: duplicate key, first on line 1",
     );
 }
 

@@ -17,6 +17,7 @@ const RUN_ELSEWHERE: &[&str] = &[
     "sessions show",
     "sessions watch",
     "sessions terminate",
+    "recordings play",
 ];
 
 /// (document, command) of every line in a fenced block that begins with `deskreel`.
@@ -118,7 +119,7 @@ fn the_demo_and_every_documented_command() -> anyhow::Result<()> {
 }
 
 /// The port that the demo's gateway was on, which its configuration keeps.
-fn listening_port(home: &Path) -> anyhow::Result<u16> {
+pub(crate) fn listening_port(home: &Path) -> anyhow::Result<u16> {
     let shown = run_in(home, &["config", "show", "--format", "json"])?;
     let said = String::from_utf8_lossy(&shown.stdout);
     let port = said

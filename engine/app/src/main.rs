@@ -21,6 +21,7 @@ mod pipeline;
 mod private;
 mod replay;
 mod usage;
+mod web;
 
 use std::process::ExitCode;
 

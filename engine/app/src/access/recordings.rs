@@ -138,6 +138,14 @@ impl Ruler<'_> {
         may(self.roles, &query)
     }
 
+    /// Why the asker may do nothing at all; `None` of local accounts.
+    pub(crate) fn shuts_out(&self, now: OffsetDateTime) -> Option<String> {
+        match self.asker {
+            Asker::Local { .. } => None,
+            Asker::User(user) => self.shut_out(user, now),
+        }
+    }
+
     /// Why this user may do nothing at all.
     fn shut_out(&self, user: &UserFacts, now: OffsetDateTime) -> Option<String> {
         let name = &user.name;
@@ -199,7 +207,7 @@ impl Ruler<'_> {
     }
 
     /// Whether the asker may know that the session exists.
-    fn knows(&self, session: &CatalogSession, now: OffsetDateTime) -> bool {
+    pub(crate) fn knows(&self, session: &CatalogSession, now: OffsetDateTime) -> bool {
         [Verb::List, Verb::Read]
             .iter()
             .any(|verb| self.may(*verb, session, now).allowed)

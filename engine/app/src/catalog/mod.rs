@@ -7,6 +7,7 @@
 mod credentials;
 mod health;
 mod keep;
+mod pages;
 mod query;
 mod resources;
 mod rows;
@@ -23,6 +24,7 @@ use crate::private;
 
 pub(crate) use credentials::{PasswordRow, TicketRow};
 pub(crate) use keep::{Found, Imported};
+pub(crate) use pages::{Listing, SortBy};
 pub(crate) use resources::{ResourceTable, StoredOrigin, StoredResource};
 pub(crate) use rows::{
     Backlog, GapRow, IdentityKind, NewSession, Object, PlaceRow, PlacementRow, SegmentRow, SessionRow, State,

@@ -6,7 +6,8 @@ use uuid::Uuid;
 
 use super::{Catalog, Error, GapRow, IdentityKind, Object, PlacementRow, Result, SegmentRow, SessionRow, State};
 
-const SESSION_COLUMNS: &str = "SELECT s.id, s.state, s.started_ms, s.ended_ms, s.duration_ms, s.user, s.identity,
+pub(super) const SESSION_COLUMNS: &str =
+    "SELECT s.id, s.state, s.started_ms, s.ended_ms, s.duration_ms, s.user, s.identity,
     s.login, s.desktop, s.client_addr, s.client_name, s.undecoded, s.end_reason, s.problem,
     (SELECT coalesce(sum(bytes), 0) FROM segments WHERE session = s.id),
     (SELECT count(*) FROM segments WHERE session = s.id),
@@ -226,7 +227,7 @@ impl Catalog {
 }
 
 /// The outer error is SQLite's, the inner one says which value makes no sense.
-fn session_row(row: &Row<'_>) -> rusqlite::Result<Result<SessionRow>> {
+pub(super) fn session_row(row: &Row<'_>) -> rusqlite::Result<Result<SessionRow>> {
     let id: String = row.get(0)?;
     let state: String = row.get(1)?;
     let identity: String = row.get(6)?;

@@ -39,7 +39,7 @@ impl State {
         }
     }
 
-    pub(super) fn parse(name: &str) -> Option<Self> {
+    pub(crate) fn parse(name: &str) -> Option<Self> {
         [
             Self::Recording,
             Self::Delivering,

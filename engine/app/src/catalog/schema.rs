@@ -125,6 +125,13 @@ const MIGRATIONS: &[&str] = &[
         synced_ms INTEGER NOT NULL,
         problem   TEXT
     ) STRICT, WITHOUT ROWID;",
+    // 6: what the pages sort by, and what was last found of a recording's seals
+    "CREATE INDEX sessions_by_user ON sessions (user, id);
+    CREATE INDEX sessions_by_duration ON sessions (coalesce(duration_ms, 0), id);
+    CREATE TABLE reports (
+        session TEXT PRIMARY KEY NOT NULL,
+        report  TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;",
 ];
 
 /// The version that this program reads and writes.

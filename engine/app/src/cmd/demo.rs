@@ -32,6 +32,9 @@ pub(crate) struct Args {
     /// Where the gateway listens [default: a free port; with --wait 127.0.0.1:33890]
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<SocketAddr>,
+    /// Serve the pages there, too; `deskreel users add` and `users passwd` let somebody in
+    #[arg(long, value_name = "ADDR:PORT")]
+    web: Option<SocketAddr>,
     /// Keep desktop and gateway up afterwards, to connect by hand
     #[arg(long)]
     wait: bool,
@@ -49,6 +52,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Outcome> {
         folder: args.data_dir.clone(),
         listen,
         duration: Duration::from_secs(args.seconds),
+        web: args.web,
     };
     let mut shown = demo.show()?;
     let id = shown.session.id.to_string();

@@ -17,6 +17,7 @@ use crate::host::{Plugins, StorageHandle};
 use crate::keep::Opened;
 use crate::keep::upkeep::{Running, Upkeep};
 use crate::pipeline::{Sessions, Storage};
+use crate::web::Web;
 
 /// Run the gateway until SIGTERM or SIGINT
 #[derive(Debug, clap::Args)]
@@ -82,11 +83,14 @@ async fn serve(global: &Global, loaded: &Loaded) -> anyhow::Result<Outcome> {
     let opened = storages(loaded).await?;
     let sessions = Sessions::start(config, opened.iter().cloned().map(as_storage).collect()).await?;
     let upkeep = upkeep(loaded, &opened, &sessions)?;
-    let gateway = Gateway::bind(config, &resources, access, sessions.clone()).await?;
+    let gateway = Gateway::bind(config, &resources, Arc::clone(&access), sessions.clone()).await?;
+    let web = Web::bind(config, access, gateway.registry(), &sessions, opened).await?;
+    let pages = web.as_ref().map(Web::local_addr).transpose()?;
     info!(
         listen = %gateway.local_addr(),
         fingerprint = gateway.fingerprint(),
         desktops = resources.desktops.len(),
+        web = pages.map(|pages| pages.to_string()),
         version = env!("CARGO_PKG_VERSION"),
         "ready"
     );
@@ -99,6 +103,7 @@ async fn serve(global: &Global, loaded: &Loaded) -> anyhow::Result<Outcome> {
             );
         });
     let control = control.ok().map(|control| tokio::spawn(control.run()));
+    let web = web.map(|web| tokio::spawn(web.run()));
     let mut signalled = async || {
         tokio::select! {
             _ = terminate.recv() => "SIGTERM",
@@ -111,8 +116,8 @@ async fn serve(global: &Global, loaded: &Loaded) -> anyhow::Result<Outcome> {
             info!(signal, "stopping");
         })
         .await;
-    if let Some(control) = control {
-        control.abort();
+    for front in [control, web].into_iter().flatten() {
+        front.abort();
     }
     upkeep.stop();
     tokio::select! {

@@ -32,6 +32,8 @@ pub(crate) struct Demo {
     pub(crate) listen: SocketAddr,
     /// How long the scripted session lasts.
     pub(crate) duration: Duration,
+    /// Where the pages are served, if anywhere.
+    pub(crate) web: Option<SocketAddr>,
 }
 
 /// A demo whose session is over: its desktop and its gateway still run until it is dropped.
@@ -72,7 +74,7 @@ impl Demo {
             .with_context(|| format!("find {}", self.folder.display()))?;
         let desktop = Desktop::start()?;
         let address = self.pick_address()?;
-        let config = write_config(&folder, address, &desktop)?;
+        let config = write_config(&folder, address, self.web, &desktop)?;
         let data = folder.join("data");
         let known = sessions(&data)?.len();
         let mut gateway = Gateway::start(&config)?;
@@ -166,10 +168,16 @@ impl Drop for Gateway {
     }
 }
 
-fn write_config(folder: &Path, listen: SocketAddr, desktop: &Desktop) -> anyhow::Result<PathBuf> {
+fn write_config(
+    folder: &Path,
+    listen: SocketAddr,
+    web: Option<SocketAddr>,
+    desktop: &Desktop,
+) -> anyhow::Result<PathBuf> {
     let resources = folder.join("resources");
     fs::create_dir_all(&resources).with_context(|| format!("create {}", resources.display()))?;
     let config = folder.join("deskreel.yaml");
+    let web = web.map_or_else(String::new, |web| format!("web: {{listen: '{web}'}}\n"));
     let text = format!(
         "# Written by `deskreel demo` at every start.\n\
          data_dir: ./data\n\
@@ -177,7 +185,7 @@ fn write_config(folder: &Path, listen: SocketAddr, desktop: &Desktop) -> anyhow:
          storages:\n  - {{name: disk, plugin: local, mode: sync, settings: {{path: ./recordings}}}}\n\
          exporters:\n  - {{name: mp4, plugin: mp4}}\n  - {{name: frames, plugin: frames}}\n\
          access:\n  resources_dir: ./resources\n  claimed_identity: allow\n\
-         log: {{level: warn}}\n"
+         log: {{level: warn}}\n{web}"
     );
     fs::write(&config, text).with_context(|| format!("write {}", config.display()))?;
     let file = resources.join("demo.yaml");

@@ -27,20 +27,20 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 
 /// What is allowed.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct GuardLimits {
+pub(crate) struct GuardLimits {
     /// `gateway.logon_failures_max`
-    pub(super) per_user_max: u32,
+    pub(crate) per_user_max: u32,
     /// `gateway.logon_failures_per_address_max`
-    pub(super) per_address_max: u32,
+    pub(crate) per_address_max: u32,
     /// `gateway.logon_block`
-    pub(super) block: Duration,
+    pub(crate) block: Duration,
     /// `gateway.logon_trust`
-    pub(super) trust: Duration,
+    pub(crate) trust: Duration,
 }
 
 /// Counts failed logons.
 #[derive(Debug)]
-pub(super) struct Guard {
+pub(crate) struct Guard {
     limits: GuardLimits,
     counts: Mutex<Counts>,
     /// Turns names, which may be long, into numbers that nobody can foresee.
@@ -61,7 +61,7 @@ struct Counts {
 
 /// Why a logon is not listened to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Blocked {
+pub(crate) enum Blocked {
     /// The name has failed at this address, and has to wait.
     Wait,
     /// `gateway.logon_failures_max`
@@ -73,7 +73,7 @@ pub(super) enum Blocked {
 /// A logon that is being checked. It has failed when this is dropped.
 #[derive(Debug)]
 #[must_use = "dropped, it counts as a failure"]
-pub(super) struct Attempt<'a> {
+pub(crate) struct Attempt<'a> {
     guard: &'a Guard,
     pair: Pair,
     at: Instant,
@@ -83,7 +83,7 @@ pub(super) struct Attempt<'a> {
 }
 
 impl Guard {
-    pub(super) fn new(limits: GuardLimits) -> Self {
+    pub(crate) fn new(limits: GuardLimits) -> Self {
         Self {
             limits,
             counts: Mutex::default(),
@@ -96,7 +96,7 @@ impl Guard {
     }
 
     /// Whether nobody at `address` is listened to.
-    pub(super) fn is_blocked(&self, address: IpAddr, now: Instant) -> bool {
+    pub(crate) fn is_blocked(&self, address: IpAddr, now: Instant) -> bool {
         let GuardLimits {
             per_address_max, block, ..
         } = self.limits;
@@ -109,7 +109,7 @@ impl Guard {
     ///
     /// # Errors
     /// The limit that is reached; nothing is counted then.
-    pub(super) fn listen(&self, user: &str, address: IpAddr, now: Instant) -> Result<Attempt<'_>, Blocked> {
+    pub(crate) fn listen(&self, user: &str, address: IpAddr, now: Instant) -> Result<Attempt<'_>, Blocked> {
         let GuardLimits {
             per_user_max,
             per_address_max,
@@ -153,7 +153,7 @@ impl Guard {
 
 impl Attempt<'_> {
     /// The user has logged on: what failed at this address before is forgiven, and the address is the user's own for a while.
-    pub(super) fn succeeded(mut self) {
+    pub(crate) fn succeeded(mut self) {
         let (user, address) = self.pair;
         let GuardLimits { trust, .. } = self.guard.limits;
         let mut counts = self.guard.lock();
@@ -173,7 +173,7 @@ impl Attempt<'_> {
     }
 
     /// It was no guess.
-    pub(super) fn cancelled(mut self) {
+    pub(crate) fn cancelled(mut self) {
         let mut counts = self.guard.lock();
         if let Some(tries) = counts.pairs.get_mut(&self.pair) {
             tries.pending = tries.pending.saturating_sub(1);

@@ -10,7 +10,7 @@ mod credssp;
 mod desktop;
 pub(crate) mod end;
 pub(crate) mod grant;
-mod guard;
+pub(crate) mod guard;
 mod handshake;
 mod judge;
 mod limits;

@@ -10,14 +10,16 @@ mod index;
 mod player;
 mod pointer;
 mod source;
+mod timeline;
 
 #[cfg(test)]
 mod tests;
 
 pub(crate) use export::{Exported, Stretch, export};
-pub(crate) use index::Index;
+pub(crate) use index::{Index, IndexedSegment};
 pub(crate) use player::{Player, Step};
 pub(crate) use source::{Place, Source};
+pub(crate) use timeline::{Summary, Timeline};
 
 use std::time::Duration;
 

@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use deskreel_recording::{Segment, manifest_key, segment_key};
 use deskreel_sdk::{ErrorKind, Key, Prefix};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 use uuid::Uuid;
 
 use crate::host::StorageHandle;
@@ -19,6 +19,7 @@ const SEGMENT: &str = "mcap";
 const MANIFEST: &str = "manifest.json";
 
 /// One place that may hold objects of a recording.
+#[derive(Clone)]
 pub(crate) enum Place {
     /// A configured storage.
     Storage(Arc<StorageHandle>),
@@ -37,23 +38,54 @@ impl Place {
 
 /// A recording's objects. Places are asked in order: the first that has an object gives it. Objects leave the spool when a
 /// storage has them, so the spool must stand before the storages: asked afterwards, it may have nothing any more.
+#[derive(Clone)]
 pub(crate) struct Source {
     recording: Uuid,
     places: Vec<Place>,
     /// The one segment that was asked for.
     only: Option<u32>,
     /// Storages are asynchronous, reading a recording is not.
-    runtime: Arc<Runtime>,
+    runtime: Blocking,
+}
+
+/// Where the futures of storages run while a thread waits for them.
+#[derive(Debug, Clone)]
+pub(crate) enum Blocking {
+    /// A command's own runtime.
+    Own(Arc<Runtime>),
+    /// The engine's; never waited for on one of its own threads but in `spawn_blocking`.
+    Engine(Handle),
+}
+
+impl Blocking {
+    fn block_on<F: Future>(&self, future: F) -> F::Output {
+        match self {
+            Self::Own(runtime) => runtime.block_on(future),
+            Self::Engine(handle) => handle.block_on(future),
+        }
+    }
+}
+
+impl From<Arc<Runtime>> for Blocking {
+    fn from(runtime: Arc<Runtime>) -> Self {
+        Self::Own(runtime)
+    }
+}
+
+impl From<Handle> for Blocking {
+    fn from(handle: Handle) -> Self {
+        Self::Engine(handle)
+    }
 }
 
 impl Source {
     /// A recording in some places.
-    pub(crate) fn new(recording: Uuid, places: Vec<Place>, runtime: Arc<Runtime>) -> Self {
+    pub(crate) fn new(recording: Uuid, places: Vec<Place>, runtime: impl Into<Blocking>) -> Self {
         Self {
             recording,
             places,
             only: None,
-            runtime,
+            runtime: runtime.into(),
         }
     }
 

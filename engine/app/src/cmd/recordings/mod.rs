@@ -11,6 +11,7 @@ mod hold;
 mod ls;
 pub(in crate::cmd) mod moment;
 mod output_file;
+mod play;
 mod purge;
 mod rm;
 mod show;
@@ -34,6 +35,8 @@ enum Command {
     Ls(ls::Args),
     /// Show one recording: facts, gaps, where it is stored
     Show(show::Args),
+    /// Play a recording in a browser, without a gateway
+    Play(play::Args),
     /// Print the events of a recording
     Events(events::Args),
     /// Write the screen at a moment as PNG
@@ -70,6 +73,7 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<Outcome> {
     match args.command {
         Command::Ls(args) => ls::run(global, &args),
         Command::Show(args) => show::run(global, &args),
+        Command::Play(args) => play::run(global, &args),
         Command::Events(args) => events::run(global, &args),
         Command::Frame(args) => frame::run(global, &args),
         Command::Export(args) => export::run(global, &args),

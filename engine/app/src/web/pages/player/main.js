@@ -1,0 +1,380 @@
+// The player's page: what the buttons and keys do. Decoding and drawing are the workers'.
+
+import { api, clock, make, me, moment, setCsrf, signIn, size, stateBadge, toast } from '../common.js';
+import { EventList, inputStretches, marks } from './events.js';
+import { ExportSheet, help, integrityBadge, prepare, terminateSheet } from './sheets.js';
+import { Track } from './track.js';
+
+const SECOND = 1e9;
+/** How often a running session is asked for more, in milliseconds. */
+const FOLLOW_MS = 1000;
+/** How far behind the end counts as following it, in nanoseconds. */
+const EDGE = 3 * SECOND;
+/** How long a key is shown, in milliseconds. */
+const KEY_SHOWN_MS = 1500;
+
+const byId = (id) => document.getElementById(id);
+const id = location.pathname.split('/').at(-1);
+const base = `/api/recordings/${id}`;
+const worker = new Worker('/assets/player/worker.js', { type: 'module' });
+const thumbnails = new Worker('/assets/player/thumbnails.js', { type: 'module' });
+
+let info = null;
+let timeline = { activity: [], events: [], idle: [], complete: true };
+let now = 0;
+let playing = false;
+let following = false;
+let picture = { width: 16, height: 9 };
+let events = [];
+
+const track = new Track(byId('track'), {
+  onSeek: (time) => seek(time),
+  onHover: (time) => thumbnails.postMessage({ type: 'want', time }),
+});
+const list = new EventList({
+  list: byId('events'),
+  note: byId('events-note'),
+  search: byId('event-search'),
+  onJump: (time) => seek(time),
+});
+
+function seek(time) {
+  now = Math.max(0, Math.min(time, info.duration_ns));
+  following = info.live && now >= info.duration_ns - EDGE;
+  worker.postMessage({ type: 'seek', time: now });
+  shown(now);
+}
+
+function setPlaying(wanted) {
+  worker.postMessage({ type: wanted ? 'play' : 'pause' });
+  playing = wanted;
+  drawPlaying();
+}
+
+function drawPlaying() {
+  byId('play').setAttribute('aria-label', playing ? 'Pause' : 'Play');
+  byId('play-icon').setAttribute('href', `/assets/icons.svg#${playing ? 'pause' : 'play'}`);
+}
+
+function option(name, value) {
+  worker.postMessage({ type: 'options', options: { [name]: value } });
+}
+
+/** All that follows the position. */
+function shown(time) {
+  byId('now').textContent = clock(time, true);
+  track.at(time);
+  list.at(time, playing);
+  const gap = info.gaps.find(({ from_ns: from, to_ns: to }) => time >= from && time < to);
+  byId('unrecorded').hidden = gap === undefined;
+  if (gap !== undefined) byId('unrecorded-why').textContent = gap.detail || gap.reason.replaceAll('_', ' ');
+  byId('live').setAttribute('aria-pressed', String(following));
+}
+
+const answers = {
+  at(message) {
+    now = message.time;
+    if (playing !== message.playing) {
+      playing = message.playing;
+      drawPlaying();
+    }
+    byId('loading').hidden = message.picture;
+    if (!message.picture) byId('loading').textContent = 'No picture at this moment';
+    shown(now);
+  },
+
+  sought({ time, ms }) {
+    document.body.dataset.sought = String(time);
+    document.body.dataset.seekMs = ms.toFixed(1);
+  },
+
+  size({ width, height }) {
+    picture = { width, height };
+    fit();
+  },
+
+  keys({ keys }) {
+    for (const key of keys.filter(({ down }) => down).slice(-8)) showKey(key.content);
+  },
+
+  damage({ damages }) {
+    const [[time, text]] = damages;
+    problem(`At ${clock(time, true)} the recording is damaged: ${text}. Playing goes on with the next whole picture.`);
+  },
+
+  screenshot({ blob, time }) {
+    const url = URL.createObjectURL(blob);
+    const name = `${info.recording.desktop || 'recording'}-${clock(time).replaceAll(':', '.')}.png`;
+    make('a', { href: url, download: name }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 10_000);
+  },
+
+  failed({ text }) {
+    if (text === 'signed out') return signIn();
+    playing = false;
+    drawPlaying();
+    byId('loading').hidden = true;
+    problem(`The recording can't be read: ${text}.`);
+  },
+};
+
+worker.addEventListener('message', ({ data }) => answers[data.type](data));
+thumbnails.addEventListener('message', ({ data }) => track.thumbnail(data.bitmap));
+
+function problem(text) {
+  byId('problem').textContent = text;
+  byId('problem').hidden = text === '';
+}
+
+function showKey({ scancode, unicode }) {
+  const text = unicode === undefined ? `key ${scancode.toString(16)}h` : String.fromCharCode(unicode);
+  const key = make('kbd', {}, text);
+  byId('keys').append(key);
+  while (byId('keys').childElementCount > 12) byId('keys').firstElementChild.remove();
+  setTimeout(() => key.remove(), KEY_SHOWN_MS);
+}
+
+/** Gives the picture the size that was asked for; 1:1 is one pixel of the desktop for one of the screen. */
+function fit() {
+  const wanted = byId('zoom').value;
+  const { clientWidth, clientHeight } = byId('stage');
+  const scale = wanted === 'fit'
+    ? Math.min(clientWidth / picture.width, clientHeight / picture.height)
+    : Number(wanted) / (devicePixelRatio || 1);
+  const { style, classList } = byId('picture');
+  style.width = `${Math.floor(picture.width * scale)}px`;
+  style.height = `${Math.floor(picture.height * scale)}px`;
+  classList.toggle('sharp', wanted !== 'fit' && Number(wanted) >= 2);
+}
+
+function toggle(button, changed) {
+  const on = byId(button).getAttribute('aria-pressed') !== 'true';
+  byId(button).setAttribute('aria-pressed', String(on));
+  changed(on);
+}
+
+function showSide(open) {
+  byId('side').hidden = !open;
+  byId('work').classList.toggle('alone', !open);
+  byId('side-toggle').setAttribute('aria-expanded', String(open));
+  fit();
+}
+
+function setSpeed(step) {
+  const select = byId('speed');
+  select.selectedIndex = Math.max(0, Math.min(select.options.length - 1, select.selectedIndex + step));
+  option('speed', Number(select.value));
+  toast(`Speed ${select.value}×`);
+}
+
+async function copyLink() {
+  const link = `${location.origin}${location.pathname}?t=${(now / SECOND).toFixed(1)}`;
+  await navigator.clipboard.writeText(link);
+  toast(`Link to ${clock(now, true)} copied`);
+}
+
+function fullScreen() {
+  if (document.fullscreenElement) void document.exitFullscreen();
+  else void document.body.requestFullscreen();
+}
+
+function toEnd() {
+  seek(info.duration_ns);
+  if (info.live) setPlaying(true);
+}
+
+const actions = {
+  play: () => setPlaying(!playing),
+  restart: () => seek(0),
+  back: () => seek(now - 10 * SECOND),
+  forward: () => seek(now + 10 * SECOND),
+  'step-back': () => worker.postMessage({ type: 'step', forward: false }),
+  step: () => worker.postMessage({ type: 'step', forward: true }),
+  live: toEnd,
+  idle: () => toggle('idle', (on) => option('skipIdle', on)),
+  highlight: () => toggle('highlight', (on) => option('highlight', on)),
+  link: () => void copyLink(),
+  camera: () => worker.postMessage({ type: 'screenshot', pointer: true }),
+  full: fullScreen,
+  help,
+  'side-toggle': () => showSide(byId('side').hidden),
+};
+
+function cycleZoom() {
+  byId('zoom').selectedIndex = (byId('zoom').selectedIndex + 1) % byId('zoom').options.length;
+  fit();
+}
+
+function toEvent(forward) {
+  const time = list.neighbour(now, forward);
+  if (time !== null) seek(time);
+}
+
+const keys = {
+  ' ': actions.play, k: actions.play, j: actions.back, l: actions.forward, ',': actions['step-back'], '.': actions.step,
+  ArrowLeft: ({ shiftKey }) => seek(now - (shiftKey ? 1 : 5) * SECOND),
+  ArrowRight: ({ shiftKey }) => seek(now + (shiftKey ? 1 : 5) * SECOND),
+  Home: actions.restart, End: toEnd, b: () => toEvent(false), n: () => toEvent(true),
+  '-': () => setSpeed(-1), '+': () => setSpeed(1), '=': () => setSpeed(1), s: actions.idle, z: cycleZoom,
+  p: actions.highlight, e: actions['side-toggle'], f: fullScreen, c: actions.link, x: actions.camera, '?': help,
+};
+
+function onKey(event) {
+  const { target, key, ctrlKey, metaKey, altKey } = event;
+  if (ctrlKey || metaKey || altKey || document.querySelector('dialog[open]') !== null) return;
+  if (target.closest('input, select, textarea')) return;
+  // A button's own keys stay its own; so do the arrows of the tabs.
+  if (key === ' ' && target.closest('button, a')) return;
+  if (key.startsWith('Arrow') && target.closest('[role="tablist"]')) return;
+  const tenth = /^[0-9]$/.test(key) ? () => seek((Number(key) / 10) * info.duration_ns) : undefined;
+  const action = keys[key] ?? keys[key.toLowerCase()] ?? tenth;
+  if (action === undefined) return;
+  event.preventDefault();
+  action(event);
+}
+
+function tabs() {
+  const all = [byId('tab-events'), byId('tab-details')];
+  const select = (chosen) => {
+    for (const tab of all) {
+      tab.setAttribute('aria-selected', String(tab === chosen));
+      tab.tabIndex = tab === chosen ? 0 : -1;
+      byId(tab.getAttribute('aria-controls')).hidden = tab !== chosen;
+    }
+  };
+  for (const [i, tab] of all.entries()) {
+    tab.addEventListener('click', () => select(tab));
+    tab.addEventListener('keydown', ({ key }) => {
+      if (key !== 'ArrowLeft' && key !== 'ArrowRight') return;
+      select(all[1 - i]);
+      all[1 - i].focus();
+    });
+  }
+}
+
+function details() {
+  const { recording } = info;
+  const labels = Object.entries(recording.labels).map(([name, value]) => `${name}=${value}`).join(', ');
+  const rows = [
+    ['User', `${recording.user} (${recording.identity})`], ['Login', recording.login], ['Desktop', recording.desktop],
+    ['Address', recording.desktop_addr], ['Labels', labels], ['Client', [recording.client_name, recording.client_addr].filter(Boolean).join(', ')],
+    ['Roles', recording.roles.join(', ')], ['Started', moment(recording.started).full], ['Ended', recording.ended ? moment(recording.ended).full : ''],
+    ['Length', clock(info.duration_ns, true)], ['End', recording.end_reason], ['Size', size(recording.bytes)],
+    ['Segments', String(info.segments.length)], ['Gaps', String(info.gaps.length)],
+    ['Stored at', recording.storages.map(({ name, stored, objects }) => `${name} (${stored} of ${objects} objects)`).join(', ')],
+    ['Problem', recording.problem], ['Recording', recording.id],
+  ].filter(([, value]) => value);
+  byId('panel-details').replaceChildren(make('dl', { class: 'details' },
+    ...rows.flatMap(([name, value]) => [make('dt', {}, name), make('dd', {}, value)])));
+}
+
+function heading() {
+  const { recording } = info;
+  const started = moment(recording.started);
+  byId('title').textContent = recording.desktop ? `${recording.user || 'unknown user'} on ${recording.desktop}` : 'Recording';
+  byId('subtitle').textContent = `as ${recording.login || 'unknown login'} · ${started.day} ${started.time}`;
+  document.title = `${byId('title').textContent} · Deskreel`;
+  byId('length').textContent = clock(info.duration_ns);
+  byId('live').hidden = !info.live;
+  byId('terminate').hidden = !(info.live && info.may.terminate);
+  byId('export').hidden = !info.may.export;
+  byId('home').hidden = info.alone;
+}
+
+function useTimeline() {
+  const between = inputStretches(timeline.activity);
+  events = [...timeline.events, ...between].sort((a, b) => a.time_ns - b.time_ns);
+  list.show(events, timeline.complete);
+  drawTrack();
+}
+
+function drawTrack() {
+  track.show({
+    activity: timeline.activity,
+    idle: timeline.idle,
+    gaps: info.gaps.map(({ from_ns: from, to_ns: to }) => [from, to]),
+    marks: marks(timeline.events),
+  }, info.duration_ns);
+  shown(now);
+}
+
+function extend() {
+  const { segments, duration_ns: duration, live } = info;
+  worker.postMessage({ type: 'extend', segments, duration, live, idle: timeline.idle });
+  thumbnails.postMessage({ type: 'open', base, segments });
+}
+
+/** Asks what was recorded meanwhile, until the session is over. */
+async function follow() {
+  while (info.live) {
+    await new Promise((resolve) => setTimeout(resolve, FOLLOW_MS));
+    try {
+      const more = await api(`${base}/index`);
+      const grown = more.duration_ns > info.duration_ns;
+      Object.assign(info, more);
+      if (grown || !info.live) {
+        timeline = await api(`${base}/timeline`);
+        useTimeline();
+      }
+      extend();
+      heading();
+      if (following && grown && now < info.duration_ns - EDGE) seek(info.duration_ns);
+    } catch (error) {
+      if (error.status === 401) return signIn();
+      problem(`The session can't be followed just now: ${error.message}.`);
+      continue;
+    }
+    problem('');
+  }
+  details();
+}
+
+async function open() {
+  prepare();
+  tabs();
+  drawPlaying();
+  for (const [button, action] of Object.entries(actions)) byId(button).addEventListener('click', action);
+  // Whoever clicked with the mouse goes on with the keys of the player, not of the button.
+  document.addEventListener('click', ({ detail, target }) => {
+    if (detail > 0) target.closest('.deck button, .top button')?.blur();
+  }, { capture: true });
+  const { csrf } = await me();
+  setCsrf(csrf);
+  info = await api(`${base}/play`, { body: {} });
+  heading();
+  details();
+  const [screen, overlay] = [byId('screen'), byId('overlay')].map((canvas) => canvas.transferControlToOffscreen());
+  const wanted = Number(new URLSearchParams(location.search).get('t'));
+  const first = info.segments.find(({ keys_ns: found }) => found.length > 0)?.keys_ns[0] ?? 0;
+  now = info.live && !wanted ? info.duration_ns : Math.min(wanted > 0 ? wanted * SECOND : first, info.duration_ns);
+  following = info.live && now === info.duration_ns;
+  const { segments, duration_ns: duration, live } = info;
+  worker.postMessage({ type: 'open', base, screen, overlay, segments, duration, live, idle: [], time: now }, [screen, overlay]);
+  thumbnails.postMessage({ type: 'open', base, segments });
+  document.addEventListener('keydown', onKey);
+  byId('speed').addEventListener('change', ({ target }) => option('speed', Number(target.value)));
+  byId('zoom').addEventListener('change', fit);
+  new ResizeObserver(fit).observe(byId('stage'));
+  const exporting = new ExportSheet(info.target);
+  byId('export').addEventListener('click', () => exporting.open(now, info.duration_ns));
+  terminateSheet(id);
+  const { badge, verify } = integrityBadge(base, info.recording.verified);
+  byId('badges').replaceChildren(...(info.alone ? [] : [stateBadge(info.recording)]), badge);
+  if (matchMedia('(max-width: 900px)').matches) showSide(false);
+  timeline = await api(`${base}/timeline`);
+  useTimeline();
+  extend();
+  document.body.dataset.ready = 'true';
+  if (!info.live && !info.recording.verified) void verify();
+  if (!(wanted > 0) && !matchMedia('(prefers-reduced-motion: reduce)').matches) setPlaying(true);
+  if (info.live) {
+    setPlaying(true);
+    await follow();
+  }
+}
+
+open().catch((error) => {
+  if (error.status === 401) return;
+  byId('loading').hidden = true;
+  problem(error.status === 404 ? 'There is no such recording, or it is not for you.' : `The recording can't be opened: ${error.message}.`);
+});

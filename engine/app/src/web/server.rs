@@ -1,0 +1,180 @@
+//! Connections: TLS or plain, HTTP/1.1, with a limit on everything.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use axum::{Extension, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tracing::{debug, warn};
+
+/// Connections at once.
+const CONNECTIONS_MAX: usize = 512;
+/// Connections at once from one address; a proxy on this machine has as many as there are.
+const PER_ADDRESS_MAX: usize = 64;
+/// How long TLS may take, and a request's head; also how long a connection may rest between two requests.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Longest life of a connection: whoever takes an answer byte by byte gives the place back.
+const LIFE_MAX: Duration = Duration::from_secs(600);
+/// Longest head of a request, in bytes.
+const HEAD_MAX_BYTES: usize = 32 << 10;
+/// Most header fields of a request.
+const FIELDS_MAX: usize = 64;
+/// Pause after a failed accept, so that the loop does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Where a request comes from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer(pub(super) SocketAddr);
+
+/// Reads certificate and key.
+///
+/// # Errors
+/// Files that can't be read or don't belong together.
+pub(super) fn tls(certificate: &Path, private_key: &Path) -> anyhow::Result<Arc<ServerConfig>> {
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
+        .and_then(Iterator::collect)
+        .map_err(|error| anyhow!("read web.certificate {}: {error}", certificate.display()))?;
+    let key = PrivateKeyDer::from_pem_file(private_key)
+        .map_err(|error| anyhow!("read web.private_key {}: {error}", private_key.display()))?;
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .context("set up TLS for the pages")?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .with_context(|| format!("use {} with {}", certificate.display(), private_key.display()))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// Answers until it is dropped.
+pub(super) async fn serve(listener: TcpListener, tls: Option<Arc<ServerConfig>>, router: Router) {
+    let places = Arc::new(Places::default());
+    let tls = tls.map(TlsAcceptor::from);
+    // Ends what still answers when this future is dropped.
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = connections.join_next() => continue,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let Some(place) = places.take(peer.ip()) else {
+                    debug!(%peer, "too many connections to the pages");
+                    continue;
+                };
+                let router = router.clone().layer(Extension(Peer(peer)));
+                let tls = tls.clone();
+                connections.spawn(async move {
+                    if timeout(LIFE_MAX, connection(stream, tls, router)).await.is_err() {
+                        debug!(%peer, "a connection to the pages has lasted too long");
+                    }
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                warn!(%error, "accept on web.listen failed");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, router: Router) {
+    let _ = stream.set_nodelay(true);
+    match tls {
+        None => requests(stream, router).await,
+        Some(tls) => match timeout(PATIENCE, tls.accept(stream)).await {
+            Ok(Ok(stream)) => requests(stream, router).await,
+            Ok(Err(error)) => debug!(%error, "TLS with a browser"),
+            Err(_) => debug!("TLS with a browser took too long"),
+        },
+    }
+}
+
+async fn requests(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router) {
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        .max_buf_size(HEAD_MAX_BYTES)
+        .max_headers(FIELDS_MAX)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .await;
+    if let Err(error) = served {
+        debug!(%error, "a connection to the pages");
+    }
+}
+
+/// Counts connections.
+#[derive(Debug, Default)]
+struct Places {
+    taken: Mutex<HashMap<IpAddr, usize>>,
+}
+
+/// A connection's place; given back on drop.
+struct Place {
+    places: Arc<Places>,
+    address: IpAddr,
+}
+
+impl Places {
+    fn take(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let here = taken.get(&address).copied().unwrap_or(0);
+        let is_full = taken.values().sum::<usize>() >= CONNECTIONS_MAX;
+        if is_full || (here >= PER_ADDRESS_MAX && !address.is_loopback()) {
+            return None;
+        }
+        taken.insert(address, here + 1);
+        Some(Place {
+            places: Arc::clone(self),
+            address,
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.places.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(here) = taken.get_mut(&self.address) {
+            *here = here.saturating_sub(1);
+            if *here == 0 {
+                taken.remove(&self.address);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn one_address_does_not_take_all_places() {
+        let places = Arc::new(Places::default());
+        let far: IpAddr = "192.0.2.1".parse().unwrap();
+        let mut taken: Vec<_> = (0..PER_ADDRESS_MAX).map(|_| places.take(far).unwrap()).collect();
+        assert!(places.take(far).is_none());
+        taken.pop();
+        assert!(places.take(far).is_some());
+        assert!(places.take("192.0.2.2".parse().unwrap()).is_some());
+        drop(taken);
+        assert!(places.taken.lock().unwrap().is_empty());
+    }
+}

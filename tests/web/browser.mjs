@@ -1,0 +1,215 @@
+// Drives the pages in Chromium. Usage: node browser.mjs STEP with a JSON object in $WEB_TEST:
+// {modules, base, id, user, password, other, output, ...}. Prints a line of JSON with what was found; fails on an error in the
+// console, on a request to another host, and on what axe finds.
+
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+
+const settings = JSON.parse(process.env.WEB_TEST);
+const require = createRequire(join(settings.modules, 'node_modules', 'x.js'));
+const { chromium } = require('playwright-core');
+const axe = readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8');
+const { base, id } = settings;
+const host = new URL(base).host;
+
+const browser = await chromium.launch({ executablePath: '/usr/bin/chromium', args: ['--no-sandbox'] });
+const complaints = [];
+
+async function context(options = {}) {
+  const made = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
+  made.on('page', (page) => {
+    page.on('console', (message) => {
+      if (message.type() === 'error' || message.type() === 'warning') complaints.push(`${page.url()}: ${message.text()}`);
+    });
+    page.on('pageerror', (error) => complaints.push(`${page.url()}: ${error.stack}`));
+  });
+  made.on('request', (request) => {
+    const url = new URL(request.url());
+    if (url.host !== host && url.protocol !== 'blob:' && url.protocol !== 'data:') complaints.push(`request to ${url}`);
+  });
+  return made;
+}
+
+async function signIn(page, { user, password }) {
+  await page.fill('#user', user);
+  await page.fill('#password', password);
+  await page.click('#submit');
+}
+
+async function check(page, what) {
+  // Colours that are on their way to others are no colours to judge.
+  await page.waitForTimeout(300);
+  await page.evaluate(axe);
+  const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'] }));
+  for (const { id: rule, nodes } of violations) {
+    complaints.push(`axe, ${what}: ${rule}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`).join('; ')}`);
+  }
+}
+
+async function openPlayer(page, path) {
+  await page.goto(`${base}${path}`);
+  await page.waitForSelector('body[data-ready][data-sought]');
+  if ((await page.getAttribute('#play', 'aria-label')) === 'Pause') await page.click('#play');
+}
+
+/** Seeks by clicks on the time line; each screenshot is what the viewer sees then. */
+async function seeks(page, count) {
+  const track = await page.locator('#track').boundingBox();
+  const found = [];
+  for (let n = 0; n < count; n++) {
+    await page.evaluate(() => delete document.body.dataset.sought);
+    // Not in order, and never twice the same.
+    const part = (n * 0.618034) % 1;
+    await page.mouse.click(track.x + 2 + part * (track.width - 4), track.y + track.height / 2);
+    await page.waitForSelector('body[data-sought]');
+    const time = await page.evaluate(() => document.body.dataset.sought);
+    const [download] = await Promise.all([page.waitForEvent('download'), page.keyboard.press('x')]);
+    const file = join(settings.output, `${n}.png`);
+    await download.saveAs(file);
+    found.push({ time, file, ms: Number(await page.evaluate(() => document.body.dataset.seekMs)) });
+  }
+  return found;
+}
+
+const steps = {
+  /** Signs in from a shared link, looks at all pages, seeks. */
+  async pages() {
+    const made = await context();
+    const page = await made.newPage();
+    await page.goto(`${base}/play/${id}?t=2`);
+    await page.waitForURL('**/sign-in*');
+    await check(page, 'sign-in');
+    await signIn(page, settings);
+    await page.waitForSelector('body[data-ready][data-sought]');
+    assert.equal(await page.evaluate(() => document.body.dataset.sought), '2000000000');
+    await page.waitForFunction(() => document.querySelector('#badges button').textContent === 'Verified');
+    await check(page, 'player');
+    const pictures = await seeks(page, settings.seeks);
+    await page.keyboard.press('Home');
+    await page.keyboard.press('+');
+    await page.keyboard.press(' ');
+    await page.waitForFunction(() => Number(document.querySelector('#track').getAttribute('aria-valuenow')) >= 2);
+    await page.keyboard.press(' ');
+    await page.keyboard.press('?');
+    await check(page, 'shortcuts');
+    await page.keyboard.press('Escape');
+    await page.goto(base);
+    await page.waitForSelector('#rows tr');
+    await page.fill('[name=q]', 'nobody has this name');
+    await page.waitForSelector('#empty:not([hidden])');
+    await page.fill('[name=q]', 'demo');
+    await page.waitForSelector('#rows tr');
+    assert.match(page.url(), /q=demo/);
+    await page.click('#more');
+    await check(page, 'recordings');
+    const cookies = await made.cookies();
+    assert.deepEqual(cookies.map(({ httpOnly, sameSite }) => [httpOnly, sameSite]), [[true, 'Strict']]);
+    const state = await made.storageState();
+    for (const colorScheme of ['light', 'dark']) {
+      for (const width of [360, 1280]) {
+        const small = await context({ colorScheme, viewport: { width, height: 740 }, storageState: state });
+        const other = await small.newPage();
+        await other.goto(base);
+        await other.waitForSelector('#rows tr');
+        await check(other, `recordings, ${colorScheme}, ${width}`);
+        await openPlayer(other, `/play/${id}`);
+        await check(other, `player, ${colorScheme}, ${width}`);
+        const wide = await other.evaluate(() => document.documentElement.scrollWidth > innerWidth);
+        assert.ok(!wide, `the player is wider than ${width} pixels`);
+        await small.close();
+      }
+    }
+    await page.click('#out');
+    await page.waitForURL('**/sign-in*');
+    return { pictures };
+  },
+
+  /** Rules hold, and other sites' pages can do nothing. */
+  async access() {
+    const { request: anyone } = await context();
+    const { request } = await context();
+    const signedIn = await request.post(`${base}/api/sign-in`, { data: settings.other });
+    assert.equal(signedIn.status(), 200);
+    const { csrf } = await (await request.get(`${base}/api/me`)).json();
+    const unknown = '00000000-0000-7000-8000-000000000000';
+    const answers = {};
+    for (const [who, asks] of [['anyone', anyone], ['other', request]]) {
+      for (const of of [id, unknown]) {
+        const get = async (path) => (await asks.get(`${base}/api/recordings/${of}${path}`)).status();
+        const headers = { 'X-CSRF-Token': csrf };
+        const play = await asks.post(`${base}/api/recordings/${of}/play`, { data: {}, headers });
+        const end = await asks.post(`${base}/api/sessions/${of}/terminate`, { data: { reason: 'x' }, headers });
+        const found = [play.status(), end.status()];
+        for (const path of ['', '/poster.png', '/index', '/timeline', '/segments/0', '/verify']) found.push(await get(path));
+        answers[`${who} ${of === id ? 'known' : 'unknown'}`] = [...new Set(found)];
+      }
+    }
+    assert.deepEqual(answers, { 'anyone known': [401], 'anyone unknown': [401], 'other known': [404], 'other unknown': [404] });
+    assert.deepEqual((await (await request.get(`${base}/api/recordings`)).json()).recordings, []);
+    const out = async (headers) => (await request.post(`${base}/api/sign-out`, { data: {}, headers })).status();
+    assert.equal(await out({}), 400, 'a change without the token');
+    assert.equal(await out({ 'X-CSRF-Token': csrf, Origin: 'https://elsewhere.example' }), 400, "another site's page");
+    assert.equal(await out({ 'X-CSRF-Token': csrf, 'Sec-Fetch-Site': 'cross-site' }), 400, "another site's page");
+    assert.equal(await out({ 'X-CSRF-Token': csrf }), 200);
+    assert.equal((await request.get(`${base}/api/me`)).status(), 401, 'signed out');
+    const big = await anyone.post(`${base}/api/sign-in`, { data: { user: 'x'.repeat(100_000), password: 'x' } });
+    assert.equal(big.status(), 413);
+    const wrong = [];
+    for (let n = 0; n < 12; n++) {
+      const answer = await anyone.post(`${base}/api/sign-in`, { data: { user: settings.other.user, password: `wrong ${n}` } });
+      wrong.push(answer.status());
+    }
+    assert.ok(wrong[0] === 401 && wrong.at(-1) === 429, `guesses are limited: ${wrong}`);
+    return {};
+  },
+
+  /** Follows a running session to its end, which this page asks for. */
+  async live() {
+    const made = await context();
+    const page = await made.newPage();
+    await page.goto(base);
+    await signIn(page, settings);
+    await page.waitForSelector('#rows tr.live a');
+    const href = await page.getAttribute('#rows tr.live a', 'href');
+    await openPlayer(page, href);
+    const length = () => page.evaluate(() => Number(document.querySelector('#track').getAttribute('aria-valuemax')));
+    const first = await length();
+    await page.waitForFunction((first) => Number(document.querySelector('#track').getAttribute('aria-valuemax')) > first, first);
+    await page.click('#live');
+    await page.click('#terminate');
+    await page.fill('#terminate-reason', 'a test of ending');
+    await page.click('#terminate-form .danger');
+    await page.waitForSelector('#live', { state: 'hidden' });
+    await page.waitForFunction(() => document.querySelector('#events').textContent.includes('a test of ending'));
+    return { id: href.split('/').at(-1) };
+  },
+
+  /** The player of `recordings play`: its address works once. */
+  async alone() {
+    const made = await context();
+    const page = await made.newPage();
+    await page.goto(settings.url);
+    await page.waitForSelector('body[data-ready][data-sought]');
+    assert.match(page.url(), new RegExp(`/play/${id}$`));
+    await page.waitForFunction(() => document.querySelector('#badges button').textContent === 'Verified');
+    if ((await page.getAttribute('#play', 'aria-label')) === 'Pause') await page.click('#play');
+    const pictures = await seeks(page, settings.seeks);
+    const { request } = await context();
+    const statuses = [];
+    for (const path of [new URL(settings.url).pathname, `/play/${id}`, '/']) statuses.push((await request.get(base + path)).status());
+    assert.deepEqual(statuses, [404, 404, 404], 'for somebody else');
+    const foreign = await request.get(`${base}/play/${id}`, { headers: { Host: 'elsewhere.example' } });
+    assert.equal(foreign.status(), 400, 'under another name');
+    return { pictures };
+  },
+};
+
+try {
+  const found = await steps[process.argv[2]]();
+  assert.deepEqual(complaints, []);
+  console.log(JSON.stringify(found));
+} finally {
+  await browser.close();
+}
