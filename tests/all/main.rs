@@ -19,5 +19,7 @@ mod picture;
 mod rights;
 mod secrets;
 mod sessions;
+mod storage_gcs;
+mod storage_s3;
 mod tidy;
 mod web;

@@ -26,9 +26,9 @@ pub enum Fault {
     CutAnswer(Option<u64>),
     /// The server doesn't see it, nobody answers, and the connection stays.
     Silence,
-    /// A byte of the answer's body is changed.
+    /// A byte of the answer's body is changed, if it is longer than 3000.
     GarbleAnswer,
-    /// A byte of the request's body is changed.
+    /// A byte of the request's body is changed, if it is longer than 3000.
     GarbleRequest,
     /// The answer's body comes at so many bytes a second.
     Dribble(u64),
@@ -320,6 +320,9 @@ impl Body {
     }
 }
 
+/// Which byte of a body is changed: behind what some protocols put before an object's bytes.
+const GARBLED_BYTE: u64 = 3000;
+
 /// What a fault does to a body.
 #[derive(Debug, Default)]
 struct Bend {
@@ -421,8 +424,11 @@ where
                 bail!("a torn body")
             };
         }
-        if bend.garble && *done == 0 {
-            buffer[count / 2] ^= 0x20;
+        let garbled = GARBLED_BYTE.checked_sub(*done).and_then(|at| usize::try_from(at).ok());
+        if let Some(byte) = garbled.and_then(|at| buffer[..count].get_mut(at))
+            && bend.garble
+        {
+            *byte ^= 0x20;
         }
         to.write_all(&buffer[..count]).await?;
         if bend.rate.is_some() {

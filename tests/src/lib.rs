@@ -6,6 +6,7 @@ pub mod desktop;
 pub mod display;
 pub mod faults;
 pub mod gateway;
+pub mod gcs;
 pub mod http;
 pub mod picture;
 pub mod process;

@@ -135,10 +135,15 @@ impl Seaweed {
             .display()
             .to_string();
         let script = format!(
-            "import boto3, botocore.config\n\
-             s3 = boto3.client('s3', endpoint_url='http://127.0.0.1:{}', aws_access_key_id='{KEY}', aws_secret_access_key='{SECRET}', region_name='us-east-1')\n\
+            "import boto3\nfrom botocore.config import Config\n\
+             s3 = boto3.client('s3', endpoint_url='http://127.0.0.1:{}', aws_access_key_id='{KEY}', aws_secret_access_key='{SECRET}', region_name='us-east-1', config=Config(retries={{'max_attempts': 15, 'mode': 'standard'}}))\n\
              s3.create_bucket(Bucket='{BUCKET}')\n\
-             s3.create_bucket(Bucket='{LOCKED_BUCKET}', ObjectLockEnabledForBucket=True)\n",
+             s3.create_bucket(Bucket='{LOCKED_BUCKET}', ObjectLockEnabledForBucket=True)\n\
+             # The first object of a bucket makes the server look for room, which may fail for a moment.\n\
+             for bucket in ['{BUCKET}', '{LOCKED_BUCKET}']:\n\
+             \x20   s3.put_object(Bucket=bucket, Key='warm', Body=b'up')\n\
+             \x20   version = s3.head_object(Bucket=bucket, Key='warm').get('VersionId')\n\
+             \x20   s3.delete_object(Bucket=bucket, Key='warm', **({{'VersionId': version}} if version else {{}}))\n",
             self.port
         );
         crate::process::run(&python, &["-c", &script])?;

@@ -1,0 +1,297 @@
+//! From the library's errors to those that the engine acts on and that people understand.
+
+use std::error::Error as StdError;
+use std::time::Duration;
+
+use deskreel_sdk::prelude::*;
+use deskreel_sdk::serde_json::{self, Value};
+use google_cloud_gax::error::{CredentialsError, Error as LibraryError};
+use google_cloud_storage::error::{ReadError, WriteError};
+
+use crate::client::{ANSWER_TIMEOUT, Bucket};
+
+/// Longest text of others in a message.
+const FOREIGN_MAX_CHARS: usize = 300;
+
+/// What was asked for, by the permission that it needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Action {
+    Create,
+    Get,
+    List,
+    Delete,
+}
+
+impl Action {
+    pub(crate) fn permission(self) -> &'static str {
+        match self {
+            Self::Create => "storage.objects.create",
+            Self::Get => "storage.objects.get",
+            Self::List => "storage.objects.list",
+            Self::Delete => "storage.objects.delete",
+        }
+    }
+}
+
+/// What came back instead of an answer.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// 0 where no server answered.
+    status: u16,
+    reason: String,
+    message: String,
+    retry_after: Option<Duration>,
+    /// Set where no server answered.
+    silence: Option<Error>,
+}
+
+impl Failure {
+    /// A server's refusal.
+    pub(crate) fn answered(status: u16, headers: &http::HeaderMap, body: &[u8]) -> Self {
+        let value: Value = serde_json::from_slice(body).unwrap_or_default();
+        let error = &value["error"];
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let plain = || String::from_utf8_lossy(body).into_owned();
+        Self {
+            status,
+            reason: text(&error["errors"][0]["reason"]),
+            message: error["message"].as_str().map_or_else(plain, str::to_owned),
+            retry_after: retry_after(headers),
+            silence: None,
+        }
+    }
+
+    /// No answer.
+    pub(crate) fn silence(error: Error) -> Self {
+        Self {
+            status: 0,
+            reason: String::new(),
+            message: String::new(),
+            retry_after: None,
+            silence: Some(error),
+        }
+    }
+
+    /// No answer in time.
+    pub(crate) fn late() -> Self {
+        Self::silence(Error::new(
+            ErrorKind::Timeout,
+            format!("no answer within {ANSWER_TIMEOUT:?} and the time of the bytes"),
+        ))
+    }
+
+    pub(crate) fn is_conflict(&self) -> bool {
+        matches!(self.status, 409 | 412)
+    }
+
+    pub(crate) fn is_missing(&self) -> bool {
+        self.status == 404
+    }
+
+    pub(crate) fn is_bad_range(&self) -> bool {
+        self.status == 416
+    }
+
+    pub(crate) fn is_denied(&self) -> bool {
+        self.status == 403 && !self.is_rate() && !self.is_locked()
+    }
+
+    pub(crate) fn is_transient(&self) -> bool {
+        let retryable = |error: &Error| error.kind().is_retryable();
+        self.silence
+            .as_ref()
+            .map_or(matches!(self.status, 408 | 429 | 500..), retryable)
+    }
+
+    /// The request may have been carried out all the same.
+    pub(crate) fn is_unknown_outcome(&self) -> bool {
+        self.silence.is_some() || self.status >= 500
+    }
+
+    fn is_rate(&self) -> bool {
+        matches!(self.reason.as_str(), "rateLimitExceeded" | "userRateLimitExceeded")
+    }
+
+    fn is_locked(&self) -> bool {
+        self.reason == "retentionPolicyNotMet" || self.message.contains("hold") || self.message.contains("retention")
+    }
+
+    /// The error for the engine.
+    pub(crate) fn into_error(self, bucket: &Bucket, action: Action) -> Error {
+        let said = self.said();
+        if let Some(error) = self.silence {
+            return error;
+        }
+        let name = &bucket.name;
+        let no_bucket = self.status == 404
+            && (matches!(action, Action::Create | Action::List) || self.message.contains("bucket does not exist"));
+        let (kind, text) = match self.status {
+            _ if no_bucket => (
+                ErrorKind::InvalidSettings,
+                format!("bucket: there is no bucket `{name}`: {said}"),
+            ),
+            404 => (ErrorKind::NotFound, said),
+            400 if said.contains("CRC32C") || said.contains("MD5") => (
+                ErrorKind::Interrupted,
+                format!("other bytes arrived than were sent: {said}"),
+            ),
+            400 => (
+                ErrorKind::InvalidSettings,
+                format!("the server refuses what the settings ask for: {said}"),
+            ),
+            401 => (
+                ErrorKind::Unauthenticated,
+                format!("the credentials are not accepted: {said}"),
+            ),
+            403 if self.is_rate() => (ErrorKind::RateLimited, said),
+            403 if self.is_locked() => (ErrorKind::PermissionDenied, format!("held or retained: {said}")),
+            403 => (
+                ErrorKind::PermissionDenied,
+                format!("{} is missing: {said}", permission_of(&said, action)),
+            ),
+            408 => (ErrorKind::Timeout, said),
+            409 | 412 => (ErrorKind::Interrupted, said),
+            413 => (ErrorKind::InvalidInput, said),
+            429 => (ErrorKind::RateLimited, said),
+            507 => (ErrorKind::NoSpace, said),
+            500.. => (ErrorKind::Unavailable, said),
+            _ => (ErrorKind::Internal, said),
+        };
+        let error = Error::new(kind, text);
+        match self.retry_after {
+            Some(after) if kind.is_retryable() => error.with_retry_after(after),
+            _ => error,
+        }
+    }
+
+    fn said(&self) -> String {
+        let said = match (self.reason.as_str(), self.message.as_str()) {
+            ("", "") => "the server says no more".to_owned(),
+            ("", text) => text.to_owned(),
+            (reason, text) => format!("{reason}: {text}"),
+        };
+        shortened(&format!("HTTP {}, {said}", self.status))
+    }
+}
+
+impl From<LibraryError> for Failure {
+    fn from(error: LibraryError) -> Self {
+        // The errors of retry loops wrap those that matter.
+        let mut next: Option<&(dyn StdError + 'static)> = Some(&error);
+        while let Some(inner) = next {
+            if let Some(error) = inner.downcast_ref::<LibraryError>()
+                && let Some(status) = error.http_status_code()
+            {
+                return of_library(error, status);
+            }
+            next = inner.source();
+        }
+        Self::silence(unanswered(&error))
+    }
+}
+
+fn of_library(error: &LibraryError, status: u16) -> Failure {
+    let empty = http::HeaderMap::new();
+    let headers = error.http_headers().unwrap_or(&empty);
+    if let Some(payload) = error.http_payload() {
+        return Failure::answered(status, headers, payload);
+    }
+    let mut failure = Failure::answered(status, headers, b"");
+    failure.message = error
+        .status()
+        .map_or_else(|| chain(error), |status| status.message.clone());
+    failure
+}
+
+fn retry_after(headers: &http::HeaderMap) -> Option<Duration> {
+    let seconds = headers.get("retry-after")?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+/// The error for a request that got no answer, or none that can be read.
+pub(crate) fn unanswered(error: &(dyn StdError + 'static)) -> Error {
+    let said = chain(error);
+    let mut next = Some(error);
+    while let Some(inner) = next {
+        if let Some(error) = inner.downcast_ref::<CredentialsError>() {
+            return if error.is_transient() {
+                Error::new(ErrorKind::Unavailable, format!("credentials can't be had now: {said}"))
+            } else {
+                Error::new(ErrorKind::Unauthenticated, format!("no credentials: {said}"))
+            };
+        }
+        if let Some(ReadError::ChecksumMismatch(_)) = inner.downcast_ref::<ReadError>() {
+            return Error::new(
+                ErrorKind::Corrupt,
+                format!("the bytes are not those that were stored: {said}"),
+            );
+        }
+        if let Some(WriteError::ChecksumMismatch { .. }) = inner.downcast_ref::<WriteError>() {
+            return Error::new(
+                ErrorKind::Interrupted,
+                format!("other bytes arrived than were sent: {said}"),
+            );
+        }
+        next = inner.source();
+    }
+    let lower = said.to_ascii_lowercase();
+    if lower.contains("certificate") {
+        return Error::new(
+            ErrorKind::Unavailable,
+            format!("the server's certificate is not trusted: {said}"),
+        );
+    }
+    if lower.contains("timed out") || lower.contains("timeout") {
+        return Error::new(ErrorKind::Timeout, format!("no answer in time: {said}"));
+    }
+    Error::new(ErrorKind::Unavailable, format!("the server can't be reached: {said}"))
+}
+
+/// What an error says, with what is behind it.
+pub(crate) fn chain(error: &dyn StdError) -> String {
+    let mut texts: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let text = error.to_string();
+        // Most wrappers say again what is in them.
+        if !texts.iter().any(|known| known.contains(&text)) {
+            texts.push(text);
+        }
+        next = error.source();
+    }
+    shortened(&texts.join(": "))
+}
+
+/// A text whose addresses end before their parameters: who knows the id of an upload may write it.
+fn without_queries(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(place) = rest.find("://") {
+        let (before, address) = rest.split_at(place + 3);
+        clean.push_str(before);
+        let end = address
+            .find(|c: char| c.is_whitespace() || ")\"'>".contains(c))
+            .unwrap_or(address.len());
+        let (address, after) = address.split_at(end);
+        clean.push_str(address.split('?').next().unwrap_or_default());
+        rest = after;
+    }
+    clean + rest
+}
+
+/// What Google says is missing (`Permission 'storage.objects.create' denied`), else what the action needs.
+fn permission_of(said: &str, action: Action) -> String {
+    let named = said
+        .split('\'')
+        .find(|word| word.split('.').count() > 2 && !word.contains(' '));
+    named.unwrap_or(action.permission()).to_owned()
+}
+
+fn shortened(text: &str) -> String {
+    let clean: String = without_queries(text)
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(FOREIGN_MAX_CHARS)
+        .collect();
+    clean.trim().trim_end_matches('.').to_owned()
+}

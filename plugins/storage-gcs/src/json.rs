@@ -1,0 +1,164 @@
+//! The small requests of Google's JSON API: facts, listing, deletion.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use deskreel_sdk::prelude::*;
+use deskreel_sdk::serde_json;
+use google_cloud_auth::credentials::{CacheableResource, Credentials};
+use http::{Extensions, HeaderMap};
+use reqwest::{Client, Method};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::client::{ANSWER_TIMEOUT, ATTEMPTS, BACKOFF_FIRST};
+use crate::error::{Failure, unanswered};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Below what servers wait before they close an idle connection.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+/// The largest answer that is read: a page of 1000 objects has less.
+const ANSWER_MAX_BYTES: usize = 16 << 20;
+
+/// Requests about one bucket.
+pub(crate) struct Json {
+    client: Client,
+    /// Where the bucket's objects are.
+    objects: String,
+    credentials: Credentials,
+}
+
+/// An object as the API describes it, as far as it matters.
+#[derive(Debug, Default, Deserialize)]
+#[serde(crate = "deskreel_sdk::serde", default, rename_all = "camelCase")]
+pub(crate) struct Object {
+    pub(crate) name: String,
+    size: String,
+    updated: String,
+    pub(crate) metadata: BTreeMap<String, String>,
+}
+
+impl Object {
+    pub(crate) fn size(&self) -> u64 {
+        self.size.parse().unwrap_or(0)
+    }
+
+    pub(crate) fn modified_unix_ms(&self) -> Option<u64> {
+        let at = OffsetDateTime::parse(&self.updated, &Rfc3339).ok()?;
+        u64::try_from(at.unix_timestamp_nanos() / 1_000_000).ok()
+    }
+}
+
+/// A page of a listing.
+#[derive(Debug, Default, Deserialize)]
+#[serde(crate = "deskreel_sdk::serde", default, rename_all = "camelCase")]
+pub(crate) struct Listing {
+    pub(crate) items: Vec<Object>,
+    pub(crate) next_page_token: Option<String>,
+}
+
+impl Json {
+    pub(crate) fn new(endpoint: &str, bucket: &str, credentials: Credentials) -> Result<Self> {
+        let client = Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(ANSWER_TIMEOUT)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .http1_only()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(|error| Error::invalid_settings(format!("endpoint: {error}")))?;
+        Ok(Self {
+            client,
+            objects: format!("{endpoint}/storage/v1/b/{bucket}/o"),
+            credentials,
+        })
+    }
+
+    /// An object's facts.
+    pub(crate) async fn object(&self, name: &str) -> Result<Object, Failure> {
+        let fields = [("fields", "name,size,updated,metadata")];
+        let body = self
+            .ask(Method::GET, &format!("{}/{}", self.objects, escaped(name)), &fields)
+            .await?;
+        read(&body)
+    }
+
+    /// Deletes an object.
+    pub(crate) async fn delete(&self, name: &str) -> Result<(), Failure> {
+        let url = format!("{}/{}", self.objects, escaped(name));
+        self.ask(Method::DELETE, &url, &[]).await.map(drop)
+    }
+
+    /// Objects whose name starts with `prefix`, from `from` on.
+    pub(crate) async fn list(
+        &self,
+        prefix: &str,
+        from: Option<&str>,
+        token: Option<&str>,
+        most: usize,
+    ) -> Result<Listing, Failure> {
+        let most = most.to_string();
+        let mut query = vec![
+            ("prefix", prefix),
+            ("maxResults", &most),
+            ("fields", "items(name,size,updated),nextPageToken"),
+        ];
+        query.extend(from.map(|from| ("startOffset", from)));
+        query.extend(token.map(|token| ("pageToken", token)));
+        read(&self.ask(Method::GET, &self.objects, &query).await?)
+    }
+
+    async fn ask(&self, method: Method, url: &str, query: &[(&str, &str)]) -> Result<Bytes, Failure> {
+        let mut attempt = 1;
+        loop {
+            let failure = match self.attempt(method.clone(), url, query).await {
+                Ok(body) => return Ok(body),
+                Err(failure) => failure,
+            };
+            if attempt >= ATTEMPTS || !failure.is_transient() {
+                return Err(failure);
+            }
+            tokio::time::sleep(BACKOFF_FIRST * attempt * attempt).await;
+            attempt += 1;
+        }
+    }
+
+    async fn attempt(&self, method: Method, url: &str, query: &[(&str, &str)]) -> Result<Bytes, Failure> {
+        let silence = |error: &(dyn std::error::Error + 'static)| Failure::silence(unanswered(error));
+        let headers = self.headers().await?;
+        let request = self.client.request(method, url).query(query).headers(headers);
+        let mut answer = request.send().await.map_err(|error| silence(&error.without_url()))?;
+        let mut body = Vec::new();
+        while let Some(part) = answer.chunk().await.map_err(|error| silence(&error.without_url()))? {
+            if body.len() + part.len() > ANSWER_MAX_BYTES {
+                let text = format!("the server sends more than {ANSWER_MAX_BYTES} bytes");
+                return Err(Failure::silence(Error::internal(text)));
+            }
+            body.extend_from_slice(&part);
+        }
+        if answer.status().is_success() {
+            return Ok(body.into());
+        }
+        Err(Failure::answered(answer.status().as_u16(), answer.headers(), &body))
+    }
+
+    async fn headers(&self) -> Result<HeaderMap, Failure> {
+        let asked = Box::pin(self.credentials.headers(Extensions::new()));
+        match tokio::time::timeout(ANSWER_TIMEOUT, asked).await {
+            Ok(Ok(CacheableResource::New { data, .. })) => Ok(data),
+            Ok(Ok(CacheableResource::NotModified)) => Ok(HeaderMap::new()),
+            Ok(Err(error)) => Err(Failure::silence(unanswered(&error))),
+            Err(_) => Err(Failure::late()),
+        }
+    }
+}
+
+/// Of the characters that keys have, those that a path's part may not.
+fn escaped(name: &str) -> String {
+    name.replace('/', "%2F").replace('=', "%3D")
+}
+
+fn read<T: deskreel_sdk::serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+    let text = |error: serde_json::Error| format!("the server's answer can't be read: {error}");
+    serde_json::from_slice(body).map_err(|error| Failure::silence(Error::new(ErrorKind::Unavailable, text(error))))
+}

@@ -1,0 +1,249 @@
+//! Writing and deleting. An object is never overwritten; who put it first is settled by its SHA-256.
+
+use std::collections::BTreeMap;
+
+use deskreel_sdk::prelude::*;
+use google_cloud_storage::builder::storage::WriteObject;
+use google_cloud_storage::model::object::{Retention, retention};
+use google_cloud_wkt::Timestamp;
+use sha2::{Digest as _, Sha256};
+
+use crate::client::{Bucket, within};
+use crate::error::{Action, Failure};
+use crate::read::get;
+use crate::settings::ObjectLock;
+
+/// Metadata that holds an object's SHA-256 in hex.
+pub(crate) const DIGEST: &str = "deskreel-sha256";
+/// What may be kept as metadata beside it: Google allows 8 KiB in all.
+const METADATA_MAX_BYTES: usize = 4096;
+/// How much is read at once to compare an object of another writer.
+const COMPARE_BYTES: u64 = 8 << 20;
+/// Up to this size a file goes from memory.
+const SINGLE_MAX_BYTES: u64 = 16 << 20;
+const HASH_BYTES: usize = 1 << 20;
+
+/// The digest of what is to be stored.
+#[derive(Debug, Clone)]
+struct Content {
+    size: u64,
+    sha256: [u8; 32],
+}
+
+/// See [`Storage::put`].
+pub(crate) async fn put(bucket: &Bucket, key: &Key, bytes: Bytes, options: &PutOptions) -> Result<()> {
+    let content = Content {
+        size: bytes.len() as u64,
+        sha256: Sha256::digest(&bytes).into(),
+    };
+    let length = content.size;
+    // Boxed: the library's futures are large, and compiled for each place that they are in.
+    store(bucket, key, &content, || {
+        let request = bucket
+            .library
+            .write_object(bucket.path(), bucket.object(key), bytes.clone());
+        let request = with_terms(request, bucket, &content, options)?;
+        Ok(Box::pin(async move {
+            match within(length, Box::pin(request.send_unbuffered())).await {
+                Some(Ok(_)) => Ok(()),
+                Some(Err(error)) => Err(Failure::from(error)),
+                None => Err(Failure::late()),
+            }
+        }))
+    })
+    .await
+}
+
+/// See [`Storage::put_file`].
+pub(crate) async fn put_file(bucket: &Bucket, key: &Key, path: &Path, options: &PutOptions) -> Result<()> {
+    let size = tokio::fs::metadata(path).await.context(path.display())?.len();
+    if size <= SINGLE_MAX_BYTES {
+        let bytes = tokio::fs::read(path).await.context(path.display())?;
+        return put(bucket, key, bytes.into(), options).await;
+    }
+    let content = hash(path.to_owned()).await.context(path.display())?;
+    let length = content.size;
+    let file = tokio::fs::File::open(path).await.context(path.display())?;
+    let mut file = Some(file);
+    store(bucket, key, &content, || {
+        let file = file.take().ok_or_else(|| Error::internal("a file is sent once"))?;
+        let request = bucket.library.write_object(bucket.path(), bucket.object(key), file);
+        let request = with_terms(request, bucket, &content, options)?;
+        Ok(Box::pin(async move {
+            match within(length, Box::pin(request.send_unbuffered())).await {
+                Some(Ok(_)) => Ok(()),
+                Some(Err(error)) => Err(Failure::from(error)),
+                None => Err(Failure::late()),
+            }
+        }))
+    })
+    .await
+}
+
+type Sending<'a> = std::pin::Pin<Box<dyn Future<Output = Result<(), Failure>> + Send + 'a>>;
+
+/// Sends an object and settles what became of it.
+async fn store<'a>(
+    bucket: &Bucket,
+    key: &Key,
+    content: &Content,
+    send: impl FnOnce() -> Result<Sending<'a>>,
+) -> Result<()> {
+    // Emulators may ignore the precondition; Google doesn't.
+    if !bucket.is_google && is_there(bucket, key, content).await? {
+        return Ok(());
+    }
+    match send()?.await {
+        Ok(()) if bucket.is_google => Ok(()),
+        Ok(()) => match is_there(bucket, key, content).await? {
+            true => Ok(()),
+            false => Err(Error::new(ErrorKind::Interrupted, "stored, but not there any more")),
+        },
+        Err(failure) => settle(bucket, key, content, failure).await,
+    }
+}
+
+fn with_terms<P>(
+    request: WriteObject<P>,
+    bucket: &Bucket,
+    content: &Content,
+    options: &PutOptions,
+) -> Result<WriteObject<P>> {
+    if (options.retain_until_unix_s.is_some() || options.legal_hold) && bucket.object_lock.is_none() {
+        return Err(Error::unsupported(
+            "retention and legal hold need the setting `object_lock`",
+        ));
+    }
+    let mut metadata = kept(&options.metadata);
+    metadata.insert(DIGEST.to_owned(), hex::encode(content.sha256));
+    let mut request = request.set_if_generation_match(0).set_metadata(metadata);
+    if let Some(content_type) = &options.content_type {
+        request = request.set_content_type(content_type);
+    }
+    if let Some(class) = &bucket.storage_class {
+        request = request.set_storage_class(class);
+    }
+    if let Some(key) = &bucket.kms_key {
+        request = request.set_kms_key(key);
+    }
+    if options.legal_hold {
+        request = request.set_temporary_hold(true);
+    }
+    if let Some((mode, until)) = bucket.object_lock.zip(options.retain_until_unix_s) {
+        let mode = match mode {
+            ObjectLock::Governance => retention::Mode::Unlocked,
+            ObjectLock::Compliance => retention::Mode::Locked,
+        };
+        let until = i64::try_from(until)
+            .ok()
+            .and_then(|until| Timestamp::new(until, 0).ok());
+        let until = until.ok_or_else(|| Error::invalid_input("the end of the retention is out of range"))?;
+        request = request.set_retention(Retention::new().set_mode(mode).set_retain_until_time(until));
+    }
+    Ok(request)
+}
+
+/// The texts that come back as headers, as many as Google takes.
+fn kept(metadata: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut left = METADATA_MAX_BYTES;
+    let name_fits = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    let value_fits = |value: &str| value.chars().all(|c| c.is_ascii_graphic() || c == ' ');
+    let mut kept = BTreeMap::new();
+    for (name, value) in metadata {
+        if name_fits(name) && value_fits(value) && name.len() + value.len() <= left {
+            left -= name.len() + value.len();
+            kept.insert(name.to_ascii_lowercase(), value.clone());
+        }
+    }
+    kept
+}
+
+/// A put was refused or its answer got lost: success if the object is there as it should be.
+async fn settle(bucket: &Bucket, key: &Key, content: &Content, failure: Failure) -> Result<()> {
+    if failure.is_conflict() {
+        return match is_there(bucket, key, content).await? {
+            true => Ok(()),
+            false => Err(Error::new(
+                ErrorKind::Interrupted,
+                "taken a moment ago, and not there now",
+            )),
+        };
+    }
+    let unknown = failure.is_unknown_outcome();
+    let error = failure.into_error(bucket, Action::Create);
+    if unknown && error.kind().is_retryable() {
+        match is_there(bucket, key, content).await {
+            Ok(true) => return Ok(()),
+            Err(other) if other.kind() == ErrorKind::AlreadyExists => return Err(other),
+            Ok(false) | Err(_) => {}
+        }
+    }
+    Err(error)
+}
+
+/// Whether the object is there with these bytes.
+///
+/// # Errors
+/// `AlreadyExists` if it is there with others.
+async fn is_there(bucket: &Bucket, key: &Key, content: &Content) -> Result<bool> {
+    let there = match bucket.json.object(&bucket.object(key)).await {
+        Ok(there) => there,
+        Err(failure) if failure.is_missing() => return Ok(false),
+        Err(failure) => return Err(failure.into_error(bucket, Action::Get)),
+    };
+    let same = there.size() == content.size
+        && match there.metadata.get(DIGEST) {
+            Some(digest) => *digest == hex::encode(content.sha256),
+            // Of another writer, or copied without its metadata.
+            None => digest(bucket, key, there.size()).await? == content.sha256,
+        };
+    if same {
+        return Ok(true);
+    }
+    Err(Error::new(
+        ErrorKind::AlreadyExists,
+        "an object with other bytes is there",
+    ))
+}
+
+async fn digest(bucket: &Bucket, key: &Key, size: u64) -> Result<[u8; 32]> {
+    let mut sha256 = Sha256::new();
+    let mut from = 0;
+    while from < size {
+        let to = size.min(from + COMPARE_BYTES);
+        sha256.update(Box::pin(get(bucket, key, from..to)).await?);
+        from = to;
+    }
+    Ok(sha256.finalize().into())
+}
+
+async fn hash(path: PathBuf) -> Result<Content> {
+    let hashed = tokio::task::spawn_blocking(move || {
+        use std::io::Read as _;
+        let mut file = std::fs::File::open(path)?;
+        let mut sha256 = Sha256::new();
+        let mut buffer = vec![0; HASH_BYTES];
+        let mut size = 0;
+        loop {
+            let length = file.read(&mut buffer)?;
+            if length == 0 {
+                let sha256 = sha256.finalize().into();
+                return Ok(Content { size, sha256 });
+            }
+            sha256.update(&buffer[..length]);
+            size += length as u64;
+        }
+    });
+    hashed
+        .await
+        .unwrap_or_else(|error| Err(Error::internal(error.to_string())))
+}
+
+/// See [`Storage::delete`].
+pub(crate) async fn delete(bucket: &Bucket, key: &Key) -> Result<()> {
+    match bucket.json.delete(&bucket.object(key)).await {
+        Ok(()) => Ok(()),
+        Err(failure) if failure.is_missing() => Ok(()),
+        Err(failure) => Err(failure.into_error(bucket, Action::Delete)),
+    }
+}
