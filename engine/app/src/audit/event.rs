@@ -113,6 +113,19 @@ pub(crate) enum Event {
         /// The storage's name in the configuration.
         storage: String,
     },
+    /// The spool fills up, or has room again.
+    SpoolFill {
+        /// 80, 90 or 100; 0 when it has room again.
+        alert: u8,
+        /// How near the nearest limit is.
+        percent: u8,
+        /// That limit's name in the configuration.
+        limit: &'static str,
+        /// Bytes that wait.
+        used_bytes: u64,
+        /// Bytes that the file system has left.
+        free_bytes: u64,
+    },
     /// Somebody did something with a recording or a running session, or was refused.
     Recording(Box<RecordingAccess>),
     /// A resource was made, changed or removed.
@@ -431,6 +444,8 @@ impl Event {
             Self::RecordingFail { .. } => ("session.recording.fail", "DRR03E"),
             Self::RecordingRecover { .. } => ("session.recording.recover", "DRR04W"),
             Self::SessionUpload { .. } => ("session.upload", "T2005I"),
+            Self::SpoolFill { alert: 0, .. } => ("spool.fill", "DRS03I"),
+            Self::SpoolFill { .. } => ("spool.fill", "DRS03W"),
             Self::Recording(access) => access.kind(),
             Self::Resource(change) => change.kind(),
             Self::CatalogRebuild(done) if done.success => ("catalog.rebuild", "DRS00I"),

@@ -5,6 +5,7 @@
 //! recordings themselves.
 
 mod credentials;
+mod delivery;
 mod health;
 mod keep;
 mod pages;

@@ -10,6 +10,9 @@ use deskreel_config::{Mode, StorageConfig};
 use deskreel_sdk::abi::host::{StorageInstance, timed_out};
 use deskreel_sdk::{Error, Key, ObjectInfo, Page, Prefix, Profile, PutOptions, Result};
 
+/// The plugin whose storages are folders of this machine.
+const LOCAL: &str = "local";
+
 /// A configured storage, open. Every operation ends within the storage's `op_timeout`; one that doesn't is given up and is a
 /// `Timeout` error. Errors say the storage's name.
 pub(crate) struct StorageHandle {
@@ -21,6 +24,14 @@ pub(crate) struct StorageHandle {
     pub(crate) required: bool,
     /// What the plugin says about itself with these settings.
     pub(crate) profile: Profile,
+    /// Puts at once, where the configuration says it.
+    pub(crate) concurrency_max: Option<u32>,
+    /// Puts a second that it is asked for.
+    pub(crate) puts_per_second_max: Option<u32>,
+    /// Bytes of puts a second that it is asked for.
+    pub(crate) bytes_per_second_max: Option<u64>,
+    /// Whether it is a folder of this machine.
+    pub(crate) local: bool,
     op_timeout: Duration,
     instance: StorageInstance,
 }
@@ -39,6 +50,10 @@ impl StorageHandle {
             mode: config.mode,
             required: config.required,
             op_timeout: config.op_timeout.unwrap_or(profile.op_timeout),
+            concurrency_max: config.concurrency_max,
+            puts_per_second_max: config.puts_per_second_max,
+            bytes_per_second_max: config.bytes_per_second_max,
+            local: config.plugin == LOCAL,
             profile,
             instance,
         }

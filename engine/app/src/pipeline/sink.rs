@@ -12,6 +12,7 @@ use super::courier::Order;
 use super::delivery::{Live, ObjectId};
 use super::session::Shared;
 use super::spool::{OpenSegment, Spool};
+use super::steps;
 use crate::catalog::{Catalog, Closed, GapRow, Object, SegmentRow};
 
 /// A storage that every recording goes to.
@@ -164,10 +165,11 @@ impl Sink {
         } else {
             Some(segment.bytes.clone())
         };
+        steps::reached("segment: durable");
         let row = segment_row(&segment.seal, &segment.bytes);
         self.shared.trail.sealed(row.bytes);
-        self.catalog
-            .segment_sealed(self.shared.id, &row, &for_catalog(&self.targets))?;
+        self.note(|catalog| catalog.segment_sealed(self.shared.id, &row, &for_catalog(&self.targets)))?;
+        steps::reached("segment: in the catalog");
         self.send(id, row.bytes, payload)
     }
 
@@ -206,8 +208,9 @@ impl Sink {
         } else {
             Some(Bytes::from(manifest))
         };
-        self.catalog
-            .closed(self.shared.id, closed, &for_catalog(&self.targets))?;
+        steps::reached("manifest: durable");
+        self.note(|catalog| catalog.closed(self.shared.id, closed, &for_catalog(&self.targets)))?;
+        steps::reached("manifest: in the catalog");
         self.send(id, size, payload)
     }
 
@@ -225,6 +228,11 @@ impl Sink {
         if let Some(open) = &mut self.open {
             open.fail_to_sync();
         }
+    }
+
+    /// Tells the catalog, which may share the disk with the spool: where that is full, the reserve makes room.
+    fn note(&self, tell: impl Fn(&Catalog) -> crate::catalog::Result<()>) -> crate::catalog::Result<()> {
+        self.spool.or_give_up_reserve(|| tell(&self.catalog))
     }
 
     fn id(&self, object: Object) -> ObjectId {

@@ -1,24 +1,34 @@
 //! Playback: stored segments in, screen images and events out.
 //!
-//! [`Source`] reads a recording's objects, from storages, the spool or a folder. [`Index`] knows what is where in it, from the
+//! [`Source`] reads a recording's objects, from storages, the spool or a folder; [`Objects`], on which it stands, does so
+//! for many readers at once. [`Index`] knows what is where in it, from the
 //! manifest or from the segments' seals. [`Player`] goes through the events from any moment on, one segment in memory at a
 //! time, and keeps picture and pointer. The exporters, `recordings frame` and the verifier stand on these.
 
 mod arrow;
 mod export;
 mod index;
+mod library;
+mod objects;
 mod player;
 mod pointer;
 mod source;
 mod timeline;
 
 #[cfg(test)]
+mod library_tests;
+#[cfg(test)]
 mod tests;
 
 pub(crate) use export::{Exported, Stretch, export};
 pub(crate) use index::{Index, IndexedSegment};
+#[allow(unused_imports, reason = "see `Library`")]
+pub(crate) use library::{Library, Place};
+pub(crate) use objects::Known;
+#[allow(unused_imports, reason = "see `Library`")]
+pub(crate) use objects::Objects;
 pub(crate) use player::{Player, Step};
-pub(crate) use source::{Place, Source};
+pub(crate) use source::Source;
 pub(crate) use timeline::{Summary, Timeline};
 
 use std::time::Duration;

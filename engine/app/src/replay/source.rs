@@ -6,42 +6,23 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
-use deskreel_recording::{Segment, manifest_key, segment_key};
-use deskreel_sdk::{ErrorKind, Key, Prefix};
+use deskreel_recording::{Segment, segment_key};
 use tokio::runtime::{Handle, Runtime};
 use uuid::Uuid;
 
-use crate::host::StorageHandle;
+use super::library::{Place, Shelf};
+use super::objects::{Found, Known, Objects};
 
 /// File name extension of segments.
 const SEGMENT: &str = "mcap";
 /// File name of the manifest.
-const MANIFEST: &str = "manifest.json";
+pub(super) const MANIFEST: &str = "manifest.json";
 
-/// One place that may hold objects of a recording.
-#[derive(Clone)]
-pub(crate) enum Place {
-    /// A configured storage.
-    Storage(Arc<StorageHandle>),
-    /// A folder that holds the objects of one recording: segments and manifest by their file names.
-    Folder(PathBuf),
-}
-
-impl Place {
-    fn name(&self) -> String {
-        match self {
-            Self::Storage(storage) => format!("storage {}", storage.name),
-            Self::Folder(folder) => folder.display().to_string(),
-        }
-    }
-}
-
-/// A recording's objects. Places are asked in order: the first that has an object gives it. Objects leave the spool when a
-/// storage has them, so the spool must stand before the storages: asked afterwards, it may have nothing any more.
+/// A recording's objects for those who wait for them: each from the nearest place that has it whole. Where no place has an
+/// object whole, it is given as it is: who reads it finds out, and evidence is not hidden.
 #[derive(Clone)]
 pub(crate) struct Source {
-    recording: Uuid,
-    places: Vec<Place>,
+    objects: Arc<Objects>,
     /// The one segment that was asked for.
     only: Option<u32>,
     /// Storages are asynchronous, reading a recording is not.
@@ -81,9 +62,14 @@ impl From<Handle> for Blocking {
 impl Source {
     /// A recording in some places.
     pub(crate) fn new(recording: Uuid, places: Vec<Place>, runtime: impl Into<Blocking>) -> Self {
+        Self::known(recording, places, Known::default(), runtime)
+    }
+
+    /// A recording in some places, of which digests are known.
+    pub(crate) fn known(recording: Uuid, places: Vec<Place>, known: Known, runtime: impl Into<Blocking>) -> Self {
+        let shelves = places.into_iter().map(Shelf::new).collect();
         Self {
-            recording,
-            places,
+            objects: Arc::new(Objects::new(recording, shelves, known)),
             only: None,
             runtime: runtime.into(),
         }
@@ -123,7 +109,7 @@ impl Source {
 
     /// The recording's id.
     pub(crate) fn recording(&self) -> Uuid {
-        self.recording
+        self.objects.recording()
     }
 
     /// The numbers of the segments that are there.
@@ -134,42 +120,7 @@ impl Source {
         if let Some(only) = self.only {
             return Ok(BTreeSet::from([only]));
         }
-        let mut numbers = BTreeSet::new();
-        let mut failed = Vec::new();
-        for place in &self.places {
-            match self.numbers_at(place) {
-                Ok(found) => numbers.extend(found),
-                Err(error) => failed.push(format!("{}: {error:#}", place.name())),
-            }
-        }
-        if numbers.is_empty() && !failed.is_empty() {
-            bail!("list the segments of {}: {}", self.recording, failed.join("; "));
-        }
-        Ok(numbers)
-    }
-
-    fn numbers_at(&self, place: &Place) -> anyhow::Result<BTreeSet<u32>> {
-        let mut names: Vec<String> = Vec::new();
-        match place {
-            Place::Storage(storage) => {
-                let prefix = format!("{}/", self.recording);
-                let objects = self.runtime.block_on(storage.list(&Prefix::new(prefix.clone())?))?;
-                let keys = objects.iter().map(|object| object.key.as_str());
-                names.extend(keys.filter_map(|key| key.strip_prefix(&prefix)).map(str::to_owned));
-            }
-            Place::Folder(folder) => match std::fs::read_dir(folder) {
-                Ok(entries) => {
-                    for entry in entries {
-                        let entry = entry.with_context(|| format!("read {}", folder.display()))?;
-                        names.extend(entry.file_name().into_string());
-                    }
-                }
-                // The spool has no folder for what it has delivered.
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error).with_context(|| format!("read {}", folder.display())),
-            },
-        }
-        Ok(names.iter().filter_map(|name| segment_number(name)).collect())
+        self.runtime.block_on(self.objects.segments())
     }
 
     /// A segment's bytes.
@@ -179,7 +130,7 @@ impl Source {
     pub(crate) fn segment(&self, number: u32) -> anyhow::Result<Bytes> {
         match self.find_segment(number)? {
             Some(bytes) => Ok(bytes),
-            None => bail!("segment {} is missing", segment_key(self.recording, number)),
+            None => bail!("segment {} is missing", segment_key(self.recording(), number)),
         }
     }
 
@@ -188,8 +139,8 @@ impl Source {
     /// # Errors
     /// A place that could not be read, when no other has it.
     pub(crate) fn find_segment(&self, number: u32) -> anyhow::Result<Option<Bytes>> {
-        let key = segment_key(self.recording, number);
-        self.object(&key, &format!("{number:08}.{SEGMENT}"))
+        let found = self.runtime.block_on(self.objects.find_segment(number))?;
+        Ok(found.map(Found::bytes))
     }
 
     /// A segment, its structure and digest checked.
@@ -198,10 +149,10 @@ impl Source {
     /// As [`segment`](Self::segment), and damage; the error names the object.
     pub(crate) fn open_segment(&self, number: u32) -> anyhow::Result<Segment> {
         let bytes = self.segment(number)?;
-        let key = segment_key(self.recording, number);
+        let key = segment_key(self.recording(), number);
         let segment = Segment::open(bytes).with_context(|| format!("segment {key} is damaged"))?;
         let header = segment.header();
-        if (header.recording, header.number) != (self.recording, number) {
+        if (header.recording, header.number) != (self.recording(), number) {
             bail!(
                 "segment {key} is damaged: it says that it is segment {} of {}",
                 header.number,
@@ -219,40 +170,18 @@ impl Source {
         if self.only.is_some() {
             return Ok(None);
         }
-        self.object(&manifest_key(self.recording), MANIFEST)
-    }
-
-    fn object(&self, key: &str, file_name: &str) -> anyhow::Result<Option<Bytes>> {
-        let mut failed = Vec::new();
-        for place in &self.places {
-            let found = match place {
-                Place::Storage(storage) => match self.runtime.block_on(storage.get(&Key::new(key)?)) {
-                    Ok(bytes) => Ok(Some(bytes)),
-                    Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-                    Err(error) => Err(error.to_string()),
-                },
-                Place::Folder(folder) => match std::fs::read(folder.join(file_name)) {
-                    Ok(bytes) => Ok(Some(Bytes::from(bytes))),
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-                    Err(error) => Err(format!("{}: {error}", folder.join(file_name).display())),
-                },
-            };
-            match found {
-                Ok(Some(bytes)) => return Ok(Some(bytes)),
-                Ok(None) => {}
-                Err(error) => failed.push(error),
-            }
-        }
-        if failed.is_empty() {
-            Ok(None)
-        } else {
-            bail!("read {key}: {}", failed.join("; "))
-        }
+        let found = self.runtime.block_on(self.objects.find_manifest())?;
+        Ok(found.map(Found::bytes))
     }
 }
 
+/// The file name of a segment, `00000012.mcap`.
+pub(super) fn segment_name(number: u32) -> String {
+    format!("{number:08}.{SEGMENT}")
+}
+
 /// The number in a segment's file name, `00000012.mcap`.
-fn segment_number(name: &str) -> Option<u32> {
+pub(super) fn segment_number(name: &str) -> Option<u32> {
     let digits = name.strip_suffix(SEGMENT)?.strip_suffix('.')?;
     (digits.len() == 8 && digits.bytes().all(|byte| byte.is_ascii_digit()))
         .then(|| digits.parse().ok())

@@ -146,7 +146,7 @@ impl Gateway {
 
     fn source(&self, id: Uuid) -> Source {
         let mut places = vec![Place::Folder(self.spool.join(id.to_string()))];
-        places.extend(self.storages.iter().cloned().map(Place::Storage));
+        places.extend(self.storages.iter().map(|storage| Place::Storage(storage.clone())));
         Source::new(id, places, self.runtime.clone())
     }
 }

@@ -8,10 +8,13 @@ use super::{moment, size};
 use crate::catalog::{Catalog, Error, PlaceRow, SessionRow, State};
 use crate::cmd::{Global, Listing, Outcome};
 use crate::output::{self, utc};
+use crate::pipeline::Fill;
 use crate::replay::clock;
 
 /// Shortest id that is printed: the time in it, to the millisecond.
 const ID_MIN: usize = 13;
+/// From this percentage on the spool is worth a line.
+const FILL_ALERT: u8 = 80;
 
 /// Arguments of `recordings ls`.
 #[derive(Debug, clap::Args)]
@@ -82,6 +85,7 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
         })
         .collect();
     output::print(args.listing.format, &rows, |rows| text(rows, &all))?;
+    warn_of_the_spool(&loaded.config.spool);
     Ok(Outcome::Fine)
 }
 
@@ -91,6 +95,20 @@ struct Listed {
     #[serde(flatten)]
     row: SessionRow,
     storages: Vec<PlaceRow>,
+}
+
+/// What waits in a spool that fills up is at no storage yet.
+fn warn_of_the_spool(config: &deskreel_config::Spool) {
+    let fill = Fill::of_folder(config).filter(|fill| fill.percent >= FILL_ALERT);
+    if let Some(fill) = fill {
+        eprintln!(
+            "deskreel: the spool is {} % full ({}): {} wait for their storages, the disk has {} left",
+            fill.percent,
+            fill.limit,
+            size(fill.used_bytes),
+            size(fill.free_bytes)
+        );
+    }
 }
 
 impl Args {

@@ -14,7 +14,7 @@ use crate::access::recordings::{Looked, Pass, Purpose, Refused};
 use crate::catalog::{Error, SessionRow, State};
 use crate::cmd::Global;
 use crate::host::{Plugins, StorageHandle};
-use crate::replay::{Place, Source};
+use crate::replay::{Known, Place, Source};
 
 /// The argument of the commands that look at one recording.
 #[derive(Debug, Clone, clap::Args)]
@@ -170,10 +170,11 @@ impl Found {
                 let (door, looked) = &*access;
                 let pass = door.gate().begin(looked, details)?;
                 let storages = open_storages(&loaded, runtime)?;
+                let known = Known::from_catalog(door.gate().catalog, id)?;
                 let mut places = vec![spool(&loaded, id)];
-                places.extend(storages.into_iter().map(Place::Storage));
+                places.extend(storages.into_iter().map(|storage| Place::Storage(storage)));
                 Ok(Opened {
-                    source: Source::new(id, places, Arc::clone(runtime)),
+                    source: Source::known(id, places, known, Arc::clone(runtime)),
                     loaded: Some(loaded),
                     pass: Some(pass),
                 })

@@ -10,10 +10,9 @@ use tokio_rustls::{client, server};
 
 use super::*;
 use crate::gateway::tls::Identity;
-use crate::pipeline::{Remedy, Storage, StorageError};
+use crate::pipeline::{Answer, Storage};
+use deskreel_sdk::{Error, ErrorKind, PutOptions};
 use tokio_rustls::TlsAcceptor;
-
-type Answer<'a, T> = std::pin::Pin<Box<dyn Future<Output = Result<T, StorageError>> + Send + 'a>>;
 
 /// Captured handshakes and what followed; README.md beside them has the format.
 pub(super) const XRDP: &[u8] = include_bytes!("../../../../rdp/fixtures/handshakes/xrdp_default.bin");
@@ -309,11 +308,15 @@ impl Storage for Broken {
         1
     }
 
-    fn put(&self, _key: String, _bytes: bytes::Bytes) -> Answer<'_, ()> {
+    fn put(&self, _key: String, _bytes: bytes::Bytes, _: PutOptions) -> Answer<'_, ()> {
         Box::pin(async { Err(broken()) })
     }
 
     fn get(&self, _key: String) -> Answer<'_, bytes::Bytes> {
+        Box::pin(async { Err(broken()) })
+    }
+
+    fn get_range(&self, _key: String, _range: std::ops::Range<u64>) -> Answer<'_, bytes::Bytes> {
         Box::pin(async { Err(broken()) })
     }
 
@@ -326,11 +329,8 @@ impl Storage for Broken {
     }
 }
 
-fn broken() -> StorageError {
-    StorageError {
-        remedy: Remedy::Operator,
-        message: "disk is full".to_owned(),
-    }
+fn broken() -> Error {
+    Error::new(ErrorKind::NoSpace, "disk is full")
 }
 
 #[tokio::test]

@@ -3,51 +3,28 @@
 //!
 //! Rules: objects of one recording may arrive out of order, but a storage gets the manifest only when it has every
 //! segment. Objects of running sessions (live) go before the backlog, and to a sync storage one after the other, so that
-//! a crash leaves a whole row there. One failure makes the storage wait (full jitter, doubling), and until it works
-//! again it is tried with one object at a time.
+//! a crash leaves a whole row there. A failing storage is tried with one object at a time; see `queue`. Every call takes
+//! time that grows with the logarithm of what waits, so that a spool of a hundred thousand segments is no burden.
 
+mod queue;
+mod recording;
 mod rules;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use rand::SeedableRng as _;
 use rand::rngs::StdRng;
-use rand::{RngExt as _, SeedableRng as _};
 use uuid::Uuid;
 
-use super::storage::Remedy;
 use crate::catalog::Object;
-pub(crate) use rules::{Live, Rules};
+use queue::{Queue, Turn, backoff};
+use recording::{Entry, Lack, Recording, Stage};
+pub(crate) use rules::{Failure, Held, Live, ObjectId, Pace, Remedy, Rules, Time};
 
-/// Shortest wait after a failure.
-pub(crate) const BACKOFF_MIN: Duration = Duration::from_millis(200);
-/// Longest wait after a failure.
-pub(crate) const BACKOFF_MAX: Duration = Duration::from_secs(60);
-/// After so many failed waits in a row, objects are no longer kept in the spool for a storage that isn't required.
-const OPTIONAL_PATIENCE: u32 = 10;
-/// Bytes on their way to one storage at once (one object may always go).
-const IN_FLIGHT_MAX_BYTES: u64 = 64 << 20;
-
-/// Moments, as time since the machine was made.
-pub(crate) type Time = Duration;
-
-/// One object of one recording.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct ObjectId {
-    /// The recording.
-    pub(crate) recording: Uuid,
-    /// Segment or manifest.
-    pub(crate) object: Object,
-}
-
-/// Where the bytes are while they wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Held {
-    /// In memory only: lost if the process ends.
-    Memory,
-    /// In the spool.
-    Spool,
-}
+/// A running session's object is tried again at the latest after this part of `stall_max`, so that an outage that is over
+/// doesn't end the session.
+const LIVE_WAITS: u32 = 4;
 
 /// What is to be done now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,74 +68,35 @@ pub(crate) enum Action {
     },
 }
 
-#[derive(Debug)]
-struct Entry {
-    size: u64,
-    held: Held,
-    live: Live,
-    /// Storages that don't have it and may still get it.
-    missing: BTreeSet<usize>,
-    /// A required storage refused it: the copy is evidence and stays in the spool.
-    keep: bool,
-}
-
-#[derive(Debug, Default)]
-struct Recording {
-    objects: BTreeMap<Object, Entry>,
-    /// Segments that each storage doesn't have (refused ones included, they hold the manifest back).
-    segments_missing: Vec<usize>,
-    /// When each storage last took something, or last began to lack something.
-    progress: Vec<Time>,
-    /// Storages that will never have all segments, and so never get the manifest.
-    lost: BTreeSet<usize>,
-    stalled: bool,
-    complete: bool,
-}
-
-#[derive(Debug)]
-struct Queue {
-    rules: Rules,
-    /// Live ones first (`true` is backlog), then in order of arrival.
-    waiting: BTreeSet<(bool, u64, ObjectId)>,
-    in_flight: BTreeMap<ObjectId, u64>,
-    bytes_in_flight: u64,
-    failures: u32,
-    not_before: Time,
-    last_error: Option<String>,
-}
-
 /// The machine.
 #[derive(Debug)]
 pub(crate) struct Delivery {
     storages: Vec<Queue>,
     recordings: BTreeMap<Uuid, Recording>,
-    /// Arrival numbers.
-    order: BTreeMap<ObjectId, u64>,
     arrivals: u64,
     ready: VecDeque<Action>,
+    /// When which session stalls on which storage.
+    stalls: BTreeSet<(Time, Uuid, usize)>,
     stall_max: Duration,
+    /// The spool fills up.
+    pressed: bool,
+    /// Only what is in memory goes.
+    stopping: bool,
     random: StdRng,
 }
 
 impl Delivery {
     /// A machine with nothing to do. `seed` is the jitter's.
     pub(crate) fn new(storages: Vec<Rules>, stall_max: Duration, seed: u64) -> Self {
-        let queue = |rules| Queue {
-            rules,
-            waiting: BTreeSet::new(),
-            in_flight: BTreeMap::new(),
-            bytes_in_flight: 0,
-            failures: 0,
-            not_before: Time::ZERO,
-            last_error: None,
-        };
         Self {
-            storages: storages.into_iter().map(queue).collect(),
+            storages: storages.into_iter().map(Queue::new).collect(),
             recordings: BTreeMap::new(),
-            order: BTreeMap::new(),
             arrivals: 0,
             ready: VecDeque::new(),
+            stalls: BTreeSet::new(),
             stall_max,
+            pressed: false,
+            stopping: false,
             random: StdRng::seed_from_u64(seed),
         }
     }
@@ -177,37 +115,39 @@ impl Delivery {
     ) {
         let live = live.into();
         let count = self.storages.len();
-        let recording = self.recordings.entry(id.recording).or_default();
-        recording.segments_missing.resize(count, 0);
-        recording.progress.resize(count, now);
+        let recording = self.recordings.entry(id.recording);
+        let recording = recording.or_insert_with(|| Recording::new(count));
         if recording.objects.contains_key(&id.object) {
             return;
         }
         self.arrivals += 1;
-        self.order.insert(id, self.arrivals);
-        for &storage in &missing {
-            if !recording.objects.values().any(|entry| entry.missing.contains(&storage)) {
-                recording.progress[storage] = now;
-            }
-            if id.object != Object::Manifest {
-                recording.segments_missing[storage] += 1;
-            }
-            if id.object != Object::Manifest || recording.segments_missing[storage] == 0 {
-                self.storages[storage]
-                    .waiting
-                    .insert((live == Live::No, self.arrivals, id));
-            }
-        }
+        let lack = |&storage: &usize| Lack {
+            storage,
+            failures: 0,
+            stage: Stage::Later,
+        };
         recording.objects.insert(
             id.object,
             Entry {
                 size,
                 held,
                 live,
-                missing,
+                arrival: self.arrivals,
+                lacks: missing.iter().map(lack).collect(),
                 keep: false,
             },
         );
+        for &storage in &missing {
+            let at = &mut recording.at[storage];
+            at.segments_missing += usize::from(id.object != Object::Manifest);
+            if live.waits_for(&self.storages[storage].rules) {
+                at.live.insert(id.object);
+            }
+        }
+        for &storage in &missing {
+            self.watch(now, id.recording, storage, false);
+            self.offer(storage, id);
+        }
         self.settle(id);
     }
 
@@ -216,103 +156,123 @@ impl Delivery {
         if let Some(action) = self.ready.pop_front() {
             return Some(action);
         }
+        let live_wait_max = self.stall_max / LIVE_WAITS;
         for (index, storage) in self.storages.iter_mut().enumerate() {
-            if let Some(id) = storage.start(index, now, &self.recordings) {
+            let size = |id: &ObjectId| {
+                let recording = self.recordings.get(&id.recording);
+                let entry = recording.and_then(|recording| recording.objects.get(&id.object));
+                entry.map_or(0, |entry| entry.size)
+            };
+            if let Some(id) = storage.start(now, live_wait_max, size) {
                 return Some(Action::Put { storage: index, id });
             }
         }
-        self.find_stall(now)
+        let &(at, recording, storage) = self.stalls.first()?;
+        if now < at {
+            return None;
+        }
+        let error = self.storages[storage].failing().map(str::to_owned);
+        let error = error.unwrap_or_else(|| format!("nothing stored for {:?}", self.stall_max));
+        self.stall(recording, storage, error);
+        self.ready.pop_front()
     }
 
     /// When [`Delivery::next`] may have something new to say, if nothing else happens.
     pub(crate) fn wake_at(&self) -> Option<Time> {
-        let backoffs = self
+        let live_wait_max = self.stall_max / LIVE_WAITS;
+        let puts = self
             .storages
             .iter()
-            .filter(|storage| storage.failures > 0 && !storage.waiting.is_empty() && storage.in_flight.is_empty())
-            .map(|storage| storage.not_before);
-        let stalls = self
-            .recordings
-            .values()
-            .filter(|recording| !recording.stalled)
-            .flat_map(|recording| {
-                self.stallable(recording)
-                    .map(|storage| recording.progress[storage] + self.stall_max)
-            });
-        backoffs.chain(stalls).min()
+            .filter_map(|storage| storage.wake_at(live_wait_max));
+        puts.chain(self.stalls.first().map(|(at, ..)| *at)).min()
     }
 
     /// The storage has the object, and the catalog knows.
     pub(crate) fn stored(&mut self, now: Time, storage: usize, id: ObjectId) {
         let queue = &mut self.storages[storage];
         queue.finish(id);
-        queue.failures = 0;
-        queue.not_before = Time::ZERO;
-        queue.last_error = None;
+        queue.works();
         let Some(recording) = self.recordings.get_mut(&id.recording) else {
             return;
         };
-        recording.progress[storage] = now;
-        let Some(entry) = recording.objects.get_mut(&id.object) else {
+        if !recording.filled(id.object, storage) {
             return;
-        };
-        if entry.missing.remove(&storage) && id.object != Object::Manifest {
-            recording.segments_missing[storage] -= 1;
-            self.offer_manifest(storage, id.recording);
         }
+        recording.at[storage].segments_missing -= usize::from(id.object != Object::Manifest);
+        self.watch(now, id.recording, storage, true);
+        self.offer_next(storage, id.recording);
         self.settle(id);
     }
 
     /// The storage did not take the object.
-    pub(crate) fn failed(&mut self, now: Time, storage: usize, id: ObjectId, remedy: Remedy, error: &str) {
+    pub(crate) fn failed(&mut self, now: Time, storage: usize, id: ObjectId, failure: &Failure) {
         let queue = &mut self.storages[storage];
         queue.finish(id);
-        if remedy == Remedy::None {
-            // The storage itself works: only this object is refused.
-            self.lose(storage, id, error);
-            return;
+        match failure.remedy {
+            // The storage itself works.
+            Remedy::None => return self.lose(storage, id, &failure.message),
+            Remedy::Here => {}
+            Remedy::Retry | Remedy::Operator => queue.fails(now, id, failure, &mut self.random),
         }
-        // Several puts that were under way together fail together: that is one failure.
-        if queue.failures == 0 || now >= queue.not_before {
-            queue.failures = queue.failures.saturating_add(1);
-            let doubled = BACKOFF_MIN.saturating_mul(1 << queue.failures.min(16));
-            let (low, high) = match remedy {
-                Remedy::Operator => (BACKOFF_MAX / 2, BACKOFF_MAX),
-                Remedy::Retry | Remedy::None => (BACKOFF_MIN, doubled.min(BACKOFF_MAX)),
-            };
-            queue.not_before = now + self.random.random_range(low..=high);
-        }
-        queue.last_error = Some(error.to_owned());
-        let entry = self
-            .recordings
-            .get(&id.recording)
-            .and_then(|recording| recording.objects.get(&id.object));
-        if let (Some(entry), Some(&arrival)) = (entry, self.order.get(&id))
-            && entry.missing.contains(&storage)
+        let live_wait_max = self.stall_max / LIVE_WAITS;
+        let recording = self.recordings.get_mut(&id.recording);
+        if let Some(recording) = recording
+            && let Some(lack) = recording.lack(id.object, storage)
         {
-            queue.waiting.insert((entry.live == Live::No, arrival, id));
+            lack.failures = lack.failures.saturating_add(1);
+            let mut pause = backoff(failure.remedy, lack.failures, &mut self.random);
+            let turn = turn(recording, id);
+            if !turn.backlog {
+                pause = pause.min(live_wait_max);
+            }
+            if let Some(lack) = recording.lack(id.object, storage) {
+                lack.stage = Stage::Resting(now + pause);
+            }
+            queue.rest(now + pause, turn);
         }
-        if !queue.rules.required && queue.failures >= OPTIONAL_PATIENCE {
+        if self.gives_up(storage) {
             self.give_up(storage);
+        }
+    }
+
+    /// Whether the spool fills up. While it does, objects are no longer kept for a storage that fails and isn't required.
+    pub(crate) fn pressed(&mut self, pressed: bool) {
+        self.pressed = pressed;
+        for storage in 0..self.storages.len() {
+            if self.gives_up(storage) {
+                self.give_up(storage);
+            }
+        }
+    }
+
+    /// From now on only what is in memory goes to the storages; the spool is for the next run.
+    pub(crate) fn stop(&mut self) {
+        self.stopping = true;
+        for queue in &mut self.storages {
+            let recordings = &self.recordings;
+            queue.retain(|turn| {
+                let recording = recordings.get(&turn.id.recording);
+                let entry = recording.and_then(|recording| recording.objects.get(&turn.id.object));
+                entry.is_some_and(|entry| entry.held == Held::Memory)
+            });
         }
     }
 
     /// The object's bytes are now in the spool.
     pub(crate) fn spilled(&mut self, id: ObjectId) {
-        let entry = self
-            .recordings
-            .get_mut(&id.recording)
-            .and_then(|recording| recording.objects.get_mut(&id.object));
-        if let Some(entry) = entry {
+        let recording = self.recordings.get_mut(&id.recording);
+        if let Some(entry) = recording.and_then(|recording| recording.objects.get_mut(&id.object)) {
             entry.held = Held::Spool;
         }
     }
 
     /// What of a recording, or of all, is in memory only.
     pub(crate) fn in_memory(&self, of: Option<Uuid>) -> Vec<ObjectId> {
-        self.recordings
-            .iter()
-            .filter(|(recording, _)| of.is_none_or(|wanted| wanted == **recording))
+        let recordings = match of {
+            Some(recording) => self.recordings.range(recording..=recording),
+            None => self.recordings.range(..),
+        };
+        recordings
             .flat_map(|(&recording, state)| {
                 let memory = state.objects.iter().filter(|(_, entry)| entry.held == Held::Memory);
                 memory.map(move |(&object, _)| ObjectId { recording, object })
@@ -320,46 +280,79 @@ impl Delivery {
             .collect()
     }
 
-    /// Since when a storage fails and with what error; `None` while it works.
+    /// With what error a storage fails; `None` while it works.
     pub(crate) fn failing(&self, storage: usize) -> Option<&str> {
-        let queue = &self.storages[storage];
-        if queue.failures == 0 {
-            None
-        } else {
-            queue.last_error.as_deref()
-        }
+        self.storages[storage].failing()
     }
 
     /// Whether nothing waits and nothing is under way.
     #[cfg(test)]
     pub(crate) fn is_idle(&self) -> bool {
-        self.ready.is_empty()
-            && self
-                .storages
-                .iter()
-                .all(|storage| storage.waiting.is_empty() && storage.in_flight.is_empty())
+        self.ready.is_empty() && self.storages.iter().all(Queue::is_idle)
     }
 
-    /// Queues the manifest for a storage that has every segment by now.
-    fn offer_manifest(&mut self, storage: usize, recording: Uuid) {
-        let id = ObjectId {
-            recording,
-            object: Object::Manifest,
-        };
-        let Some(state) = self.recordings.get(&recording) else {
+    /// Queues an object if it is its turn.
+    fn offer(&mut self, storage: usize, id: ObjectId) {
+        let Some(recording) = self.recordings.get_mut(&id.recording) else {
             return;
         };
-        let Some(entry) = state.objects.get(&Object::Manifest) else {
+        let held = recording.objects.get(&id.object).map(|entry| entry.held);
+        if !recording.in_turn(id.object, storage) || self.stopping && held == Some(Held::Spool) {
             return;
-        };
-        if state.segments_missing[storage] == 0
-            && entry.missing.contains(&storage)
-            && let Some(&arrival) = self.order.get(&id)
-        {
-            self.storages[storage]
-                .waiting
-                .insert((entry.live == Live::No, arrival, id));
         }
+        if let Some(lack) = recording.lack(id.object, storage)
+            && lack.stage == Stage::Later
+        {
+            lack.stage = Stage::Queued;
+            self.storages[storage].offer(turn(recording, id));
+        }
+    }
+
+    /// Queues what has waited for something that is now at the storage, or never will be.
+    fn offer_next(&mut self, storage: usize, recording: Uuid) {
+        let first = self.recordings.get(&recording);
+        let first = first.and_then(|state| state.at[storage].live.first().copied());
+        for object in first.into_iter().chain([Object::Manifest]) {
+            self.offer(storage, ObjectId { recording, object });
+        }
+    }
+
+    /// Sets when the session stalls on the storage. `progress`: it has just taken something.
+    fn watch(&mut self, now: Time, id: Uuid, storage: usize, progress: bool) {
+        let Some(recording) = self.recordings.get_mut(&id) else {
+            return;
+        };
+        let waits = !recording.stalled && !recording.at[storage].live.is_empty();
+        let at = &mut recording.at[storage];
+        let stalls_at = match at.stalls_at {
+            _ if !waits => None,
+            Some(at) if !progress => Some(at),
+            _ => Some(now + self.stall_max),
+        };
+        if at.stalls_at != stalls_at {
+            if let Some(old) = at.stalls_at {
+                self.stalls.remove(&(old, id, storage));
+            }
+            at.stalls_at = stalls_at;
+            self.stalls.extend(stalls_at.map(|at| (at, id, storage)));
+        }
+    }
+
+    fn stall(&mut self, id: Uuid, storage: usize, error: String) {
+        let Some(recording) = self.recordings.get_mut(&id).filter(|recording| !recording.stalled) else {
+            return;
+        };
+        recording.stalled = true;
+        for (index, at) in recording.at.iter_mut().enumerate() {
+            if let Some(old) = at.stalls_at.take() {
+                self.stalls.remove(&(old, id, index));
+            }
+        }
+        self.ready.push_back(Action::Stalled {
+            recording: id,
+            storage,
+            error,
+        });
     }
 
     /// Says so when the recording is complete, and drops the copy when every storage that counts has the object.
@@ -370,12 +363,8 @@ impl Delivery {
         let Some(entry) = recording.objects.get(&id.object) else {
             return;
         };
-        if entry.keep
-            || entry
-                .missing
-                .iter()
-                .any(|&storage| self.storages[storage].rules.required)
-        {
+        let required = |lack: &Lack| self.storages[lack.storage].rules.required;
+        if entry.keep || entry.lacks.iter().any(required) {
             return;
         }
         if id.object == Object::Manifest && !recording.complete {
@@ -384,16 +373,22 @@ impl Delivery {
                 recording: id.recording,
             });
         }
-        let hopeless = |storage: &usize| {
-            let given_up = self.storages[*storage].failures >= OPTIONAL_PATIENCE && entry.held == Held::Spool;
-            given_up || (id.object == Object::Manifest && recording.lost.contains(storage))
+        let hopeless = |lack: &Lack| {
+            let failing = self.storages[lack.storage].failing().is_some();
+            let given_up = self.pressed && failing && entry.held == Held::Spool;
+            given_up || (id.object == Object::Manifest && recording.at[lack.storage].lost)
         };
-        if !entry.missing.iter().all(hopeless) {
+        if !entry.lacks.iter().all(hopeless) {
             return;
         }
-        if let Some(&storage) = entry.missing.first() {
-            let error = self.storages[storage].last_error.clone();
-            let error = error.unwrap_or_else(|| "a segment is missing there".to_owned());
+        if let Some(lack) = entry.lacks.first() {
+            let storage = lack.storage;
+            let error = match self.storages[storage].failing() {
+                Some(error) if self.pressed => {
+                    format!("the spool fills up, and the storage, which isn't required, fails: {error}")
+                }
+                _ => "a segment is missing there".to_owned(),
+            };
             self.lose(storage, id, &error); // settles again
             return;
         }
@@ -401,43 +396,40 @@ impl Delivery {
         if recording.objects.is_empty() && recording.complete {
             self.recordings.remove(&id.recording);
         }
-        self.order.remove(&id);
         self.ready.push_back(Action::Release { id });
     }
 
     /// The storage will not get the object.
     fn lose(&mut self, storage: usize, id: ObjectId, error: &str) {
-        let Some(&arrival) = self.order.get(&id) else { return };
         let required = self.storages[storage].rules.required;
-        for backlog in [false, true] {
-            self.storages[storage].waiting.remove(&(backlog, arrival, id));
-        }
         let Some(recording) = self.recordings.get_mut(&id.recording) else {
             return;
         };
-        let Some(entry) = recording.objects.get_mut(&id.object) else {
+        let Some(stage) = recording.lack(id.object, storage).map(|lack| lack.stage) else {
             return;
         };
-        if !entry.missing.remove(&storage) {
-            return;
+        let rests_until = match stage {
+            Stage::Resting(until) => Some(until),
+            Stage::Later | Stage::Queued => None,
+        };
+        let turn = turn(recording, id);
+        self.storages[storage].withdraw(turn, rests_until);
+        recording.filled(id.object, storage);
+        let mut waited = false;
+        if let Some(entry) = recording.objects.get_mut(&id.object) {
+            entry.keep |= required;
+            waited = entry.live.waits_for(&self.storages[storage].rules);
         }
-        entry.keep |= required;
-        if id.object != Object::Manifest {
-            recording.lost.insert(storage);
-        }
+        recording.at[storage].lost |= id.object != Object::Manifest;
         self.ready.push_back(Action::Lost {
             storage,
             id,
             error: error.to_owned(),
         });
-        if entry.live.waits_for(&self.storages[storage].rules) && !recording.stalled {
-            recording.stalled = true;
-            self.ready.push_back(Action::Stalled {
-                recording: id.recording,
-                storage,
-                error: error.to_owned(),
-            });
+        if waited {
+            self.stall(id.recording, storage, error.to_owned());
         }
+        self.offer_next(storage, id.recording);
         self.settle(id);
         self.settle(ObjectId {
             object: Object::Manifest,
@@ -445,83 +437,30 @@ impl Delivery {
         });
     }
 
+    fn gives_up(&self, storage: usize) -> bool {
+        let queue = &self.storages[storage];
+        self.pressed && !queue.rules.required && queue.failing().is_some()
+    }
+
     /// Stops waiting for a storage that isn't required, for everything that the required ones have.
     fn give_up(&mut self, storage: usize) {
-        let waiting: Vec<ObjectId> = self.storages[storage].waiting.iter().map(|&(_, _, id)| id).collect();
-        for id in waiting {
-            self.settle(id);
-        }
-    }
-
-    fn find_stall(&mut self, now: Time) -> Option<Action> {
-        let (id, storage) = self
-            .recordings
-            .iter()
-            .filter(|(_, recording)| !recording.stalled)
-            .find_map(|(&id, recording)| {
-                let late = |storage: &usize| now >= recording.progress[*storage] + self.stall_max;
-                self.stallable(recording).find(late).map(|storage| (id, storage))
-            })?;
-        self.recordings.get_mut(&id)?.stalled = true;
-        let error = self.storages[storage].last_error.clone();
-        let error = error.unwrap_or_else(|| format!("nothing stored for {:?}", self.stall_max));
-        Some(Action::Stalled {
-            recording: id,
-            storage,
-            error,
-        })
-    }
-
-    /// Storages that lack an object of the recording for which its session waits.
-    fn stallable<'a>(&'a self, recording: &'a Recording) -> impl Iterator<Item = usize> + 'a {
-        let storages = self.storages.iter().enumerate().filter(|(index, storage)| {
-            let lacks = |entry: &Entry| entry.live.waits_for(&storage.rules) && entry.missing.contains(index);
-            recording.objects.values().any(lacks)
-        });
-        storages.map(|(index, _)| index)
-    }
-}
-
-impl Queue {
-    fn start(&mut self, index: usize, now: Time, recordings: &BTreeMap<Uuid, Recording>) -> Option<ObjectId> {
-        let slots = if self.failures > 0 {
-            1
-        } else {
-            self.rules.concurrency.max(1)
-        };
-        if now < self.not_before || self.in_flight.len() >= slots {
-            return None;
-        }
-        let in_turn = |id: &ObjectId| {
-            let Some(recording) = recordings.get(&id.recording) else {
-                return true;
-            };
-            let earlier = recording.objects.range(..id.object);
-            !earlier
-                .into_iter()
-                .any(|(_, entry)| entry.live.waits_for(&self.rules) && entry.missing.contains(&index))
-        };
-        let &chosen = self.waiting.iter().find(|(_, _, id)| in_turn(id))?;
-        let id = chosen.2;
-        let entry = recordings
-            .get(&id.recording)
-            .and_then(|recording| recording.objects.get(&id.object));
-        let size = entry.map_or(0, |entry| entry.size);
-        if !self.in_flight.is_empty() && self.bytes_in_flight + size > IN_FLIGHT_MAX_BYTES {
-            return None;
-        }
-        self.waiting.remove(&chosen);
-        self.in_flight.insert(id, size);
-        self.bytes_in_flight += size;
-        Some(id)
-    }
-
-    fn finish(&mut self, id: ObjectId) {
-        if let Some(size) = self.in_flight.remove(&id) {
-            self.bytes_in_flight -= size;
+        for turn in self.storages[storage].turns() {
+            self.settle(turn.id);
         }
     }
 }
 
+/// An object's place in any queue.
+fn turn(recording: &Recording, id: ObjectId) -> Turn {
+    let entry = recording.objects.get(&id.object);
+    Turn {
+        backlog: entry.is_none_or(|entry| entry.live == Live::No),
+        arrival: entry.map_or(0, |entry| entry.arrival),
+        id,
+    }
+}
+
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;

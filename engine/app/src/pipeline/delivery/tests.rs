@@ -1,7 +1,6 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::collections::BTreeMap;
-
+use super::queue::{BACKOFF_MAX, BACKOFF_MIN, RETRY_AFTER_MAX};
 use super::*;
 
 const STALL: Duration = Duration::from_secs(15);
@@ -11,6 +10,7 @@ fn required(concurrency: usize) -> Rules {
         required: true,
         sync: true,
         concurrency,
+        pace: Pace::default(),
     }
 }
 
@@ -19,7 +19,12 @@ fn optional() -> Rules {
         required: false,
         sync: false,
         concurrency: 1,
+        pace: Pace::default(),
     }
+}
+
+fn failure(remedy: Remedy, message: &str) -> Failure {
+    Failure::new(remedy, message)
 }
 
 fn id(recording: u128, object: Object) -> ObjectId {
@@ -71,7 +76,7 @@ fn the_manifest_waits_for_every_segment() {
         all(&mut delivery, at(3)),
         [Action::Complete { recording }, Action::Release { id: MANIFEST }]
     );
-    assert!(delivery.is_idle() && delivery.recordings.is_empty() && delivery.order.is_empty());
+    assert!(delivery.is_idle() && delivery.recordings.is_empty());
     assert_eq!(delivery.wake_at(), None);
 }
 
@@ -82,7 +87,7 @@ fn a_copy_is_kept_until_every_required_storage_has_it() {
     assert_eq!(all(&mut delivery, at(0)).len(), 2);
     delivery.stored(at(1), 0, segment(0));
     assert_eq!(all(&mut delivery, at(1)), []);
-    delivery.failed(at(1), 1, segment(0), Remedy::Retry, "down");
+    delivery.failed(at(1), 1, segment(0), &failure(Remedy::Retry, "down"));
     assert_eq!(all(&mut delivery, at(1)), []);
     let again = delivery.wake_at().unwrap();
     assert!(again >= at(1) + BACKOFF_MIN);
@@ -91,43 +96,221 @@ fn a_copy_is_kept_until_every_required_storage_has_it() {
     assert_eq!(all(&mut delivery, again), [Action::Release { id: segment(0) }]);
 }
 
+/// Everything that may go at a moment, and it fails.
+fn fail_all(delivery: &mut Delivery, now: Time, failure: &Failure) -> usize {
+    let mut puts = 0;
+    for action in all(delivery, now) {
+        if let Action::Put { storage, id } = action {
+            puts += 1;
+            delivery.failed(now, storage, id, failure);
+        }
+    }
+    puts
+}
+
 #[test]
 fn a_failing_storage_is_probed_with_one_object_and_waits_longer_and_longer() {
     let mut delivery = Delivery::new(vec![required(4)], STALL, 7);
-    for number in 0..9 {
+    for number in 0..90 {
         delivery.add(at(0), segment(number), 10, Held::Spool, false, [0].into());
     }
-    let first = all(&mut delivery, at(0));
-    assert_eq!(first.len(), 4);
-    for number in 0..4 {
-        delivery.failed(at(5), 0, segment(number), Remedy::Retry, "down");
-    }
-    let (mut now, mut waits) = (at(5), Vec::new());
+    let down = failure(Remedy::Retry, "down");
+    assert_eq!(fail_all(&mut delivery, at(0), &down), 4);
+    let (mut now, mut waits) = (at(0), Vec::new());
     for _ in 0..40 {
         let next = delivery.wake_at().unwrap();
         waits.push(next - now);
         now = next;
-        // The oldest object is the probe, every time.
-        assert_eq!(all(&mut delivery, now), [put(0, segment(0))]);
-        delivery.failed(now, 0, segment(0), Remedy::Retry, "down");
+        assert_eq!(fail_all(&mut delivery, now, &down), 1, "a probe");
     }
     // Four puts that failed together count as one failure.
     assert!(waits[0] <= BACKOFF_MIN * 2, "{:?}", waits[0]);
     assert!(waits.iter().all(|wait| (BACKOFF_MIN..=BACKOFF_MAX).contains(wait)));
-    assert!(
-        waits.iter().skip(12).any(|wait| *wait > Duration::from_secs(10)),
-        "{waits:?}"
-    );
+    let long = waits.iter().filter(|wait| **wait > Duration::from_secs(10)).count();
+    assert!(long > 5 && long < 38, "full jitter: {waits:?}");
     now = delivery.wake_at().unwrap();
-    assert_eq!(all(&mut delivery, now), [put(0, segment(0))]);
+    let Some(Action::Put { id, .. }) = delivery.next(now) else {
+        panic!("no probe")
+    };
+    assert_eq!(delivery.next(now), None);
     assert_eq!(delivery.failing(0), Some("down"));
-    delivery.stored(now, 0, segment(0));
+    delivery.stored(now, 0, id);
     assert_eq!(delivery.failing(0), None);
-    let puts = all(&mut delivery, now)
-        .into_iter()
-        .filter(|action| matches!(action, Action::Put { .. }))
-        .count();
-    assert_eq!(puts, 4);
+    assert_eq!(fail_all(&mut delivery, now + BACKOFF_MAX, &down), 4, "it works again");
+}
+
+/// What the storage chokes on must not keep the rest from it.
+#[test]
+fn an_object_that_always_fails_holds_up_nobody() {
+    let mut delivery = Delivery::new(vec![required(1)], STALL, 3);
+    let choked = id(2, Object::Segment(0));
+    delivery.add(at(0), choked, 10, Held::Spool, false, [0].into());
+    for number in 0..50 {
+        delivery.add(at(0), segment(number), 10, Held::Spool, false, [0].into());
+    }
+    let (mut now, mut stored) = (at(0), 0);
+    while stored < 50 {
+        for action in all(&mut delivery, now) {
+            match action {
+                Action::Put { storage, id } if id == choked => {
+                    delivery.failed(now, storage, id, &failure(Remedy::Retry, "internal error"));
+                }
+                Action::Put { storage, id } => {
+                    stored += 1;
+                    delivery.stored(now, storage, id);
+                }
+                _ => {}
+            }
+        }
+        now = delivery.wake_at().unwrap_or(now);
+    }
+    assert!(now < Duration::from_secs(5), "{now:?}");
+    // Alone with it, the storage does not count as down more and more.
+    for _ in 0..20 {
+        now = delivery.wake_at().unwrap();
+        fail_all(&mut delivery, now, &failure(Remedy::Retry, "internal error"));
+    }
+    delivery.add(now, segment(99), 10, Held::Memory, true, [0].into());
+    let soon = delivery.wake_at().unwrap();
+    assert!(soon <= now + BACKOFF_MIN * 2, "{:?}", soon - now);
+    assert_eq!(all(&mut delivery, soon), [put(0, segment(99))]);
+}
+
+/// A probe is due long before the session would count as stalled.
+#[test]
+fn a_running_session_does_not_wait_out_a_long_backoff() {
+    let mut delivery = Delivery::new(vec![required(1)], STALL, 3);
+    for number in 0..99 {
+        delivery.add(
+            at(0),
+            id(2, Object::Segment(number)),
+            10,
+            Held::Spool,
+            false,
+            [0].into(),
+        );
+    }
+    let mut now = at(0);
+    for _ in 0..30 {
+        fail_all(&mut delivery, now, &failure(Remedy::Operator, "permission denied"));
+        now = delivery.wake_at().unwrap();
+    }
+    fail_all(&mut delivery, now, &failure(Remedy::Operator, "permission denied"));
+    delivery.add(now, segment(0), 10, Held::Memory, true, [0].into());
+    assert_eq!(delivery.wake_at(), Some(now + STALL / 4));
+    assert_eq!(all(&mut delivery, now + STALL / 4), [put(0, segment(0))]);
+}
+
+#[test]
+fn a_storage_is_left_alone_as_long_as_it_asks() {
+    let mut delivery = Delivery::new(vec![required(1)], STALL, 3);
+    delivery.add(at(0), segment(0), 10, Held::Memory, true, [0].into());
+    all(&mut delivery, at(0));
+    let mut slow_down = failure(Remedy::Retry, "slow down");
+    slow_down.retry_after = Some(Duration::from_secs(12));
+    delivery.failed(at(0), 0, segment(0), &slow_down);
+    assert_eq!(
+        delivery.wake_at(),
+        Some(Duration::from_secs(12)),
+        "running session or not"
+    );
+    assert_eq!(all(&mut delivery, at(11_999)), []);
+    assert_eq!(all(&mut delivery, at(12_000)), [put(0, segment(0))]);
+    slow_down.retry_after = Some(Duration::from_secs(1_000_000));
+    delivery.failed(at(12_000), 0, segment(0), &slow_down);
+    let stalled = all(&mut delivery, STALL);
+    assert!(matches!(stalled[..], [Action::Stalled { .. }]), "{stalled:?}");
+    assert_eq!(delivery.wake_at(), Some(at(12_000) + RETRY_AFTER_MAX), "not for ever");
+}
+
+#[test]
+fn no_more_than_the_configured_rate() {
+    let rules = |pace| Rules { pace, ..required(1000) };
+    let count = |pace, until: Time| {
+        let mut delivery = Delivery::new(vec![rules(pace)], STALL, 3);
+        for number in 0..1000 {
+            delivery.add(at(0), segment(number), 1000, Held::Spool, false, [0].into());
+        }
+        let (mut now, mut puts) = (at(0), 0);
+        while now <= until {
+            for action in all(&mut delivery, now) {
+                if let Action::Put { storage, id } = action {
+                    puts += 1;
+                    delivery.stored(now, storage, id);
+                }
+            }
+            let Some(next) = delivery.wake_at() else { break };
+            assert!(next > now);
+            now = next;
+        }
+        puts
+    };
+    let ten_puts = Pace {
+        puts_per_second_max: Some(10),
+        bytes_per_second_max: None,
+    };
+    // What a second allows may come at once.
+    assert_eq!((count(ten_puts, at(0)), count(ten_puts, at(10_000))), (11, 111));
+    let twenty_objects = Pace {
+        puts_per_second_max: None,
+        bytes_per_second_max: Some(20_000),
+    };
+    assert_eq!(count(twenty_objects, at(10_000)), 221);
+    assert_eq!(count(Pace::default(), at(0)), 1000);
+}
+
+/// This machine's own failures say nothing of the storage.
+#[test]
+fn a_failing_disk_is_not_the_storages_fault() {
+    let mut delivery = Delivery::new(vec![required(2)], STALL, 3);
+    for number in 0..3 {
+        delivery.add(at(0), segment(number), 10, Held::Spool, false, [0].into());
+    }
+    assert_eq!(all(&mut delivery, at(0)).len(), 2);
+    delivery.failed(at(1), 0, segment(0), &failure(Remedy::Here, "input/output error"));
+    assert_eq!(delivery.failing(0), None);
+    assert_eq!(all(&mut delivery, at(1)), [put(0, segment(2))]);
+    let again = delivery.wake_at();
+    assert_eq!(again, None, "both slots are taken");
+    delivery.stored(at(2), 0, segment(1));
+    let again = delivery.wake_at().unwrap();
+    assert!(all(&mut delivery, again).contains(&put(0, segment(0))));
+}
+
+#[test]
+fn what_stops_sends_what_is_in_memory_only() {
+    let mut delivery = Delivery::new(vec![required(9)], STALL, 3);
+    delivery.add(at(0), segment(0), 10, Held::Spool, false, [0].into());
+    delivery.add(at(0), id(2, Object::Segment(0)), 10, Held::Memory, false, [0].into());
+    delivery.stop();
+    delivery.add(at(0), segment(1), 10, Held::Spool, false, [0].into());
+    assert_eq!(all(&mut delivery, at(0)), [put(0, id(2, Object::Segment(0)))]);
+    assert_eq!(delivery.wake_at(), None);
+}
+
+/// A spool of a hundred thousand segments: every step takes about the same time, however many wait.
+#[test]
+fn a_hundred_thousand_waiting_segments_are_delivered() {
+    const COUNT: u32 = 100_000;
+    let mut delivery = Delivery::new(vec![required(8), required(8)], STALL, 3);
+    for number in 0..COUNT {
+        let id = id(u128::from(number % 3), Object::Segment(number));
+        delivery.add(at(0), id, 10, Held::Spool, false, [0, 1].into());
+    }
+    let (mut puts, mut released) = (0, 0);
+    while let Some(action) = delivery.next(at(0)) {
+        match action {
+            Action::Put { storage, id } => {
+                puts += 1;
+                delivery.stored(at(0), storage, id);
+            }
+            Action::Release { .. } => released += 1,
+            other => panic!("{other:?}"),
+        }
+        let _ = delivery.wake_at();
+    }
+    assert_eq!((puts, released), (2 * COUNT, COUNT));
+    assert!(delivery.is_idle());
 }
 
 #[test]
@@ -159,8 +342,15 @@ fn a_live_object_that_makes_no_progress_is_a_stall_and_the_backlog_is_not() {
     assert_eq!(delivery.in_memory(Some(MANIFEST.recording)), [segment(0)]);
     delivery.spilled(segment(0));
     assert_eq!(delivery.in_memory(None), []);
-    delivery.failed(STALL * 2, 0, segment(0), Remedy::Retry, "timeout");
-    let again = delivery.wake_at().unwrap();
+    delivery.failed(STALL * 2, 0, segment(0), &failure(Remedy::Retry, "timeout"));
+    let mut again = delivery.wake_at().unwrap();
+    // While it rests, others may go.
+    let other = id(2, Object::Segment(0));
+    if delivery.next(again) == Some(put(0, other)) {
+        delivery.stored(again, 0, other);
+        all(&mut delivery, again);
+        again = delivery.wake_at().unwrap();
+    }
     assert_eq!(all(&mut delivery, again), [put(0, segment(0))]);
 }
 
@@ -210,7 +400,7 @@ fn a_refused_object_stays_and_holds_the_manifest_back() {
         [put(0, segment(0))],
         "live segments go one after the other"
     );
-    delivery.failed(at(1), 0, segment(0), Remedy::None, "other bytes are there");
+    delivery.failed(at(1), 0, segment(0), &failure(Remedy::None, "other bytes are there"));
     let mut actions = all(&mut delivery, at(1));
     assert!(actions.contains(&put(0, segment(1))), "{actions:?}");
     actions.retain(|action| !matches!(action, Action::Put { .. }));
@@ -239,45 +429,58 @@ fn a_refused_object_stays_and_holds_the_manifest_back() {
     assert!(delivery.is_idle());
 }
 
-#[test]
-fn an_optional_storage_neither_delays_completion_nor_fills_the_spool_for_ever() {
-    let mut delivery = Delivery::new(vec![required(1), optional()], STALL, 1);
-    delivery.add(at(0), segment(0), 10, Held::Spool, false, [0, 1].into());
-    delivery.add(at(0), MANIFEST, 10, Held::Spool, false, [0, 1].into());
-    let mut now = at(0);
+/// Delivers to storage 0 and fails at storage 1 for a while.
+fn serve_the_first_only(delivery: &mut Delivery, now: &mut Time, rounds: u32) -> Vec<Action> {
     let mut actions = Vec::new();
-    let mut puts = 0;
-    for _ in 0..200 {
-        for action in all(&mut delivery, now) {
+    for _ in 0..rounds {
+        for action in all(delivery, *now) {
             match action {
-                Action::Put { storage: 0, id } => delivery.stored(now, 0, id),
-                Action::Put { storage: _, id } => {
-                    puts += 1;
+                Action::Put { storage: 0, id } => delivery.stored(*now, 0, id),
+                Action::Put { storage, id } => {
                     assert_eq!(id, segment(0), "no manifest without its segment");
-                    delivery.failed(now, 1, id, Remedy::Retry, "down");
+                    delivery.failed(*now, storage, id, &failure(Remedy::Retry, "down"));
                 }
                 other => actions.push(other),
             }
         }
-        now = delivery.wake_at().unwrap_or(now);
+        *now = delivery.wake_at().unwrap_or(*now);
     }
-    assert_eq!(puts, OPTIONAL_PATIENCE);
+    actions
+}
+
+#[test]
+fn an_optional_storage_neither_delays_completion_nor_fills_the_spool_to_the_brim() {
+    let mut delivery = Delivery::new(vec![required(1), optional()], STALL, 1);
+    delivery.add(at(0), segment(0), 10, Held::Spool, false, [0, 1].into());
+    delivery.add(at(0), MANIFEST, 10, Held::Spool, false, [0, 1].into());
+    let mut now = at(0);
+    let actions = serve_the_first_only(&mut delivery, &mut now, 2000);
+    let recording = MANIFEST.recording;
     assert_eq!(
-        actions[0],
-        Action::Complete {
-            recording: MANIFEST.recording
-        }
+        actions,
+        [Action::Complete { recording }],
+        "while there is room, copies are kept"
     );
-    let released = actions
-        .iter()
-        .filter(|action| matches!(action, Action::Release { .. }))
-        .count();
-    let lost = actions
-        .iter()
-        .filter(|action| matches!(action, Action::Lost { storage: 1, .. }))
-        .count();
-    assert_eq!((released, lost), (2, 2), "{actions:?}");
+    assert!(now > Duration::from_secs(3600));
+    delivery.pressed(true);
+    let actions = serve_the_first_only(&mut delivery, &mut now, 2);
+    let released = |action: &&Action| matches!(action, Action::Release { .. });
+    let lost = |action: &&Action| matches!(action, Action::Lost { storage: 1, .. });
+    let counts = (
+        actions.iter().filter(released).count(),
+        actions.iter().filter(lost).count(),
+    );
+    assert_eq!(counts, (2, 2), "{actions:?}");
     assert!(delivery.recordings.is_empty());
+
+    // One that is back in time gets everything.
+    let mut delivery = Delivery::new(vec![required(1), optional()], STALL, 1);
+    delivery.add(at(0), segment(0), 10, Held::Spool, false, [0, 1].into());
+    serve_the_first_only(&mut delivery, &mut now, 50);
+    let again = delivery.wake_at().unwrap();
+    assert_eq!(all(&mut delivery, again), [put(1, segment(0))]);
+    delivery.stored(again, 1, segment(0));
+    assert_eq!(all(&mut delivery, again), [Action::Release { id: segment(0) }]);
 }
 
 #[test]
@@ -293,204 +496,4 @@ fn after_a_restart_what_everybody_has_is_only_dropped() {
     ];
     assert_eq!(all(&mut delivery, at(0)), expected);
     assert!(delivery.recordings.is_empty());
-}
-
-/// Storages that fail, refuse, answer late; sessions that seal, spill and end. Virtual time, one seed a run.
-struct World {
-    delivery: Delivery,
-    rules: Vec<Rules>,
-    random: StdRng,
-    now: Time,
-    /// (due, storage, object)
-    under_way: Vec<(Time, usize, ObjectId)>,
-    has: Vec<BTreeSet<ObjectId>>,
-    down_until: Vec<Time>,
-    copies: BTreeSet<ObjectId>,
-    segments: BTreeMap<Uuid, u32>,
-    complete: BTreeSet<Uuid>,
-    lost: BTreeSet<(usize, ObjectId)>,
-    stalled: BTreeSet<Uuid>,
-}
-
-impl World {
-    fn new(seed: u64) -> Self {
-        let mut random = StdRng::seed_from_u64(seed);
-        let count = random.random_range(1..=3);
-        let mut rules: Vec<Rules> = (0..count)
-            .map(|_| Rules {
-                required: random.random_bool(0.7),
-                sync: random.random_bool(0.5),
-                concurrency: random.random_range(1..=4),
-            })
-            .collect();
-        rules[0].required = true;
-        Self {
-            delivery: Delivery::new(rules.clone(), STALL, seed),
-            now: Time::ZERO,
-            under_way: Vec::new(),
-            has: vec![BTreeSet::new(); count],
-            down_until: vec![Time::ZERO; count],
-            copies: BTreeSet::new(),
-            segments: BTreeMap::new(),
-            complete: BTreeSet::new(),
-            lost: BTreeSet::new(),
-            stalled: BTreeSet::new(),
-            rules,
-            random,
-        }
-    }
-
-    fn add(&mut self, id: ObjectId) {
-        let held = if self.random.random_bool(0.5) {
-            Held::Memory
-        } else {
-            Held::Spool
-        };
-        // After a stall the session's objects are in the spool and nobody waits for them.
-        let live = !self.stalled.contains(&id.recording) && (held == Held::Memory || self.random.random_bool(0.5));
-        let held = if live { held } else { Held::Spool };
-        self.copies.insert(id);
-        self.delivery
-            .add(self.now, id, 1000, held, live, (0..self.rules.len()).collect());
-    }
-
-    fn act(&mut self, action: &Action) {
-        match *action {
-            Action::Put { storage, id } => {
-                assert!(self.copies.contains(&id), "the bytes of {id:?} are gone");
-                assert!(!self.has[storage].contains(&id), "{id:?} again at {storage}");
-                let here: Vec<_> = self
-                    .under_way
-                    .iter()
-                    .filter(|(_, where_to, _)| *where_to == storage)
-                    .collect();
-                assert!(here.len() < self.rules[storage].concurrency);
-                assert!(here.iter().all(|(_, _, other)| *other != id), "{id:?} twice at once");
-                if id.object == Object::Manifest {
-                    for number in 0..self.segments[&id.recording] {
-                        let segment = ObjectId {
-                            object: Object::Segment(number),
-                            ..id
-                        };
-                        assert!(self.has[storage].contains(&segment), "manifest before {segment:?}");
-                    }
-                }
-                let due = self.now + at(self.random.random_range(1..=30_000));
-                self.under_way.push((due, storage, id));
-            }
-            Action::Stalled { recording, storage, .. } => {
-                assert!(self.rules[storage].sync && self.stalled.insert(recording));
-                for id in self.delivery.in_memory(Some(recording)) {
-                    self.delivery.spilled(id);
-                }
-            }
-            Action::Release { id } => {
-                assert!(self.copies.remove(&id), "{id:?} released twice");
-                for (storage, rules) in self.rules.iter().enumerate() {
-                    let has = self.has[storage].contains(&id);
-                    assert!(
-                        has || (!rules.required && self.lost.contains(&(storage, id))),
-                        "{id:?} not at {storage}"
-                    );
-                }
-            }
-            Action::Complete { recording } => {
-                assert!(self.complete.insert(recording), "complete twice");
-                for (storage, _) in self.rules.iter().enumerate().filter(|(_, rules)| rules.required) {
-                    assert!(self.has[storage].contains(&ObjectId {
-                        recording,
-                        object: Object::Manifest
-                    }));
-                }
-            }
-            Action::Lost { storage, id, .. } => {
-                assert!(!self.rules[storage].required, "nothing was refused");
-                assert!(self.lost.insert((storage, id)));
-            }
-        }
-    }
-
-    fn finish(&mut self, index: usize) {
-        let (_, storage, id) = self.under_way.swap_remove(index);
-        if self.now < self.down_until[storage] {
-            self.delivery.failed(self.now, storage, id, Remedy::Retry, "down");
-        } else {
-            self.has[storage].insert(id);
-            self.delivery.stored(self.now, storage, id);
-        }
-    }
-
-    /// Lets time pass to the next thing that happens, at most to `limit`.
-    fn step(&mut self, limit: Time) {
-        while let Some(action) = self.delivery.next(self.now) {
-            self.act(&action);
-        }
-        let due = self
-            .under_way
-            .iter()
-            .enumerate()
-            .min_by_key(|(_, entry)| entry.0)
-            .map(|(index, entry)| (entry.0, index));
-        let wake = self.delivery.wake_at();
-        if let Some(wake) = wake {
-            assert!(wake > self.now, "a wake-up that finds nothing to do would spin");
-        }
-        match due {
-            Some((due, index)) if due <= limit && wake.is_none_or(|wake| due <= wake) => {
-                self.now = self.now.max(due);
-                self.finish(index);
-            }
-            _ => self.now = wake.unwrap_or(limit).min(limit),
-        }
-    }
-}
-
-#[test]
-fn everything_arrives_in_order_whatever_the_storages_do() {
-    for seed in 0..300 {
-        let mut world = World::new(seed);
-        let recordings: Vec<Uuid> = (1..=4).map(Uuid::from_u128).collect();
-        let mut open = recordings.clone();
-        while !open.is_empty() {
-            let limit = world.now + at(world.random.random_range(0..20_000));
-            while world.now < limit {
-                world.step(limit);
-            }
-            if world.random.random_bool(0.1) {
-                let storage = world.random.random_range(0..world.rules.len());
-                let outage = at(world.random.random_range(0..600_000));
-                world.down_until[storage] = world.now + outage;
-            }
-            let which = world.random.random_range(0..open.len());
-            let recording = open[which];
-            if world.random.random_bool(0.1) {
-                world.segments.entry(recording).or_insert(0);
-                world.add(ObjectId {
-                    recording,
-                    object: Object::Manifest,
-                });
-                open.swap_remove(which);
-            } else {
-                let count = world.segments.entry(recording).or_insert(0);
-                let object = Object::Segment(*count);
-                *count += 1;
-                world.add(ObjectId { recording, object });
-            }
-        }
-        let end = world.now + Duration::from_secs(24 * 3600);
-        while world.now < end {
-            world.step(end);
-        }
-        assert_eq!(
-            world.complete.len(),
-            recordings.len(),
-            "seed {seed}: not everything was delivered"
-        );
-        assert!(world.copies.is_empty(), "seed {seed}: copies left: {:?}", world.copies);
-        assert!(
-            world.delivery.is_idle() && world.delivery.recordings.is_empty(),
-            "seed {seed}"
-        );
-        assert!(world.delivery.order.is_empty(), "seed {seed}");
-    }
 }

@@ -1,7 +1,8 @@
 //! Finding what there is of a recording: in the spool, at the storages, in the catalog.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -13,6 +14,14 @@ use super::Recovery;
 use crate::catalog::Object;
 use crate::pipeline::courier::key;
 use crate::pipeline::delivery::ObjectId;
+use crate::pipeline::steps;
+
+/// So long a storage that did not answer is not asked again.
+const SILENT_FOR: Duration = Duration::from_secs(20);
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// An object that was found, and where.
 pub(super) struct Piece {
@@ -34,7 +43,11 @@ impl Recovery {
     /// The keys that each storage lists for the recording.
     pub(super) async fn listed(&self, recording: Uuid) -> anyhow::Result<Vec<BTreeSet<String>>> {
         let mut listed = Vec::new();
-        for storage in self.means.storages.iter() {
+        for (index, storage) in self.means.storages.iter().enumerate() {
+            let silent = |since: Instant| since.elapsed() < SILENT_FOR;
+            if lock(&self.silent).get(&index).is_some_and(|since| silent(*since)) {
+                anyhow::bail!("storage {} did not answer a moment ago", storage.name());
+            }
             match storage.list(format!("{recording}/")).await {
                 Ok(keys) => listed.push(keys.into_iter().collect()),
                 Err(error) if !storage.required() => {
@@ -42,6 +55,7 @@ impl Recovery {
                     listed.push(BTreeSet::new());
                 }
                 Err(error) => {
+                    lock(&self.silent).insert(index, Instant::now());
                     let what = format!("list recording {recording} at storage {}", storage.name());
                     return Err(error).context(what);
                 }
@@ -140,6 +154,7 @@ impl Recovery {
             match sealed {
                 Ok(Some(bytes)) => {
                     spool.write(id, &bytes)?;
+                    steps::reached("recovery: sealed");
                     spool.remove_open(recording, number)?;
                     Ok((Some(bytes), None))
                 }

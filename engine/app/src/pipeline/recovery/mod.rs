@@ -5,9 +5,11 @@
 //! repeated, so recovery itself may be killed at any moment.
 
 mod find;
+pub(super) mod run;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -22,7 +24,7 @@ use super::courier::{Means, Order, key};
 use super::delivery::{Live, ObjectId};
 use super::recorder::{end_text, gap_row};
 use super::sink::{Target, for_catalog, segment_row};
-use super::trail;
+use super::{steps, trail};
 use find::{Piece, Pieces};
 
 use crate::audit::Event;
@@ -35,6 +37,8 @@ pub(super) struct Recovery {
     pub(super) key: SigningKey,
     pub(super) targets: Arc<[Target]>,
     pub(super) orders: mpsc::Sender<Order>,
+    /// Required storages that did not answer, and when: not every recording waits for each of them anew.
+    pub(super) silent: Arc<Mutex<BTreeMap<usize, Instant>>>,
 }
 
 /// What became of one recording.
@@ -293,6 +297,7 @@ impl Recovery {
         tokio::task::spawn_blocking(move || spool.write(id, &copy))
             .await?
             .context("write the manifest to the spool")?;
+        steps::reached("recovery: manifest");
         Ok(Some((
             manifest,
             Piece {
@@ -360,6 +365,7 @@ impl Recovery {
                 .map(|()| (found, manifest))
         };
         let (found, manifest) = tokio::task::spawn_blocking(note).await??;
+        steps::reached("recovery: in the catalog");
         for (segment, in_spool, at) in found.segments {
             let missing = self.missing(&at);
             if in_spool || !missing.is_empty() {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,11 +14,12 @@ use deskreel_rdp::Direction;
 use deskreel_rdp::tap::{StaticChannel, TapConfig};
 use deskreel_recording::event::{EndReason, SessionEnd};
 use deskreel_recording::{Event, Report, ScreenDecoder, Segment, Verifier, VerifyOptions};
+use deskreel_sdk::{Error, ErrorKind, PutOptions};
 use uuid::Uuid;
 
 use crate::catalog::{Catalog, IdentityKind, State};
 use crate::keys::NodeKey;
-use crate::pipeline::{Answer, Remedy, SessionFacts, SessionRecorder, Sessions, Storage, StorageError};
+use crate::pipeline::{Answer, SessionFacts, SessionRecorder, Sessions, Storage};
 
 /// A storage in a folder, as the local plugin is one; fails as told.
 pub(super) struct Folder {
@@ -76,6 +78,11 @@ impl Folder {
         keys
     }
 
+    /// How many objects have arrived.
+    pub(super) fn arrived(&self) -> usize {
+        self.arrived.lock().unwrap().len()
+    }
+
     pub(super) fn manifest_came_last(&self, recording: Uuid) -> bool {
         let arrived = self.arrived.lock().unwrap();
         let last = arrived.iter().rfind(|key| key.starts_with(&recording.to_string()));
@@ -92,29 +99,21 @@ impl Folder {
         fs::read(self.path.join(key)).ok().map(Bytes::from)
     }
 
-    fn answers(&self) -> Result<(), StorageError> {
-        let down = StorageError {
-            remedy: Remedy::Retry,
-            message: "connection refused".to_owned(),
-        };
+    fn answers(&self) -> Result<(), Error> {
         if self.down.load(Ordering::SeqCst) {
-            Err(down)
-        } else {
-            Ok(())
+            return Err(Error::new(ErrorKind::Unavailable, "connection refused"));
         }
+        Ok(())
     }
 
-    async fn put(&self, key: String, bytes: Bytes) -> Result<(), StorageError> {
+    async fn put(&self, key: String, bytes: Bytes) -> Result<(), Error> {
         let mut hung = false;
         while self.hang.load(Ordering::SeqCst) {
             hung = true;
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         if hung {
-            return Err(StorageError {
-                remedy: Remedy::Retry,
-                message: "timed out".to_owned(),
-            });
+            return Err(Error::new(ErrorKind::Timeout, "timed out"));
         }
         self.answers()?;
         if self
@@ -124,18 +123,12 @@ impl Folder {
             .as_ref()
             .is_some_and(|suffix| key.ends_with(suffix))
         {
-            return Err(StorageError {
-                remedy: Remedy::None,
-                message: "object too large".to_owned(),
-            });
+            return Err(Error::invalid_input("object too large"));
         }
         match self.read(&key) {
             Some(there) if there == bytes => return Ok(()),
             Some(_) => {
-                return Err(StorageError {
-                    remedy: Remedy::None,
-                    message: "other bytes are there".to_owned(),
-                });
+                return Err(Error::new(ErrorKind::AlreadyExists, "other bytes are there"));
             }
             None => {}
         }
@@ -167,17 +160,22 @@ impl Storage for Folder {
         3
     }
 
-    fn put(&self, key: String, bytes: Bytes) -> Answer<'_, ()> {
+    fn put(&self, key: String, bytes: Bytes, _: PutOptions) -> Answer<'_, ()> {
         Box::pin(Self::put(self, key, bytes))
     }
 
     fn get(&self, key: String) -> Answer<'_, Bytes> {
         Box::pin(async move {
             self.answers()?;
-            self.read(&key).ok_or(StorageError {
-                remedy: Remedy::Operator,
-                message: "not found".to_owned(),
-            })
+            self.read(&key).ok_or_else(|| Error::not_found(key))
+        })
+    }
+
+    fn get_range(&self, key: String, range: Range<u64>) -> Answer<'_, Bytes> {
+        Box::pin(async move {
+            let whole = Storage::get(self, key).await?;
+            let end = range.end.min(whole.len() as u64);
+            Ok(whole.slice(range.start as usize..end as usize))
         })
     }
 
@@ -210,6 +208,7 @@ pub(super) fn config(folder: &Path) -> Config {
     config.session_recording.on_failure = OnFailure::Strict;
     // The machine's disk is not what is tested.
     config.spool.min_free_bytes = 0;
+    config.spool.reserve_bytes = 1 << 16;
     // A frame for nearly every PDU, and segments of a few of them.
     config.recording.frame_interval = Duration::from_millis(1);
     config.recording.segment_max_bytes = 4000;
@@ -251,7 +250,14 @@ impl Bed {
         Sessions::start(&self.config, storages).await
     }
 
+    /// Started, and what the last run left is looked through.
     pub(super) async fn start(&self) -> Sessions {
+        let sessions = self.start_unrecovered().await;
+        sessions.recovered().await;
+        sessions
+    }
+
+    pub(super) async fn start_unrecovered(&self) -> Sessions {
         self.try_start().await.unwrap()
     }
 

@@ -20,13 +20,13 @@ use crate::keys::NodeKey;
 use crate::pipeline::sink::segment_row;
 
 /// All that a session of three segments leaves behind, piece by piece.
-struct Parts {
-    id: Uuid,
+pub(super) struct Parts {
+    pub(super) id: Uuid,
     key: SigningKey,
-    segments: Vec<SealedSegment>,
+    pub(super) segments: Vec<SealedSegment>,
     /// The third segment as it was before it was sealed.
     open: Bytes,
-    manifest: Bytes,
+    pub(super) manifest: Bytes,
 }
 
 fn draw(recorder: &mut Recorder, time_ns: u64, shade: u8) {
@@ -55,7 +55,7 @@ fn draw(recorder: &mut Recorder, time_ns: u64, shade: u8) {
 }
 
 impl Parts {
-    fn new(key: &SigningKey) -> Self {
+    pub(super) fn new(key: &SigningKey) -> Self {
         let id = Uuid::now_v7();
         let start = SessionStart {
             recording: id,
@@ -102,6 +102,24 @@ impl Parts {
             closing.segment(&segment.bytes).unwrap();
         }
         closing.finish("crashed", &self.key).unwrap()
+    }
+}
+
+/// A session as the catalog notes its start.
+pub(super) fn new_session(id: Uuid) -> NewSession {
+    NewSession {
+        id: id,
+        started: OffsetDateTime::from_unix_timestamp(1_700_000_000).unwrap(),
+        user: "alice".to_owned(),
+        identity: IdentityKind::Claimed,
+        login: String::new(),
+        desktop: "lab".to_owned(),
+        desktop_addr: String::new(),
+        labels: std::collections::BTreeMap::new(),
+        roles: Vec::new(),
+        decision: None,
+        client_addr: String::new(),
+        client_name: String::new(),
     }
 }
 
@@ -155,21 +173,7 @@ impl Scene {
     }
 
     fn started(&self) {
-        let session = NewSession {
-            id: self.parts.id,
-            started: OffsetDateTime::from_unix_timestamp(1_700_000_000).unwrap(),
-            user: "alice".to_owned(),
-            identity: IdentityKind::Claimed,
-            login: String::new(),
-            desktop: "lab".to_owned(),
-            desktop_addr: String::new(),
-            labels: std::collections::BTreeMap::new(),
-            roles: Vec::new(),
-            decision: None,
-            client_addr: String::new(),
-            client_name: String::new(),
-        };
-        self.catalog.session_started(&session).unwrap();
+        self.catalog.session_started(&new_session(self.parts.id)).unwrap();
     }
 
     fn known(&self, number: usize) {

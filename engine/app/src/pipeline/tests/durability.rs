@@ -18,13 +18,14 @@ use super::bed::{Bed, Fixture, PATIENCE, ended, eventually};
 use crate::audit::Audit;
 use crate::catalog::{Catalog, Object, State};
 use crate::keys::{NodeKey, private_path};
+use crate::pipeline::Storage;
 use crate::pipeline::courier::{Courier, Health, Links, Means, Order};
 use crate::pipeline::delivery::ObjectId;
+use crate::pipeline::facts::{new_session, session_start};
 use crate::pipeline::queue::{Entry, What};
 use crate::pipeline::session::{Rules, Shared};
 use crate::pipeline::sink::{Sink, Target};
 use crate::pipeline::spool::{Found, Spool};
-use crate::pipeline::{Storage, new_session, session_start};
 
 /// The end arrives together with what makes the recorder fail.
 #[tokio::test(flavor = "multi_thread")]
@@ -104,7 +105,7 @@ fn a_segment_whose_file_failed_is_written_anew() {
         let facts = Fixture::load("xrdp-16").facts();
         let catalog = Catalog::open(&bed.config.data_dir).unwrap();
         catalog.session_started(&new_session(&facts)).unwrap();
-        let spool = Arc::new(Spool::open(&bed.config.spool.path, 1 << 30, 0).unwrap());
+        let spool = Arc::new(Spool::open(&bed.config.spool.path, (&bed.config.spool).into()).unwrap());
         let (orders, mut received) = mpsc::channel(10);
         let rules = Rules {
             all_sync: false,
@@ -149,7 +150,7 @@ fn a_segment_whose_file_failed_is_written_anew() {
 async fn what_the_spool_does_not_take_is_tried_again() {
     let bed = Bed::new(&[("disk", Mode::Sync, true)]);
     bed.storages[0].hang(true);
-    let spool = Arc::new(Spool::open(&bed.config.spool.path, 1 << 30, 0).unwrap());
+    let spool = Arc::new(Spool::open(&bed.config.spool.path, (&bed.config.spool).into()).unwrap());
     let means = Means {
         storages: vec![Arc::clone(&bed.storages[0]) as Arc<dyn Storage>].into(),
         spool: Arc::clone(&spool),

@@ -27,7 +27,7 @@ async fn strict_refuses_a_session_that_no_sync_storage_takes() {
         error,
         OpenError::Storage {
             storage: "disk".into(),
-            error: "connection refused".into()
+            error: "connection refused (unavailable)".into()
         }
     );
     assert!(bed.catalog().sessions().unwrap().is_empty());
@@ -126,12 +126,18 @@ async fn a_refused_segment_ends_a_strict_session_and_is_kept() {
         }
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    assert_eq!(recorder.failed().await.reason, "storage disk: object too large");
+    assert_eq!(
+        recorder.failed().await.reason,
+        "storage disk: object too large (invalid input)"
+    );
     recorder.ended(ended());
     recorder.closed().await;
     bed.wait_for(id, State::Damaged).await;
     let problem = bed.catalog().session(&id.to_string()).unwrap().problem.unwrap();
-    assert_eq!(problem, "segment 1 is not at storage disk: object too large");
+    assert_eq!(
+        problem,
+        "segment 1 is not at storage disk: object too large (invalid input)"
+    );
     let kept = || bed.spool_files().iter().any(|file| file.ends_with("00000001.mcap"));
     eventually("the refused segment is kept", kept).await;
     sessions.shutdown().await;

@@ -271,6 +271,8 @@ async fn best_effort_never_waits_long_and_says_what_it_dropped() {
     for _ in 0..7 {
         at_once(pdu());
     }
+    // Fills the rest, so that an activation no longer fits.
+    at_once(Bytes::from(vec![0; 8_600]));
     // The size of the picture and its codecs are said once, perhaps hours before the next time.
     let (_, activation) = fixture.batches().swap_remove(0);
     at_once(activation.clone());
@@ -298,6 +300,7 @@ async fn best_effort_never_waits_long_and_says_what_it_dropped() {
         Ok(30_000),
         Ok(30_000),
         lost(7),
+        Ok(8_600),
         Ok(activation.len()),
         lost(1),
     ];

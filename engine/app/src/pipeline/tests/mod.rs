@@ -3,13 +3,16 @@
 //! The pipeline as a whole: real streams in, storages that fail as told, recordings that verify out.
 
 mod bed;
+mod bench;
 mod crash;
 mod decisions;
 mod durability;
 mod failure;
+mod full;
 mod gaps;
 mod kill;
 mod trail;
+mod watched;
 
 use std::time::Duration;
 

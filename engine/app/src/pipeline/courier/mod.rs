@@ -1,6 +1,8 @@
 //! The courier: the one task that does what `delivery` decides. Puts run beside it, at most as many as the storages
 //! allow; everything else happens here, one after the other.
 
+mod put;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,17 +10,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use deskreel_recording::{manifest_key, segment_key};
-use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::delivery::{Action, Delivery, Held, Live, ObjectId, Rules};
+use super::delivery::{Action, Delivery, Failure, Held, Live, ObjectId, Rules};
 use super::session::Shared;
 use super::spool::Spool;
-use super::storage::{Remedy, Storage, StorageError};
-use super::trail;
+use super::storage::Storage;
+use super::{steps, trail};
 use crate::audit::{Audit, Event};
 use crate::catalog::{Catalog, Object};
 
@@ -41,6 +42,8 @@ pub(super) enum Order {
         /// Indexes of the storages that don't have it; `None`: all.
         missing: Option<BTreeSet<usize>>,
     },
+    /// Whether the spool fills up.
+    Pressed(bool),
     /// Get everything out of memory, to the storages until `deadline` and then to the spool, answer, and stop.
     Stop {
         /// Until when the storages may take what is in memory.
@@ -77,7 +80,7 @@ enum Done {
     Put {
         storage: usize,
         id: ObjectId,
-        result: Result<(), StorageError>,
+        result: Result<(), Failure>,
     },
     Spilled {
         id: ObjectId,
@@ -109,6 +112,7 @@ impl Courier {
             required: storage.required(),
             sync: storage.mode() == deskreel_config::Mode::Sync,
             concurrency: storage.concurrency(),
+            pace: storage.pace(),
         });
         Self {
             delivery: Delivery::new(rules.collect(), stall_max, seed),
@@ -204,7 +208,12 @@ impl Courier {
                     self.spill(Some(id.recording));
                 }
             }
-            Order::Stop { deadline, done } => self.stop = Some((deadline, done)),
+            Order::Pressed(pressed) => self.delivery.pressed(pressed),
+            Order::Stop { deadline, done } => {
+                // What is in the spool goes at the next start.
+                self.delivery.stop();
+                self.stop = Some((deadline, done));
+            }
         }
     }
 
@@ -220,14 +229,8 @@ impl Courier {
     async fn act(&mut self, action: Action) {
         match action {
             Action::Put { storage, id } => {
-                if self.stop.is_some() && !self.payloads.contains_key(&id) {
-                    // Stopping: what is in the spool goes at the next start.
-                    self.delivery
-                        .failed(self.started.elapsed(), storage, id, Remedy::Operator, "stopping");
-                    return;
-                }
                 let payload = self.payloads.get(&id).cloned();
-                self.tasks.spawn(put(self.means.clone(), storage, id, payload));
+                self.tasks.spawn(put::put(self.means.clone(), storage, id, payload));
             }
             Action::Stalled {
                 recording,
@@ -291,12 +294,12 @@ impl Courier {
         let now = self.started.elapsed();
         match done {
             Done::Put { storage, id, result } => {
-                let result = result.map_err(|error| {
+                let result = result.map_err(|failure| {
                     tracing::warn!(
                         storage = self.means.storages[storage].name(), session = %id.recording, object = %id.object,
-                        %error, "not stored"
+                        error = %failure, "not stored"
                     );
-                    self.delivery.failed(now, storage, id, error.remedy, &error.message);
+                    self.delivery.failed(now, storage, id, &failure);
                 });
                 if result.is_ok() {
                     self.delivery.stored(now, storage, id);
@@ -407,12 +410,14 @@ fn log<E: std::fmt::Display>(result: Result<(), E>, what: &str) {
 
 fn remove(means: &Means, id: ObjectId) -> std::io::Result<()> {
     means.spool.remove(id)?;
+    steps::reached("release: removed");
     means.spool.remove_folder(id.recording)
 }
 
 /// Every required storage has all of a recording.
 fn complete(means: &Means, recording: Uuid) -> Result<(), crate::catalog::Error> {
     means.catalog.delivered(recording)?;
+    steps::reached("complete: in the catalog");
     let row = means.catalog.session(&recording.to_string())?;
     let placed = means.catalog.placements(recording)?;
     let manifests = placed
@@ -432,54 +437,5 @@ pub(super) fn key(id: ObjectId) -> String {
     match id.object {
         Object::Segment(number) => segment_key(id.recording, number),
         Object::Manifest => manifest_key(id.recording),
-    }
-}
-
-/// Puts one object and tells the catalog.
-async fn put(means: Means, storage: usize, id: ObjectId, payload: Option<Bytes>) -> Done {
-    // A task of its own: a panic in there is an answer, not silence.
-    let result = match tokio::spawn(store(means, storage, id, payload)).await {
-        Ok(result) => result,
-        Err(error) => Err(StorageError {
-            remedy: Remedy::Retry,
-            message: format!("the put ended early: {error}"),
-        }),
-    };
-    Done::Put { storage, id, result }
-}
-
-async fn store(means: Means, storage: usize, id: ObjectId, payload: Option<Bytes>) -> Result<(), StorageError> {
-    let local = |remedy, message| StorageError { remedy, message };
-    let bytes = match payload {
-        Some(bytes) => bytes,
-        None => {
-            let spool = Arc::clone(&means.spool);
-            let read = tokio::task::spawn_blocking(move || spool.read(id)).await;
-            let read = read.map_err(|error| local(Remedy::Retry, format!("read the spool: {error}")))?;
-            read.map_err(|error| {
-                let gone = error.kind() == std::io::ErrorKind::NotFound;
-                let remedy = if gone { Remedy::None } else { Remedy::Operator };
-                local(remedy, format!("read {} from the spool: {error}", id.object))
-            })?
-        }
-    };
-    means.storages[storage].put(key(id), bytes).await?;
-    let catalog = Arc::clone(&means.catalog);
-    let name = means.storages[storage].name().to_owned();
-    let audit = means.audit.clone();
-    let noted = move || {
-        catalog.stored(id.recording, id.object, &name, OffsetDateTime::now_utc())?;
-        if id.object == Object::Manifest {
-            let row = catalog.session(&id.recording.to_string())?;
-            let (url, storage) = (format!("{name}:{}", key(id)), name);
-            audit.note(trail::scope(&audit, &row), Event::SessionUpload { url, storage });
-        }
-        Ok::<_, crate::catalog::Error>(())
-    };
-    match tokio::task::spawn_blocking(noted).await {
-        Ok(Ok(())) => Ok(()),
-        // Putting it again is harmless and gives the catalog another chance.
-        Ok(Err(error)) => Err(local(Remedy::Operator, error.to_string())),
-        Err(error) => Err(local(Remedy::Retry, format!("note it in the catalog: {error}"))),
     }
 }
