@@ -196,3 +196,34 @@ fn a_session_that_is_not_recorded_is_listed_with_the_reason() -> anyhow::Result<
     );
     Ok(())
 }
+
+/// A stop ends what runs with an error that the client shows, and the recording is complete when the process is gone.
+#[test]
+fn a_stop_tells_the_client_and_seals_the_recording() -> anyhow::Result<()> {
+    let Some(_peers) = Peers::take("a_stop_tells_the_client_and_seals_the_recording") else {
+        return Ok(());
+    };
+    let mut session = Session::open("", "")?;
+    rustix::process::kill_process(session.gateway.process.pid(), rustix::process::Signal::TERM)?;
+    let code = session.gateway.process.wait(PATIENCE)?;
+    assert_eq!(code, Some(0), "{}", session.gateway.process.log());
+    assert_eq!(
+        session.client.process.wait(PATIENCE)?,
+        Some(2),
+        "xfreerdp: ended by an administrator"
+    );
+    // without a gateway: what the catalog and the storage have is all there is
+    let rows = session.gateway.recordings()?;
+    assert_eq!(rows.len(), 1, "{rows:?}");
+    assert_eq!(rows[0]["state"], "complete", "{rows:?}");
+    assert!(end_reason(&rows[0]).contains("gateway_shutdown"), "{rows:?}");
+    let id = rows[0]["id"].as_str().unwrap_or_default();
+    let verified = session.gateway.run(&["recordings", "verify", id])?;
+    assert_eq!(
+        verified.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&verified.stdout)
+    );
+    Ok(())
+}

@@ -341,6 +341,18 @@ fn who_is_not_let_in_learns_nothing_and_a_ticket_opens_once() -> anyhow::Result<
     );
     assert_eq!(files_with(&home, &secret)?, Vec::<PathBuf>::new());
 
+    // the audit log says of each why
+    let told = door.gateway.json(&["audit", "ls"])?.to_string();
+    for reason in [
+        "wrong_password",
+        "unknown_user",
+        "denied_no_desktop",
+        "denied_user_locked",
+        "locked",
+    ] {
+        assert!(told.contains(&format!("\"error\":\"{reason}\"")), "{reason}: {told}");
+    }
+    assert!(!told.contains(OWN) && !told.contains(&secret));
     // whoever guesses at many names is not listened to; who has logged on from there before still is
     let guess = |door: &mut Door, index: usize| door.try_as(&format!("ghost-{index}"), "wrong");
     let blocked = ("address_blocked".to_owned(), failure);
