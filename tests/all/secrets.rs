@@ -34,9 +34,9 @@ fn dumps(home: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(files.filter(is_dump).collect())
 }
 
-/// Kills it as a crash would; whether that left a core dump.
+/// Aborts it (Rust survives a first SIGSEGV that is sent); whether that left a core dump.
 fn crash(process: &mut Process, home: &Path) -> anyhow::Result<bool> {
-    kill_process(process.pid(), Signal::SEGV)?;
+    kill_process(process.pid(), Signal::ABORT)?;
     process.wait(Duration::from_secs(60))?;
     Ok(!dumps(home)?.is_empty())
 }
