@@ -39,7 +39,7 @@ const list = new EventList({
 });
 
 function seek(time) {
-  now = Math.max(0, Math.min(time, info.duration_ns));
+  now = Math.round(Math.max(0, Math.min(time, info.duration_ns)));
   following = info.live && now >= info.duration_ns - EDGE;
   worker.postMessage({ type: 'seek', time: now });
   shown(now);
