@@ -11,8 +11,8 @@ mod session;
 pub use io::{Button, Clipboard, ClipboardFormat, ClipboardKind, Drive, DriveOperation, Input, KeyContent, Transfer};
 pub use pointer::{Pointer, PointerShape, PointerState, Position};
 pub use session::{
-    ChannelFacts, ClientFacts, DesktopFacts, EndReason, Gap, GapReason, SessionEnd, SessionEvent, SessionStart,
-    Undecoded, UserFacts,
+    ChannelFacts, ClientFacts, DesktopFacts, EndReason, Gap, GapReason, NetworkFacts, SessionEnd, SessionEvent,
+    SessionStart, Undecoded, UserFacts,
 };
 
 use bytes::Bytes;

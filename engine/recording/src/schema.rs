@@ -125,6 +125,11 @@ mod tests {
                 login: Some("a".into()),
                 detail: Some("b".into()),
             }),
+            Event::Session(SessionEvent::Network(NetworkFacts {
+                round_trip_ms: Some(1),
+                round_trip_min_ms: Some(1),
+                bandwidth_kbit: Some(1),
+            })),
             Event::Session(SessionEvent::Alert {
                 name: "a".into(),
                 detail: "b".into(),

@@ -1,6 +1,9 @@
 //! What the audit log tells: every event with its name, its code and its own fields. Names, codes and fields are
 //! Teleport's where Teleport has such an event.
 
+use std::collections::BTreeMap;
+
+use deskreel_recording::event::NetworkFacts;
 use serde::Serialize;
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -251,6 +254,26 @@ pub(crate) struct SessionEnd {
     pub(crate) bytes: u64,
     /// Whether a later start of the gateway found out that it was over.
     pub(crate) recovered: bool,
+    /// What else it came to.
+    #[serde(flatten)]
+    pub(crate) summary: Summary,
+}
+
+/// What a session came to; what isn't known is left out.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub(crate) struct Summary {
+    /// Who was logged on, as the desktop said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) logon: Option<String>,
+    /// The network, as the desktop measured it last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) network: Option<NetworkFacts>,
+    /// The last error code of the desktop, or the one that the client was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) error_info: Option<u32>,
+    /// How many events of a channel the recording has, pictures aside.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) events: BTreeMap<&'static str, u64>,
 }
 
 /// Why the gateway ended a session.

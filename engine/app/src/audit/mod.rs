@@ -36,7 +36,7 @@ use uuid::Uuid;
 
 pub(crate) use event::{
     Client, Directory, DirectoryAction, DisconnectReason, Event, Phase, RecordingAccess, RecordingAction,
-    ResourceChange, ResourceVerb, SessionEnd, SessionStart, Upkeep,
+    ResourceChange, ResourceVerb, SessionEnd, SessionStart, Summary, Upkeep,
 };
 use read::LogFile;
 pub(crate) use read::{Filter, Follow, Stored, last, read};

@@ -1,6 +1,7 @@
 //! What the pipeline tells the audit log of one session.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use deskreel_recording::Event;
@@ -11,7 +12,9 @@ use time::OffsetDateTime;
 
 use super::recorder::{end_text, gap_row};
 use super::session::SessionFacts;
-use crate::audit::{self, Audit, AuditError, Client, Directory, DirectoryAction, Filter, SessionAudit, SessionScope};
+use crate::audit::{
+    self, Audit, AuditError, Client, Directory, DirectoryAction, Filter, SessionAudit, SessionScope, Summary,
+};
 use crate::catalog::{Catalog, SessionRow, State};
 
 /// The start of a session in the catalog may be so much later than in the log's clock.
@@ -26,6 +29,7 @@ pub(super) struct Trail {
     not_recorded: Option<String>,
     gaps: AtomicU32,
     bytes: AtomicU64,
+    summary: Mutex<Summary>,
     ended: AtomicBool,
 }
 
@@ -48,6 +52,7 @@ impl Trail {
             not_recorded,
             gaps: AtomicU32::new(0),
             bytes: AtomicU64::new(0),
+            summary: Mutex::default(),
             ended: AtomicBool::new(false),
         }
     }
@@ -92,6 +97,7 @@ impl Trail {
 
     /// A fact that the gateway states of the session, or the tap of its clipboard and drives.
     pub(super) fn event(&self, event: &Event) {
+        self.learn(event);
         let told = match event {
             Event::Session(SessionEvent::ChannelOpened(channel)) => audit::Event::ChannelOpen {
                 channel: channel.name.clone(),
@@ -114,6 +120,26 @@ impl Trail {
             _ => return,
         };
         self.audit.note(told);
+    }
+
+    /// An event stands in the recording.
+    pub(super) fn recorded(&self, event: &Event) {
+        self.learn(event);
+        let mut summary = self.summary();
+        *summary.events.entry(event.channel().topic()).or_default() += 1;
+    }
+
+    /// Keeps what the session's last event will tell.
+    fn learn(&self, event: &Event) {
+        match event {
+            Event::Session(SessionEvent::Logon { ok: true, login, .. }) => self.summary().logon = login.clone(),
+            Event::Session(SessionEvent::Network(network)) => self.summary().network = Some(*network),
+            _ => {}
+        }
+    }
+
+    fn summary(&self) -> MutexGuard<'_, Summary> {
+        self.summary.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Something was not recorded.
@@ -146,6 +172,10 @@ impl Trail {
             gaps: self.gaps.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed),
             recovered: false,
+            summary: Summary {
+                error_info: end.error_info,
+                ..self.summary().clone()
+            },
         }));
         if let Err(error) = self.audit.emit(&event) {
             // There is nothing left that could be refused; the log says later that it is missing.
@@ -254,6 +284,7 @@ pub(super) fn recovered(audit: &Audit, row: &SessionRow, recording: Option<audit
             gaps: row.gaps,
             bytes: row.bytes,
             recovered: true,
+            summary: Summary::default(),
         }))
     });
     for event in recording.into_iter().chain(end) {

@@ -7,7 +7,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 use super::{
     BulkCompression, BulkType, ClientLogon, Direction, FilterError, LogonAs, Monitor, Phase, PhaseEvent, Phases,
 };
-use super::{Selector, Verdict, malformed, share};
+use super::{Selector, Verdict, malformed, network, share};
 use crate::patch::{self, field, field_u16, field_u32};
 use crate::tap::StaticChannel;
 use crate::wire::client_info::{self, ClientInfo, Replacement, flags};
@@ -396,7 +396,7 @@ impl Phases {
     }
 
     /// The message channel: auto-detect and heartbeats pass, UDP side channels don't.
-    pub(super) fn message(&self, data: &mcs::Data, pdu: &[u8], verdict: &mut Verdict) -> Result<(), FilterError> {
+    pub(super) fn message(&mut self, data: &mcs::Data, pdu: &[u8], verdict: &mut Verdict) -> Result<(), FilterError> {
         let direction = data.direction;
         let header = field_u16(pdu, &data.payload, 0).unwrap_or_default();
         if header & security::REDIRECTION != 0 {
@@ -411,7 +411,12 @@ impl Phases {
                 verdict.events.push(PhaseEvent::MultitransportDropped);
             }
             Direction::ToDesktop if header & security::TRANSPORT_RESPONSE != 0 => verdict.forward = false,
-            Direction::ToClient if header & (security::AUTODETECT_REQUEST | security::HEARTBEAT) != 0 => (),
+            Direction::ToClient if header & security::AUTODETECT_REQUEST != 0 => {
+                if let Some(network) = network::characteristics(pdu, &data.payload) {
+                    self.network(network, verdict);
+                }
+            }
+            Direction::ToClient if header & security::HEARTBEAT != 0 => (),
             Direction::ToDesktop if header & security::AUTODETECT_RESPONSE != 0 => (),
             _ => return Err(self.unexpected(direction, "message channel PDU")),
         }

@@ -19,6 +19,7 @@ mod error;
 mod facts;
 mod gate;
 mod handshake;
+mod network;
 mod pending;
 mod rights;
 mod share;
@@ -26,6 +27,7 @@ mod verdict;
 
 pub use error::FilterError;
 pub use facts::{BitmapCodec, BulkType, Facts, Monitor, Selector};
+pub use network::Network;
 pub use rights::{ChannelRights, Right};
 pub use verdict::{ChannelOutcome, ClientLogon, LogonAs, Pass, PhaseEvent, Verdict};
 
@@ -128,6 +130,7 @@ pub struct Phases {
     confirmed: bool,
     /// The static channels have been reported.
     reported: bool,
+    network: network::Told,
     /// PDUs in which the user did something.
     inputs: u64,
 }
@@ -146,6 +149,7 @@ impl Phases {
             desktop_initiator: 1002,
             confirmed: false,
             reported: false,
+            network: network::Told::default(),
             inputs: 0,
         }
     }

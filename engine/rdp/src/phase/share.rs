@@ -164,6 +164,7 @@ impl Phases {
         });
         if !std::mem::replace(&mut self.reported, true) {
             verdict.events.extend(self.channels.report());
+            verdict.events.extend(self.network.waiting());
         }
         Ok(())
     }

@@ -129,6 +129,8 @@ pub enum PhaseEvent {
         /// The machine in it, as the desktop names it.
         target: String,
     },
+    /// The desktop has measured the network. Told after the first Confirm Active at the earliest, and when it changes.
+    Network(super::Network),
     /// The desktop's offer of a UDP side channel was dropped.
     MultitransportDropped,
     /// The desktop explains an end or an error: Set Error Info with a code that is not 0. Not told if the desktop

@@ -130,6 +130,21 @@ pub struct SessionEnd {
     pub error_info: Option<u32>,
 }
 
+/// The network between desktop and client, as the desktop measured it ([MS-RDPBCGR] 2.2.14.1.5).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NetworkFacts {
+    /// Average round trip, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub round_trip_ms: Option<u32>,
+    /// Shortest round trip, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub round_trip_min_ms: Option<u32>,
+    /// Bandwidth, in kilobits a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bandwidth_kbit: Option<u32>,
+}
+
 /// Events of the session as a whole.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -158,6 +173,8 @@ pub enum SessionEvent {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         detail: Option<String>,
     },
+    /// The desktop has measured the network to the client.
+    Network(NetworkFacts),
     /// Something an auditor should look at.
     Alert {
         /// Short stable name.

@@ -1,11 +1,11 @@
 //! What the filter says of channels, devices and the clipboard, into recording and log.
 
 use deskreel_rdp::Direction;
-use deskreel_rdp::phase::{ChannelOutcome, ClipboardFormat, Right};
+use deskreel_rdp::phase::{ChannelOutcome, ClipboardFormat, Network, Right};
 use deskreel_rdp::tap::ClipboardLevel;
 use deskreel_rdp::wire::rdpdr::{self, device};
 use deskreel_recording::event::{
-    self, ChannelFacts, Clipboard, ClipboardKind, Drive, DriveOperation, SessionEvent, Transfer,
+    self, ChannelFacts, Clipboard, ClipboardKind, Drive, DriveOperation, NetworkFacts, SessionEvent, Transfer,
 };
 use tracing::{debug, info};
 
@@ -61,6 +61,14 @@ impl Relay {
             let why = format!("{words} {name}: {}", self.why_not(right));
             self.note_channel(rdpdr::STATIC_CHANNEL, false, Some(why));
         }
+    }
+
+    pub(super) fn note_network(&self, network: Network) {
+        self.note(event::Event::Session(SessionEvent::Network(NetworkFacts {
+            round_trip_ms: network.round_trip_ms,
+            round_trip_min_ms: network.round_trip_min_ms,
+            bandwidth_kbit: network.bandwidth_kbit,
+        })));
     }
 
     pub(super) fn note_blocked(&self, direction: Direction, formats: Vec<ClipboardFormat>) {

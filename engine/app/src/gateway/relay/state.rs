@@ -337,6 +337,7 @@ impl Relay {
             PhaseEvent::DynamicChannel { name, outcome, .. } => self.note_dynamic_channel(&name, outcome),
             PhaseEvent::StaticChannel { name, denied } => self.note_static_channel(&name, denied),
             PhaseEvent::DeviceDenied { name, kind, id, right } => self.note_device(name, kind, id, right),
+            PhaseEvent::Network(network) => self.note_network(network),
             PhaseEvent::ClipboardBlocked { direction, formats } => self.note_blocked(direction, formats),
             PhaseEvent::RedirectionDropped { target } => {
                 info!(

@@ -344,7 +344,7 @@ impl Work {
                     }),
                 )?;
             }
-            TapEvent::ErrorInfo { code } => self.error_info = (code != 0).then_some(code),
+            TapEvent::ErrorInfo { code } => self.desktop_error(at, code)?,
             TapEvent::Deactivated => self.flush_frame()?,
             TapEvent::RefreshWanted { reason } => {
                 tracing::debug!(session = %self.shared.id, reason, "asking the desktop for a repaint");
@@ -353,6 +353,20 @@ impl Work {
             TapEvent::Undecoded(undecoded) => self.undecoded(at, undecoded)?,
         }
         Ok(())
+    }
+
+    /// The desktop explains an end or an error; some repeat it with every PDU.
+    fn desktop_error(&mut self, at: u64, code: u32) -> anyhow::Result<()> {
+        let code = (code != 0).then_some(code);
+        if std::mem::replace(&mut self.error_info, code) == code {
+            return Ok(());
+        }
+        let Some(code) = code else { return Ok(()) };
+        let alert = SessionEvent::Alert {
+            name: "desktop_error".to_owned(),
+            detail: format!("the desktop's error code is {code:#x}"),
+        };
+        self.push(at, &Event::Session(alert))
     }
 
     /// Records what was done with drives, and tells the audit log.
@@ -439,6 +453,7 @@ impl Work {
         self.flush_move()?;
         self.watchers.tell(at, event);
         self.recorder()?.push(at, event).context("record an event")?;
+        self.shared.trail.recorded(event);
         self.recorded(at);
         Ok(())
     }
@@ -454,6 +469,7 @@ impl Work {
             let event = Event::Input(input);
             self.watchers.tell(at, &event);
             self.recorder()?.push(at, &event).context("record an event")?;
+            self.shared.trail.recorded(&event);
             self.recorded(at);
         }
         Ok(())

@@ -221,6 +221,37 @@ fn injection_waits_for_the_last_chunk() {
 }
 
 #[test]
+fn what_the_desktop_measured_is_told() {
+    let mut phases = played("shadow_default");
+    let mut told = |kind: u16, numbers: &[u32]| {
+        let mut payload = vec![0, 0x10, 0, 0, 6, 0, 1, 0];
+        payload.extend(kind.to_le_bytes());
+        payload.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+        let (verdict, after) = pass(&mut phases, ToClient, &send_data(ToClient, 1009, 1008, &payload));
+        assert!(verdict.forward && !verdict.tap);
+        assert!(after.ends_with(&payload));
+        verdict.events
+    };
+    let network = |minimum, average, bandwidth| {
+        PhaseEvent::Network(Network {
+            round_trip_min_ms: minimum,
+            round_trip_ms: Some(average),
+            bandwidth_kbit: bandwidth,
+        })
+    };
+    assert_eq!(told(0x08C0, &[5, 9000, 7]), [network(Some(5), 7, Some(9000))]);
+    assert_eq!(told(0x08C0, &[5, 9000, 7]), [], "nothing new");
+    assert_eq!(told(0x0840, &[5, 8]), [network(Some(5), 8, None)]);
+    assert_eq!(told(0x0880, &[9000, 8]), [network(None, 8, Some(9000))]);
+    assert_eq!(told(0x0001, &[]), [], "a question");
+    assert_eq!(told(0x08C0, &[5, 9000]), [], "cut short");
+    for number in 0..2000 {
+        told(0x0840, &[5, number]);
+    }
+    assert_eq!(told(0x0840, &[9, 9]), [], "a thousand are enough");
+}
+
+#[test]
 fn the_message_channel_opens_no_side_channel() {
     let mut phases = played("shadow_default");
     let message = |direction, flags: u16| send_data(direction, 1009, 1008, &[flags.to_le_bytes(), [0, 0]].concat());
