@@ -18,6 +18,9 @@ const POSTERS_MAX: usize = 1000;
 /// Requests that may decode, verify or scan at once: the rest of the machine is for sessions.
 const WORKERS_MAX: usize = 2;
 
+/// Segments that may be read for players at once: each is in memory until it is sent.
+const READERS_MAX: usize = 32;
+
 /// The segments of one recording that were read.
 type Summaries = BTreeMap<u32, Arc<Summary>>;
 
@@ -27,6 +30,8 @@ pub(super) struct Shelf {
     posters: Mutex<Kept<Uuid, Bytes>>,
     /// Whoever decodes, verifies or scans holds one.
     pub(super) workers: Semaphore,
+    /// Whoever reads a segment for a player holds one.
+    pub(super) readers: Semaphore,
 }
 
 impl Default for Shelf {
@@ -35,6 +40,7 @@ impl Default for Shelf {
             summaries: Mutex::new(Kept::new(RECORDINGS_MAX)),
             posters: Mutex::new(Kept::new(POSTERS_MAX)),
             workers: Semaphore::new(WORKERS_MAX),
+            readers: Semaphore::new(READERS_MAX),
         }
     }
 }

@@ -235,6 +235,8 @@ pub(super) async fn segment(
     Path((id, number)): Path<(Uuid, u32)>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
+    let worker = Arc::clone(&site);
+    let _permit = worker.shelf.readers.acquire().await.map_err(anyhow::Error::from)?;
     let bytes = blocking(move || {
         let (view, source) = opened(&site, &signed, id)?;
         if let Some(bytes) = source.find_segment(number)? {
