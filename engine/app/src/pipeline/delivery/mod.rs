@@ -114,6 +114,7 @@ impl Delivery {
         missing: BTreeSet<usize>,
     ) {
         let live = live.into();
+        let missing: Vec<usize> = missing.into_iter().collect();
         let count = self.storages.len();
         let recording = self.recordings.entry(id.recording);
         let recording = recording.or_insert_with(|| Recording::new(count));

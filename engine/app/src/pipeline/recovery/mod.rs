@@ -163,6 +163,9 @@ impl Recovery {
             return Ok(false);
         }
         let in_spool = found.has(Object::Manifest);
+        let superseded = found.open.iter().copied();
+        let superseded = superseded.filter(|number| missing.contains_key(&Object::Segment(*number)));
+        self.remove_open(recording, superseded.collect()).await?;
         for (object, size) in found.sealed {
             // What the catalog doesn't list is evidence that doesn't fit; it stays where it is.
             if let Some(missing) = missing.remove(&object) {
@@ -317,6 +320,12 @@ impl Recovery {
         manifest: Option<(Manifest, Piece)>,
         mut problems: Vec<String>,
     ) -> anyhow::Result<Outcome> {
+        // A kill between the two leaves a sealed segment beside what it was made of.
+        self.remove_open(
+            recording,
+            found.segments.iter().map(|(segment, ..)| segment.number).collect(),
+        )
+        .await?;
         // What is at some storages only has to come to the others, so it goes to the spool first.
         for (segment, in_spool, at) in &found.segments {
             if !in_spool && at.len() < self.targets.len() {
@@ -467,6 +476,17 @@ impl Recovery {
             problem: closed.problem.clone(),
         });
         trail::recovered(&self.means.audit, &row, recover)
+    }
+
+    /// Removes what sealed segments were made of.
+    async fn remove_open(&self, recording: Uuid, numbers: Vec<u32>) -> anyhow::Result<()> {
+        let spool = Arc::clone(&self.means.spool);
+        let remove = move || {
+            numbers
+                .into_iter()
+                .try_for_each(|number| spool.remove_open(recording, number))
+        };
+        tokio::task::spawn_blocking(remove).await?.context("tidy the spool")
     }
 
     /// Copies an object from a storage that has it to the spool.

@@ -108,7 +108,7 @@ impl Parts {
 /// A session as the catalog notes its start.
 pub(super) fn new_session(id: Uuid) -> NewSession {
     NewSession {
-        id: id,
+        id,
         started: OffsetDateTime::from_unix_timestamp(1_700_000_000).unwrap(),
         user: "alice".to_owned(),
         identity: IdentityKind::Claimed,

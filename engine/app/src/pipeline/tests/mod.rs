@@ -4,10 +4,12 @@
 
 mod bed;
 mod bench;
+mod copies;
 mod crash;
 mod decisions;
 mod durability;
 mod failure;
+mod fixture;
 mod full;
 mod gaps;
 mod kill;

@@ -214,7 +214,7 @@ impl World {
         let unfinished = self.disk.catalog.iter().filter(|(id, row)| {
             let refused = row.refused.keys().any(|(storage, _)| self.rules[*storage].required);
             let in_spool = self.disk.spool.keys().any(|spooled| spooled.recording == **id);
-            !row.complete && (!refused || in_spool) || in_spool
+            in_spool || !row.complete && !refused
         });
         self.engine.to_recover = unfinished.map(|(id, _)| *id).collect();
         self.recover();
