@@ -408,6 +408,7 @@ fn names_lists_and_refusals() {
     messages.extend(set(8, 4, 10, &[&[0, 0][..], &words(&[10]), &wide("\\yyy")].concat()));
     messages.extend(set(8, 4, 13, &[]));
     messages.extend(set(8, 4, 13, &[0]));
+    messages.extend(set(8, 4, 13, &[1]));
     messages.push(read(8, 6, 0, 10));
     messages.push(answer(6, 0xC000_0022, &[0; 5]));
     let status = 0;
@@ -437,6 +438,10 @@ fn names_lists_and_refusals() {
             DriveAction::Renamed {
                 path: "home/x".into(),
                 new_path: "home/yyy".into(),
+                status
+            },
+            DriveAction::Deleted {
+                path: "home/yyy".into(),
                 status
             },
             DriveAction::Deleted {

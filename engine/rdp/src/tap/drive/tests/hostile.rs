@@ -33,6 +33,12 @@ fn early_bytes_are_bounded() {
         feed(&mut drives, &close(number, 2));
     }
     assert_eq!(drives.room, 8 << 20);
+    let mut one = vec![open(1, "\\a", 1, OPEN, 0), opened(1, 9)];
+    one.extend([read(9, 2, 10, 700_000), bytes(2, &piece)]);
+    feed(&mut drives, &one);
+    assert_eq!(drives.room, (8 << 20) - piece.len());
+    feed(&mut drives, &[read(9, 2, 1 << 20, 700_000), bytes(2, &piece)]);
+    assert_eq!(drives.room, 8 << 20, "a megabyte a file");
 }
 
 #[test]
