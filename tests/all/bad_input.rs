@@ -83,7 +83,8 @@ fn limits_and_dangling_names_are_errors_of_the_load() {
     // two files of the folder with one name
     folder.write("resources/a.yaml", &role("twin", "{}"));
     folder.write("resources/b.yaml", &role("twin", OPEN));
-    let said = folder.refused(2, &["get", "role"]);
+    let (code, out, said) = folder.run(&["get", "role"]);
+    assert!(code == 0 && !out.contains("twin"), "{code} {out}");
     assert!(
         said.contains("resources/b.yaml:3:") && said.contains("used twice, first at "),
         "{said}"

@@ -4,9 +4,10 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use peers::gateway::{Gateway, Settings, run_in};
-use peers::process::free_port;
+use peers::process::{free_port, wait_for};
 use serde_json::Value;
 
 /// Exit code and report.
@@ -63,6 +64,10 @@ fn a_healthy_node_and_each_thing_that_can_be_wrong() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let dir = folder.path();
     let mut gateway = Gateway::start(dir, &Settings::of(free_port()?, "async"))?;
+    // it listens for clients a moment before it can be asked
+    wait_for(Duration::from_secs(10), "the control socket", || {
+        Ok(dir.join("data/control.sock").exists())
+    })?;
     let (code, report) = doctor(dir);
     assert_eq!((code, &report["running"]), (0, &Value::Bool(true)), "{report:#}");
     let text = String::from_utf8(run_in(dir, &["doctor"])?.stdout)?;
