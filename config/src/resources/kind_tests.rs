@@ -245,6 +245,12 @@ fn users_and_their_dates() {
         messages(&read(text).warnings),
         ["r.yaml:10:3: user/alice: no effect here: spec.local_auth"]
     );
+    // dropped, not only without effect: it is neither stored nor shown
+    assert!(
+        !document.source.to_string().contains("local_auth"),
+        "{}",
+        document.source
+    );
     assert_eq!(document.origin("spec.traits.windows_logins").to_string(), "r.yaml:6:42");
     assert_eq!(
         document.origin("spec.traits.windows_logins[0]").to_string(),

@@ -414,6 +414,10 @@ fn source(kind: ResourceKind, node: &Node) -> Value {
     if let Value::Object(document) = &mut value {
         document.remove("status");
         document.remove("sub_kind");
+        // another system's password hashes and second factors: of no use here, and nobody's to read
+        if let Some(Value::Object(spec)) = document.get_mut("spec").filter(|_| kind == ResourceKind::User) {
+            spec.remove("local_auth");
+        }
         let metadata = document.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
         if let Value::Object(metadata) = metadata {
             metadata.remove("revision");
