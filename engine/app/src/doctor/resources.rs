@@ -5,6 +5,8 @@ use time::OffsetDateTime;
 
 use super::Report;
 use crate::access::{Snapshot, Unloaded, look, subject, unloaded};
+use crate::catalog;
+use crate::usage::UsageError;
 
 const CHECK: &str = "resources";
 
@@ -38,12 +40,14 @@ pub(super) fn examine(loaded: &Loaded, report: &mut Report) {
                 );
             }
         }
+        // told where the catalog is looked at
+        Err(error) if error.is::<catalog::Error>() => {}
         Err(error) => report.error(CHECK, format!("{error:#}"), "mend what it names"),
     }
     match snapshot {
         Ok(snapshot) => stored(&snapshot, report),
         // what the folder gets wrong has been told
-        Err(error) if error.is::<crate::usage::UsageError>() => {}
+        Err(error) if error.is::<UsageError>() || error.is::<catalog::Error>() => {}
         Err(error) => report.error(CHECK, format!("{error:#}"), "mend what it names"),
     }
 }
