@@ -358,7 +358,7 @@ fn variables_and_flags_name_the_nearest_key() {
         &case.errors(),
         "\
 d.yaml:1:14: log.level: \"warm\" is not one of: error, warn, info, debug, trace, did you mean warn?
-DESKREEL_: unknown key (known sections: data_dir, plugin_dirs, gateway, session_recording, recording, spool, storages, retention, catalog, exporters, access, audit, log)
+DESKREEL_: unknown key (known sections: data_dir, plugin_dirs, gateway, session_recording, recording, spool, storages, retention, catalog, exporters, access, audit, web, log)
 DESKREEL_EXPORTERS: exporters: not YAML: while parsing a node, did not find expected node content (line 2, column 1 of the value)
 DESKREEL_GATEWAY__LISTN: gateway.listn: unknown key, did you mean DESKREEL_GATEWAY__LISTEN?
 DESKREEL_GATWAY__LISTEN: gatway.listen: unknown key, did you mean DESKREEL_GATEWAY__LISTEN?
