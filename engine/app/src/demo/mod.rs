@@ -207,6 +207,8 @@ fn sessions(data: &Path) -> anyhow::Result<Vec<SessionRow>> {
         Err(error) => return Err(error).context("open the demo's catalog"),
     };
     let mut sessions = catalog.sessions().context("read the demo's catalog")?;
+    // Its storage may be shared with other nodes, whose recordings come and go.
+    sessions.retain(|session| session.node.is_none());
     sessions.sort_by_key(|session| session.id);
     Ok(sessions)
 }
