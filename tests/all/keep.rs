@@ -12,13 +12,13 @@ use peers::process::{free_port, wait_for};
 use serde_json::Value;
 
 /// A folder with a configuration, in which the demo records.
-struct Node {
-    home: PathBuf,
+pub(crate) struct Node {
+    pub(crate) home: PathBuf,
 }
 
 impl Node {
     /// A node whose only storage is `recordings`.
-    fn new(parent: &Path, name: &str, recordings: &Path) -> Self {
+    pub(crate) fn new(parent: &Path, name: &str, recordings: &Path) -> Self {
         let home = parent.join(name);
         fs::create_dir_all(&home).unwrap();
         fs::create_dir_all(recordings).unwrap();
@@ -52,7 +52,7 @@ impl Node {
     }
 
     /// Records a session; its id.
-    fn record(&self) -> String {
+    pub(crate) fn record(&self) -> String {
         let known = self.ids();
         let ended = self.demo(2).status().unwrap();
         assert!(ended.success(), "deskreel demo: {ended}");
@@ -64,7 +64,7 @@ impl Node {
         new.expect("the demo's recording")
     }
 
-    fn run(&self, arguments: &[&str]) -> (i32, String, String) {
+    pub(crate) fn run(&self, arguments: &[&str]) -> (i32, String, String) {
         let output = run_in(&self.home, arguments).unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (
@@ -75,13 +75,13 @@ impl Node {
     }
 
     /// Runs a command that must end with this code; what it prints and says.
-    fn ends(&self, code: i32, arguments: &[&str]) -> String {
+    pub(crate) fn ends(&self, code: i32, arguments: &[&str]) -> String {
         let (found, out, err) = self.run(arguments);
         assert_eq!(found, code, "{arguments:?}: {out}{err}");
         out + &err
     }
 
-    fn json(&self, code: i32, arguments: &[&str]) -> Value {
+    pub(crate) fn json(&self, code: i32, arguments: &[&str]) -> Value {
         let (found, out, err) = self.run(&[arguments, &["--format", "json"]].concat());
         assert_eq!(found, code, "{arguments:?}: {out}{err}");
         serde_json::from_str(&out).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {out}"))
@@ -91,7 +91,7 @@ impl Node {
         self.json(0, &["recordings", "ls"]).as_array().cloned().unwrap()
     }
 
-    fn row(&self, id: &str) -> Value {
+    pub(crate) fn row(&self, id: &str) -> Value {
         let rows = self.rows();
         let row = rows.iter().find(|row| row["id"] == id).cloned();
         row.unwrap_or_else(|| panic!("no {id} in {rows:#?}"))
@@ -111,13 +111,13 @@ impl Node {
         Gateway::restart(&self.home, port.parse().unwrap()).unwrap()
     }
 
-    fn events(&self, code: &str) -> Vec<Value> {
+    pub(crate) fn events(&self, code: &str) -> Vec<Value> {
         let events = self.json(0, &["audit", "ls", "--event", code]);
         events.as_array().cloned().unwrap()
     }
 
     /// Files of a recording in the storage.
-    fn files(&self, id: &str) -> Vec<String> {
+    pub(crate) fn files(&self, id: &str) -> Vec<String> {
         let entries = fs::read_dir(self.home.join("recordings").join(id))
             .into_iter()
             .flatten();

@@ -13,6 +13,7 @@ mod drives;
 mod export;
 mod harness;
 mod keep;
+mod keep_s3;
 mod limits;
 mod nla;
 mod picture;

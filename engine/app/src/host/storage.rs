@@ -76,11 +76,21 @@ impl StorageHandle {
         }
     }
 
+    /// Retention and legal hold are for storages that say that they know them.
+    fn understood(&self, options: &PutOptions) -> PutOptions {
+        let mut options = options.clone();
+        if !self.profile.object_lock {
+            options.retain_until_unix_s = None;
+            options.legal_hold = false;
+        }
+        options
+    }
+
     /// Stores a whole object: create-only; the same bytes again are a success.
     pub(crate) async fn put(&self, key: &Key, bytes: Bytes, options: &PutOptions) -> Result<()> {
         self.within("put", async {
             self.too_large(key, bytes.len() as u64)?;
-            self.instance.put(key, bytes, options).await
+            self.instance.put(key, bytes, &self.understood(options)).await
         })
         .await
     }
@@ -93,7 +103,7 @@ impl StorageHandle {
     pub(crate) async fn put_file(&self, key: &Key, file: &Path, options: &PutOptions) -> Result<()> {
         self.within("put_file", async {
             self.too_large(key, tokio::fs::metadata(file).await?.len())?;
-            self.instance.put_file(key, file, options).await
+            self.instance.put_file(key, file, &self.understood(options)).await
         })
         .await
     }

@@ -131,11 +131,7 @@ impl Copier<'_> {
             copied.deleted += 1;
             return Ok(());
         }
-        let mut options = PutOptions::default();
-        if self.to.profile.object_lock {
-            let until = row.as_ref().and_then(|row| self.rules.lock_until(row, self.now));
-            options.retain_until_unix_s = until.and_then(|until| u64::try_from(until.unix_timestamp()).ok());
-        }
+        let options = self.rules.put_options(self.catalog, id, self.now);
         let there = of_recording(self.handle, self.to, id)?;
         let same = |name: &Name, object: &ObjectInfo| {
             let other = there.objects.get(name);

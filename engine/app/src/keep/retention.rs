@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use deskreel_config::{Retention, RetentionRule};
 use deskreel_policy::{CatalogSession, Patterns, SessionFilter};
+use deskreel_sdk::PutOptions;
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use crate::access::recordings::facts;
-use crate::catalog::SessionRow;
+use crate::catalog::{Catalog, SessionRow};
 
 /// The section, compiled.
 #[derive(Debug)]
@@ -120,6 +122,24 @@ impl Rules {
     }
 }
 
+impl Rules {
+    /// What a storage with object lock is told of the objects of a recording. Blocks for as long as the catalog needs for a row.
+    /// A recording that the catalog can't tell of is not locked: retention looks at it again later.
+    pub(crate) fn put_options(&self, catalog: &Catalog, recording: Uuid, now: OffsetDateTime) -> PutOptions {
+        let mut options = PutOptions::default();
+        if self.rules.is_empty() && self.default.is_none() {
+            return options;
+        }
+        let row = catalog.find(recording).unwrap_or_else(|error| {
+            tracing::warn!(session = %recording, %error, "stored without object lock");
+            None
+        });
+        let until = row.and_then(|row| self.lock_until(&row, now));
+        options.retain_until_unix_s = until.and_then(|until| u64::try_from(until.unix_timestamp()).ok());
+        options
+    }
+}
+
 /// When a session was over. One whose end nobody knows lasted at least as long as what is recorded of it.
 pub(crate) fn ended(row: &SessionRow) -> OffsetDateTime {
     let recorded = Duration::from_millis(row.duration_ms);
@@ -205,7 +225,7 @@ mod tests {
             labels: [("env".to_owned(), "prod".to_owned())].into(),
             started,
             ended: Some(started + time::Duration::hours(1)),
-            ..SessionRow::unlisted(uuid::Uuid::nil())
+            ..SessionRow::unlisted(Uuid::nil())
         }
     }
 
