@@ -127,7 +127,7 @@ impl Rules {
     /// A recording that the catalog can't tell of is not locked: retention looks at it again later.
     pub(crate) fn put_options(&self, catalog: &Catalog, recording: Uuid, now: OffsetDateTime) -> PutOptions {
         let mut options = PutOptions::default();
-        if self.rules.is_empty() && self.default.is_none() {
+        if self.delete_nothing() {
             return options;
         }
         let row = catalog.find(recording).unwrap_or_else(|error| {

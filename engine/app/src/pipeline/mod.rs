@@ -37,6 +37,7 @@ use tokio::time::Instant;
 
 use crate::audit::{Audit, AuditError};
 use crate::catalog::Catalog;
+use crate::keep;
 use crate::keys::NodeKey;
 use courier::{Courier, Health, Links, Means, Order};
 pub(crate) use live::{LiveEvent, Look};
@@ -121,6 +122,7 @@ impl Sessions {
                 "session_recording.mode is on, but no entry of storages is required: nothing would keep the recordings"
             );
         }
+        let retention = keep::retention::Rules::new(&config.retention).map_err(anyhow::Error::msg)?;
         let local = config.clone();
         let open = move || -> anyhow::Result<_> {
             let locks = ground::lock_folders(&local.data_dir, &local.spool.path)?;
@@ -146,6 +148,7 @@ impl Sessions {
             storages: storages.into(),
             spool: Arc::new(spool),
             catalog: Arc::new(catalog),
+            retention: Arc::new(retention),
             audit,
             links: Arc::new(Links::new(HashMap::new())),
         };

@@ -22,6 +22,7 @@ use super::storage::Storage;
 use super::{steps, trail};
 use crate::audit::{Audit, Event};
 use crate::catalog::{Catalog, Object};
+use crate::keep::retention::Rules as Retention;
 
 /// Between two attempts to write to the spool what it did not take.
 const SPILL_INTERVAL: Duration = Duration::from_secs(1);
@@ -71,6 +72,8 @@ pub(super) struct Means {
     pub(super) storages: Arc<[Arc<dyn Storage>]>,
     pub(super) spool: Arc<Spool>,
     pub(super) catalog: Arc<Catalog>,
+    /// How long storages with object lock have to keep what they get.
+    pub(super) retention: Arc<Retention>,
     pub(super) audit: Audit,
     pub(super) links: Arc<Links>,
     pub(super) health: Arc<Mutex<Vec<Health>>>,

@@ -31,7 +31,8 @@ async fn store(means: Means, storage: usize, id: ObjectId, payload: Option<Bytes
     };
     steps::reached("put: begun");
     let target = &means.storages[storage];
-    let put = target.put(key(id), bytes.clone(), PutOptions::default()).await;
+    let options = options(&means, id).await;
+    let put = target.put(key(id), bytes.clone(), options).await;
     if let Err(failure) = put.map_err(Failure::from) {
         // An earlier put whose answer was lost may be why, whatever the plugin makes of that.
         if failure.remedy != Remedy::None || !is_there(target.as_ref(), id, &bytes, &failure).await? {
@@ -50,6 +51,18 @@ async fn store(means: Means, storage: usize, id: ObjectId, payload: Option<Bytes
         Ok(Err(error)) => Err(Failure::new(Remedy::Here, error.to_string())),
         Err(error) => Err(Failure::new(Remedy::Here, format!("note it in the catalog: {error}"))),
     }
+}
+
+/// Until when a storage with object lock has to keep it.
+async fn options(means: &Means, id: ObjectId) -> PutOptions {
+    if means.retention.delete_nothing() {
+        return PutOptions::default();
+    }
+    let means = means.clone();
+    let now = OffsetDateTime::now_utc();
+    let options = move || means.retention.put_options(&means.catalog, id.recording, now);
+    // It fails only while the runtime is torn down, and then the put does, too.
+    tokio::task::spawn_blocking(options).await.unwrap_or_default()
 }
 
 /// Whether the storage that refuses the object holds exactly these bytes.

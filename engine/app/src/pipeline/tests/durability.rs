@@ -155,6 +155,7 @@ async fn what_the_spool_does_not_take_is_tried_again() {
         storages: vec![Arc::clone(&bed.storages[0]) as Arc<dyn Storage>].into(),
         spool: Arc::clone(&spool),
         catalog: Arc::new(Catalog::open(&bed.config.data_dir).unwrap()),
+        retention: Arc::new(crate::keep::retention::Rules::new(&bed.config.retention).unwrap()),
         links: Arc::new(Links::new(HashMap::new())),
         health: Arc::new(Mutex::new(vec![Health::default()])),
         audit: Audit::open(&bed.config).unwrap(),
