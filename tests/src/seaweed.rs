@@ -186,8 +186,9 @@ fn spawn(dir: &Path, port: u16, ports: &[u16; 7]) -> anyhow::Result<Process> {
         ])
         .args([
             "-volume.preStopSeconds=0",
-            "-master.volumeSizeLimitMB=1024",
-            "-volume.max=0",
+            // Room is taken as it is needed: a disk with little left will do.
+            "-master.volumeSizeLimitMB=256",
+            "-volume.max=500",
         ])
         .args(["-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.autoCreateBucket=false"])
         // Without a key of its own it answers encryption by SSE-S3 with an error.

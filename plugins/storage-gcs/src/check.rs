@@ -50,7 +50,8 @@ async fn write(bucket: &Bucket, name: &str) -> Result<(), Failure> {
     let request = bucket
         .library
         .write_object(bucket.path(), name, Bytes::from_static(TEXT))
-        .set_if_generation_match(0);
+        .set_if_generation_match(0)
+        .with_known_crc32c(crc32c::crc32c(TEXT));
     match within(0, Box::pin(request.send_unbuffered())).await {
         Some(Ok(_)) => Ok(()),
         Some(Err(error)) => Err(error.into()),

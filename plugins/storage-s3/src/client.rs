@@ -157,14 +157,14 @@ async fn config(resolved: &Resolved, context: &Context) -> Result<(Config, bool)
             tracing::warn!(endpoint, "recordings go to this endpoint without TLS");
         }
     }
-    builder = match resolved.checksums {
-        Checksums::WhenSupported => builder
-            .request_checksum_calculation(RequestChecksumCalculation::WhenSupported)
-            .response_checksum_validation(ResponseChecksumValidation::WhenSupported),
-        Checksums::WhenRequired => builder
-            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
-            .response_checksum_validation(ResponseChecksumValidation::WhenRequired),
+    let checksums = match resolved.checksums {
+        Checksums::WhenSupported => RequestChecksumCalculation::WhenSupported,
+        Checksums::WhenRequired => RequestChecksumCalculation::WhenRequired,
     };
+    builder = builder
+        .request_checksum_calculation(checksums)
+        // Whole objects are compared with their SHA-256 here; some servers send the whole object's checksum with a part of it.
+        .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
     if let Ok(name) = AppName::new(format!("deskreel-{}", context.engine_version)) {
         builder = builder.app_name(name);
     }

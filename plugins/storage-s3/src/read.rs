@@ -198,13 +198,7 @@ impl Reading {
         loop {
             let chunk = match timeout(ANSWER_TIMEOUT, answer.body.next()).await {
                 Ok(Some(Ok(chunk))) => chunk,
-                Ok(Some(Err(error))) => {
-                    let error = broken_body(&error);
-                    if error.message().contains("checksum") {
-                        self.start_over();
-                    }
-                    return Ok(Step::Again(error));
-                }
+                Ok(Some(Err(error))) => return Ok(Step::Again(broken_body(&error))),
                 Ok(None) => return Ok(self.end()),
                 Err(_) => {
                     return Ok(Step::Again(Error::new(
@@ -216,7 +210,7 @@ impl Reading {
             let cut = usize::try_from(skip).unwrap_or(usize::MAX).min(chunk.len());
             skip -= cut as u64;
             self.bytes.extend_from_slice(&chunk[cut..]);
-            // Else the body is read to its end, which is where the SDK compares checksums and keeps the connection.
+            // Else the body is read to its end, which keeps the connection.
             if self.surplus
                 && self
                     .expected
