@@ -44,7 +44,6 @@ fn main() {
     let number = |name: &str, default: usize| std::env::var(name).map_or(default, |text| text.parse().unwrap());
     let (repeats, total_mib) = (number("BENCH_REPEATS", 3), number("BENCH_MIB", 1024));
     let dir = tempfile::tempdir().unwrap();
-    let server = Seaweed::start(&dir.path().join("server")).unwrap();
     let folder = dir.path().join("segments");
     fs::create_dir(&folder).unwrap();
     let bytes = make_segments(&folder, total_mib << 20);
@@ -53,13 +52,11 @@ fn main() {
         .join("bin");
     let mut runs: [Vec<Run>; 3] = Default::default();
     for round in 0..repeats {
-        let commands = [
-            plugin(&folder, server.port, &format!("plugin-{round}")),
-            s5cmd(&tools, &folder, server.port, &format!("s5cmd-{round}")),
-            rclone(&tools, &folder, server.port, &format!("rclone-{round}")),
-        ];
-        for (runs, command) in runs.iter_mut().zip(commands) {
-            runs.push(measure(command));
+        for (client, runs) in [plugin, s5cmd, rclone].into_iter().zip(&mut runs) {
+            // A new one each time: the same conditions for all, and the disk needs room for one run only.
+            let home = tempfile::tempdir().unwrap();
+            let server = Seaweed::start(home.path()).unwrap();
+            runs.push(measure(client(&tools, &folder, server.port, &format!("round-{round}"))));
         }
     }
     report(bytes, &runs);
@@ -153,7 +150,7 @@ fn measure(mut command: Command) -> Run {
 /// How long the worker is idle with its storage open, so that its memory can be looked at.
 const WORKER_PAUSE: Duration = Duration::from_millis(800);
 
-fn plugin(folder: &Path, port: u16, prefix: &str) -> Command {
+fn plugin(_: &Path, folder: &Path, port: u16, prefix: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.arg(WORKER).arg(folder).args([&port.to_string(), prefix]);
     command
