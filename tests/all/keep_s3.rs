@@ -103,7 +103,10 @@ fn object_lock_is_stronger_than_retention() -> anyhow::Result<()> {
     for _ in 0..2 {
         let purged = purge(3);
         let error = purged[0]["error"].as_str().unwrap_or_default();
-        assert!(error.contains("storage cloud still has objects"), "{purged}");
+        assert!(
+            error.contains("storage cloud: ") && error.contains("still has objects"),
+            "{purged}"
+        );
         assert!(
             purged[0]["storages"][1]["error"]
                 .as_str()
