@@ -54,6 +54,15 @@ impl Session {
         Ok((code, self.gateway.wait_recording(0, &["complete", "not_recorded"])?))
     }
 
+    /// The gateway's one word about why it ended a session, in the audit log.
+    fn disconnected(&self) -> anyhow::Result<Value> {
+        let events = self.gateway.json(&["audit", "ls", "--event", "T3006I"])?;
+        let events = events.as_array().cloned().unwrap_or_default();
+        assert_eq!(events.len(), 1, "{events:?}");
+        assert_eq!(events[0]["event"], "client.disconnect");
+        Ok(events[0]["reason_code"].clone())
+    }
+
     fn id(&self) -> anyhow::Result<String> {
         let sessions = self.gateway.json(&["sessions", "ls"])?;
         let rows = sessions.as_array().cloned().unwrap_or_default();
@@ -76,6 +85,7 @@ fn idle_sessions_end() -> anyhow::Result<()> {
     let (code, row) = session.ended()?;
     assert_eq!(code, Some(3), "xfreerdp: idle timeout");
     assert!(end_reason(&row).contains("idle_timeout"), "{row}");
+    assert_eq!(session.disconnected()?, "idle");
     Ok(())
 }
 
@@ -88,6 +98,7 @@ fn sessions_end_with_their_time() -> anyhow::Result<()> {
     let (code, row) = session.ended()?;
     assert_eq!(code, Some(4), "xfreerdp: logon timeout");
     assert!(end_reason(&row).contains("session_expired"), "{row}");
+    assert_eq!(session.disconnected()?, "ttl");
     Ok(())
 }
 
@@ -118,6 +129,7 @@ fn an_operator_watches_and_ends_a_session() -> anyhow::Result<()> {
     let (code, row) = session.ended()?;
     assert_eq!(code, Some(2), "xfreerdp's code for an end by an administrator");
     assert!(end_reason(&row).contains("terminated: go home"), "{row}");
+    assert_eq!(session.disconnected()?, "terminated");
     assert_eq!(watch.wait(PATIENCE)?, Some(0), "{}", watch.log());
     assert!(watch.log().contains("terminated: go home"), "{}", watch.log());
     let none = session.gateway.run(&["sessions", "show", &id])?;
@@ -158,6 +170,7 @@ fn a_lock_ends_a_running_session() -> anyhow::Result<()> {
     let (code, row) = session.ended()?;
     assert_eq!(code, Some(9), "xfreerdp: insufficient privileges");
     assert!(end_reason(&row).contains("under investigation"), "{row}");
+    assert_eq!(session.disconnected()?, "lock");
     Ok(())
 }
 
@@ -171,6 +184,12 @@ fn a_second_session_above_the_limit_is_refused() -> anyhow::Result<()> {
     let code = second.process.wait(PATIENCE)?;
     assert_ne!(code, Some(0));
     assert!(session.client.process.is_running(), "the first one goes on");
+    let rejected = session.gateway.json(&["audit", "ls", "--event", "T1006W"])?;
+    assert_eq!(
+        (&rejected[0]["event"], &rejected[0]["maximum"]),
+        (&"session.rejected".into(), &1.into()),
+        "{rejected}"
+    );
     session.id()?;
     Ok(())
 }

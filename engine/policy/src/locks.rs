@@ -25,7 +25,7 @@ pub enum LockedOut {
 }
 
 /// Whether a running session must end: by a lock on its user, one of its roles, its desktop or its login, or because
-/// the view of locks is too old for it. `login` is the account that is known by now, if the Decision has none.
+/// the view of locks is too old for it. `login` is the account that is known by now, beside the Decision's.
 #[must_use]
 pub fn locked_out(
     decision: &Decision,
@@ -34,8 +34,9 @@ pub fn locked_out(
     locks: &Locks,
     now: OffsetDateTime,
 ) -> Option<LockedOut> {
-    let login = decision.login.as_deref().or(login);
-    let logins = login.map(|login| Asked::new(login, None).deny).unwrap_or_default();
+    // the role's spelling and the account's, which may have a domain
+    let known = decision.login.as_deref().into_iter().chain(login);
+    let logins: Vec<String> = known.flat_map(|login| Asked::new(login, None).deny).collect();
     let subject = Subject {
         user: &decision.user,
         roles: &decision.roles,

@@ -113,6 +113,8 @@ pub(crate) enum EndReason {
     DesktopDowngrade,
     /// The desktop refused the client at the MCS level.
     DesktopRefusedMcs,
+    /// The desktop's resource was changed between connecting to it and logging on.
+    DesktopChanged,
     /// The user name asks for another desktop than the one that the session is bound to.
     OtherDesktop,
     /// `access.claimed_identity` doesn't let unproved names in.
@@ -216,6 +218,7 @@ impl EndReason {
             Self::ActivationTimeout => "activation_timeout",
             Self::DesktopDowngrade => "desktop_downgrade",
             Self::DesktopRefusedMcs => "desktop_refused_mcs",
+            Self::DesktopChanged => "desktop_changed",
             Self::OtherDesktop => "other_desktop",
             Self::IdentityDenied => "identity_denied",
             Self::ClientPduInvalid => "client_pdu_invalid",
@@ -262,6 +265,7 @@ impl EndReason {
             | Self::RecorderFailed
             | Self::ActivationTimeout
             | Self::SecretUnavailable
+            | Self::DesktopChanged
             | Self::OtherDesktop
             | Self::TooManyOfUser
             | Self::TooManyOnDesktop

@@ -1,5 +1,7 @@
 //! What a session was granted: who it is, and the Decision that rules it from then on.
 
+use std::collections::BTreeMap;
+
 use deskreel_policy::{Decision, Identity};
 use deskreel_rdp::phase::Facts;
 
@@ -12,6 +14,8 @@ pub(crate) struct Grant {
     pub(crate) user: String,
     /// The account on the desktop, as the client sent it.
     pub(crate) login: String,
+    /// The desktop's labels that it was decided by.
+    pub(crate) labels: BTreeMap<String, String>,
     /// The policy's word; its verdict is allow.
     pub(crate) decision: Decision,
 }

@@ -4,17 +4,18 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deskreel_config::{ClaimedIdentity, Credentials, DesktopLogin};
+use deskreel_config::{ClaimedIdentity, Credentials, DesktopLogin, WindowsDesktop};
 use deskreel_policy::{Decision, Identity, Reason, Verdict};
 use deskreel_rdp::phase::{ClientLogon, Selector};
 use time::OffsetDateTime;
+use tracing::warn;
 use zeroize::Zeroizing;
 
 use super::end::{EndReason, Ended};
 use super::grant::{Grant, identity_kind};
 use super::name::{TypedName, split_domain};
 use super::{Shared, prove, secret};
-use crate::access::{Ask, Desktop};
+use crate::access::{Ask, Desktop, View};
 use crate::credentials::Proof;
 
 /// Who asks, and for what.
@@ -98,7 +99,15 @@ impl From<Ended> for Refusal {
 ///
 /// # Errors
 /// [`EndReason::Denied`] with the reason of policy; [`EndReason::LoginNotNamed`], [`EndReason::LoginWithoutCredentials`].
-pub(super) fn judge(shared: &Shared, asked: &Asked, name: &str, desktop: Option<&Desktop>) -> Result<Judged, Refusal> {
+///
+/// All of it goes by `view`, in which `desktop` was found: resources may change meanwhile.
+pub(super) fn judge(
+    shared: &Shared,
+    view: &View,
+    asked: &Asked,
+    name: &str,
+    desktop: Option<&Desktop>,
+) -> Result<Judged, Refusal> {
     let credentials = desktop.map(|desktop| &desktop.resource.gateway.credentials);
     let first = match (&asked.login, credentials) {
         (Some(login), _) => Some(login.as_str()),
@@ -108,10 +117,10 @@ pub(super) fn judge(shared: &Shared, asked: &Asked, name: &str, desktop: Option<
         },
         (None, _) => Some(asked.own_login.as_str()),
     };
-    let mut decision = evaluate(shared, asked, name, first);
+    let mut decision = evaluate(shared, view, asked, name, first);
     if decision.verdict == Verdict::NeedLogin {
         let login = choose(asked, &decision, credentials)?;
-        decision = evaluate(shared, asked, name, Some(&login));
+        decision = evaluate(shared, view, asked, name, Some(&login));
     }
     let refuse = |ended, decision| Refusal {
         ended,
@@ -126,7 +135,7 @@ pub(super) fn judge(shared: &Shared, asked: &Asked, name: &str, desktop: Option<
         Credentials::Logins(logins) => {
             let wanted = decision.login.clone().unwrap_or_default();
             let found = credentials_for(logins, &wanted, |login| {
-                evaluate(shared, asked, name, Some(login)).verdict == Verdict::Allow
+                evaluate(shared, view, asked, name, Some(login)).verdict == Verdict::Allow
             });
             let Some(found) = found.filter(|_| asked.identity != Identity::Claimed) else {
                 let detail = format!("desktop {name} has no credentials for login {wanted:?}");
@@ -138,9 +147,13 @@ pub(super) fn judge(shared: &Shared, asked: &Asked, name: &str, desktop: Option<
         Credentials::Passthrough if is_login(typed, &asked.own_login) => (typed.to_owned(), Source::Own),
         Credentials::Passthrough => (typed.to_owned(), Source::Nowhere),
     };
+    for warning in &decision.warnings {
+        warn!(user = asked.user, desktop = name, warning, "decision");
+    }
     let grant = Grant {
         user: asked.user.clone(),
         login,
+        labels: desktop.facts.labels.clone(),
         decision,
     };
     Ok(Judged {
@@ -149,8 +162,7 @@ pub(super) fn judge(shared: &Shared, asked: &Asked, name: &str, desktop: Option<
     })
 }
 
-fn evaluate(shared: &Shared, asked: &Asked, name: &str, login: Option<&str>) -> Decision {
-    let view = shared.access.view();
+fn evaluate(shared: &Shared, view: &View, asked: &Asked, name: &str, login: Option<&str>) -> Decision {
     let request = view.request(&Ask {
         user: &asked.user,
         identity: asked.identity,
@@ -266,6 +278,9 @@ impl Judged {
 /// Decides over a session on a TLS client leg, whose Client Info was held back, and says what goes to the desktop in place
 /// of it; `None` = the client's own.
 ///
+/// The desktop was connected to before, as `connected` has it. Where its resource has changed since, nothing of the new one,
+/// its password least of all, may reach the old one.
+///
 /// The password in it is checked against the user's here; where it proves nothing, the name is merely claimed, and it is
 /// up to `access.claimed_identity` whether the desktop may be asked.
 ///
@@ -273,20 +288,16 @@ impl Judged {
 /// The session may not go on.
 pub(super) async fn client_info(
     shared: &Shared,
-    desktop_name: &str,
+    connected: &WindowsDesktop,
     source: IpAddr,
     logon: &ClientLogon,
     selector: Option<&Selector>,
 ) -> Result<(Arc<Grant>, Option<DesktopAccount>), Refusal> {
     let mut name = TypedName::parse(&logon.user_name, Some(&logon.domain));
-    name.desktop = Some(desktop_name.to_owned());
+    name.desktop = Some(connected.name.clone());
     name.login = selector.and_then(|selector| selector.login.clone());
-    let view = shared.access.view();
-    let desktop = shared.desktop(desktop_name);
-    let may_claim = view.cluster.claimed_identity == ClaimedIdentity::Allow
-        && desktop
-            .as_ref()
-            .is_some_and(|desktop| desktop.resource.gateway.credentials == Credentials::Passthrough);
+    let may_claim = shared.access.view().cluster.claimed_identity == ClaimedIdentity::Allow
+        && connected.gateway.credentials == Credentials::Passthrough;
     let (identity, is_password) = match proof(shared, &name, source, &logon.password, may_claim).await {
         Ok(Some(proof)) => {
             let is_password = proof == Proof::Password;
@@ -313,7 +324,16 @@ pub(super) async fn client_info(
         login,
         source,
     };
-    let judged = judge(shared, &asked, desktop_name, desktop.as_ref())?;
+    let view = shared.access.view();
+    let desktop = view.desktop(&connected.name, OffsetDateTime::now_utc());
+    if desktop.is_none_or(|desktop| *desktop.resource != *connected) {
+        let detail = format!(
+            "desktop {:?} was changed or removed while the client logged on",
+            connected.name
+        );
+        return Err(Ended::new(EndReason::DesktopChanged, detail).into());
+    }
+    let judged = judge(shared, &view, &asked, &connected.name, desktop)?;
     if identity == Identity::Claimed {
         return Ok((judged.grant, None));
     }

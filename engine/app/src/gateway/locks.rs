@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
 use super::end::{EndReason, Ended};
-use super::registry::Registry;
+use super::registry::{Facts, Registry};
 use crate::access::{Access, View};
 
 /// How often time alone is looked at: a lock may begin to bite, or the view may grow old.
@@ -30,22 +30,23 @@ pub(super) async fn watch(access: &Access, registry: &Registry) {
 }
 
 fn enforce(view: &View, registry: &Registry) {
-    let now = OffsetDateTime::now_utc();
     for session in registry.list() {
-        let ended = match view.locked_out(&session.facts.decision, Some(&session.facts.login), now) {
-            None => continue,
-            Some(LockedOut::Locked { name, message }) => {
-                warn!(session = %session.facts.id, user = session.facts.user, lock = name, "ending a locked session");
-                Ended::new(EndReason::Locked, message)
-            }
-            Some(LockedOut::ViewStale) => {
-                warn!(session = %session.facts.id, user = session.facts.user, "ending a session: the view of the locks is too old");
-                Ended::new(
-                    EndReason::LockViewStale,
-                    "the view of the locks is older than access.lock_stale_max",
-                )
-            }
-        };
-        session.end(ended);
+        if let Some(ended) = end_of(view, &session.facts) {
+            let facts = &session.facts;
+            warn!(session = %facts.id, user = facts.user, reason = ended.reason.code(), detail = ended.detail, "ending a session");
+            session.end(ended);
+        }
     }
+}
+
+/// The end of a session that a lock is on, or whose locks can't be known.
+pub(super) fn end_of(view: &View, facts: &Facts) -> Option<Ended> {
+    let locked = view.locked_out(&facts.decision, Some(&facts.login), OffsetDateTime::now_utc())?;
+    Some(match locked {
+        LockedOut::Locked { message, .. } => Ended::new(EndReason::Locked, message),
+        LockedOut::ViewStale => Ended::new(
+            EndReason::LockViewStale,
+            "the view of the locks is older than access.lock_stale_max",
+        ),
+    })
 }

@@ -1,6 +1,7 @@
 //! A client's logon by CredSSP, from its first TSRequest until the gateway has let it in or not. The desktop is not
 //! contacted before.
 
+use time::OffsetDateTime;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use zeroize::Zeroizing;
 
@@ -249,7 +250,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Logon<'a, S> {
             return Err(Ended::new(EndReason::DesktopNotNamed, detail).into());
         };
         self.account.desktop.clone_from(&desktop);
-        let resource = shared.desktop(&desktop);
+        let view = shared.access.view();
+        let resource = view.desktop(&desktop, OffsetDateTime::now_utc()).cloned();
         let asked = Asked {
             own_login: name.own_login(),
             user: name.user,
@@ -257,7 +259,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Logon<'a, S> {
             login: name.login,
             source: self.admitted.peer.ip(),
         };
-        let judged = judge(shared, &asked, &desktop, resource.as_ref())?;
+        let judged = judge(shared, &view, &asked, &desktop, resource.as_ref())?;
         match resource {
             Some(resource) => Ok((judged, resource)),
             None => Err(Ended::new(EndReason::DesktopUnknown, format!("no desktop is named {desktop:?}")).into()),

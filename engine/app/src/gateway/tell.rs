@@ -1,6 +1,6 @@
 //! What the gateway tells the audit log when a session is over or was refused. The pipeline tells of what lies between.
 
-use deskreel_policy::{Identity, Reason};
+use deskreel_policy::Identity;
 
 use super::end::{EndReason, Ended};
 use super::session::Account;
@@ -26,7 +26,7 @@ pub(super) async fn over(audit: &SessionAudit, ended: &Ended, account: &Account)
 /// The user had as many sessions as the roles allow.
 fn rejected(ended: &Ended) -> Option<Event> {
     let decision = ended.decision.as_deref()?;
-    (decision.reason == Some(Reason::TooManySessions)).then(|| Event::SessionRejected {
+    (ended.reason == EndReason::TooManyOfUser).then(|| Event::SessionRejected {
         reason: "max_connections",
         maximum: decision.limits.sessions_max.unwrap_or_default().into(),
     })

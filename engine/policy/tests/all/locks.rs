@@ -225,3 +225,20 @@ fn several_targets_are_a_lint() {
     };
     assert!(lint_lock(&lock("l", both)).unwrap().contains("each by itself"));
 }
+
+#[test]
+fn a_lock_on_an_account_with_its_domain_ends_sessions_that_roles_name_without() {
+    let mut decision = allowed();
+    decision.login = Some("root".to_owned());
+    let cluster = Cluster::default();
+    let on_login = |login: &str| LockTarget {
+        login: Some(login.to_owned()),
+        ..LockTarget::default()
+    };
+    let ends =
+        |target, login| locked_out(&decision, login, &cluster, &locks(vec![lock("l1", target)]), now()).is_some();
+    assert!(ends(on_login("corp\\root"), Some("CORP\\root")));
+    assert!(ends(on_login("root"), Some("CORP\\root")));
+    assert!(!ends(on_login("lab\\root"), Some("CORP\\root")));
+    assert!(!ends(on_login("corp\\root"), None));
+}

@@ -117,6 +117,7 @@ pub(super) fn recorded_reason(reason: EndReason) -> event::EndReason {
         EndReason::IdentityDenied
         | EndReason::Denied(_)
         | EndReason::OtherDesktop
+        | EndReason::DesktopChanged
         | EndReason::RedirectRefused
         | EndReason::TooManyOfUser
         | EndReason::TooManyOnDesktop

@@ -1,19 +1,17 @@
 //! What both pumps of a session share: the filter, the recorder, and what is known about an end.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use deskreel_config::{BulkCompression, OnFailure};
+use deskreel_config::{BulkCompression, OnFailure, WindowsDesktop};
 use deskreel_rdp::Direction;
 use deskreel_rdp::phase::{self, ClientLogon, FilterOptions, LogonAs, PhaseEvent, Phases};
 use deskreel_rdp::tap::{ClipboardLevel, TapConfig};
 use deskreel_rdp::wire::x224::ConnectionRequest;
 use deskreel_recording::event::{self, SessionEnd};
-use time::OffsetDateTime;
 use tokio::sync::{SetOnce, mpsc};
 use tokio::time::timeout;
 use tracing::{debug, info};
@@ -29,8 +27,8 @@ use crate::gateway::end::{EndReason, Ended};
 use crate::gateway::grant::{Grant, claimed_user};
 use crate::gateway::judge::{DesktopAccount, Refusal, client_info};
 use crate::gateway::registry::{self, Entered, Running};
-use crate::gateway::rights;
 use crate::gateway::session::{Account, Admitted, Entry};
+use crate::gateway::{locks, rights};
 use crate::pipeline::{SessionFacts, SessionRecorder, Sessions};
 
 /// Set Error Info of a desktop whose user has logged off ([MS-RDPBCGR] 2.2.5.1.1).
@@ -49,6 +47,8 @@ pub(super) struct Relay {
     audit: SessionAudit,
     desktop: String,
     desktop_addr: String,
+    /// The desktop as it was connected to.
+    resource: Arc<WindowsDesktop>,
     shared: Arc<Shared>,
     /// Set before Client Info goes on.
     grant: SetOnce<Arc<Grant>>,
@@ -105,6 +105,7 @@ impl Relay {
             audit: admitted.audit.clone(),
             desktop: resource.name.clone(),
             desktop_addr: resource.addr.clone(),
+            resource: Arc::clone(resource),
             shared: Arc::clone(shared),
             grant: SetOnce::new_with(grant),
             logon: Mutex::new(logon),
@@ -171,7 +172,7 @@ impl Relay {
             desktop_addr: self.desktop_addr.clone(),
             client_addr: self.peer,
             client_name: facts.client_name.clone(),
-            desktop_labels: self.labels(),
+            desktop_labels: grant.labels.clone(),
             audit: self.audit.clone(),
             client_build: Some(facts.client_build).filter(|build| *build != 0),
             decision: Some(Arc::new(grant.decision.clone())),
@@ -183,13 +184,6 @@ impl Relay {
                 ..TapConfig::default()
             },
         }
-    }
-
-    /// The desktop's labels now.
-    fn labels(&self) -> BTreeMap<String, String> {
-        let view = self.shared.access.view();
-        let desktop = view.desktop(&self.desktop, OffsetDateTime::now_utc());
-        desktop.map(|desktop| desktop.facts.labels.clone()).unwrap_or_default()
     }
 
     /// Lets the session in among the running ones.
@@ -210,7 +204,12 @@ impl Relay {
             desktop_addr: self.desktop_addr.clone(),
             decision: Arc::new(grant.decision.clone()),
         });
-        let entered = self.shared.registry.enter(&running)?;
+        let entered = self.shared.registry.enter(&running);
+        let entered = entered.map_err(|ended| ended.by(&grant.decision))?;
+        // between the decision and now; those that come later find the session among the running ones
+        if let Some(ended) = locks::end_of(&self.shared.access.view(), &running.facts) {
+            return Err(ended.by(&grant.decision));
+        }
         // Err = a second Client Info, which the filter refuses
         let _ = self.running.set((running, entered));
         Ok(())
@@ -308,7 +307,7 @@ impl Relay {
             }
             None => {
                 let selector = self.phases().facts().selector.clone();
-                let judged = client_info(&self.shared, &self.desktop, self.peer.ip(), &logon, selector.as_ref());
+                let judged = client_info(&self.shared, &self.resource, self.peer.ip(), &logon, selector.as_ref());
                 judged.await.map_err(Refusal::ended)?
             }
         };

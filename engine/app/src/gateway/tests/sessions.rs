@@ -50,6 +50,12 @@ pub(super) async fn connected(
 ) -> (Running, Ends) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let gateway = start_with(listener.local_addr().unwrap(), change, storages).await;
+    let ends = meet(&gateway, &listener).await;
+    (gateway, ends)
+}
+
+/// A session up to TLS on both legs; the desktop listens on `listener`.
+async fn meet(gateway: &Running, listener: &TcpListener) -> Ends {
     let desktop = async {
         let dir = tempfile::tempdir().unwrap();
         let identity = Identity::load(None, None, dir.path()).unwrap();
@@ -70,7 +76,7 @@ pub(super) async fn connected(
     };
     let (desktop, client) = tokio::join!(desktop, client);
     let model = model();
-    (gateway, Ends { client, desktop, model })
+    Ends { client, desktop, model }
 }
 
 /// A filter like the gateway's own.
@@ -137,18 +143,20 @@ impl Ends {
         panic!("the capture does not come that far");
     }
 
-    /// Plays what comes before the first PDU of which the filter tells an event that `until` wants.
-    pub(super) async fn play_before(&mut self, capture: &[u8], until: impl Fn(&PhaseEvent) -> bool) {
-        let records = records(capture);
+    /// Plays what comes before the first PDU of which the filter tells an event that `until` wants, and gives that one.
+    pub(super) async fn play_before(&mut self, capture: &[u8], until: impl Fn(&PhaseEvent) -> bool) -> Vec<u8> {
+        let mut records = records(capture);
         let mut ahead = model();
         let is_it = |(direction, pdu): &(Direction, Vec<u8>)| {
             let verdict = through(&mut ahead, *direction, &mut pdu.clone());
             verdict.events.iter().any(&until)
         };
         let end = records.iter().position(is_it).expect("the capture comes that far");
+        let (_, wanted) = records.remove(end);
         for (direction, pdu) in records.into_iter().take(end) {
             self.step(direction, &pdu).await;
         }
+        wanted
     }
 
     async fn step(&mut self, direction: Direction, pdu: &[u8]) {
@@ -391,4 +399,40 @@ async fn a_limited_session_is_no_faster_than_it_may_be() {
     drop(ends);
     gateway.next_end().await;
     gateway.assert_clean().await;
+}
+
+/// The desktop was connected to as the old resource says; what the new one says, a password of another machine above all,
+/// is not for it.
+#[tokio::test]
+async fn a_desktop_that_changes_before_the_logon_gets_nothing() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let mut gateway = start_in(nla_client::folder(addr, ", client_security: tls")).await;
+    let mut ends = meet(&gateway, &listener).await;
+    let info = ends
+        .play_before(XRDP, |event| matches!(event, PhaseEvent::ClientInfo))
+        .await;
+    let file = gateway._dir.path().join("resources/all.yaml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let logins =
+        "spec: {addr: 'other.example:3389', gateway: {credentials: {logins: [{login: x, password: {env: X}}]}}}";
+    let changed = text.replace(&format!("spec: {{addr: '{addr}'}}"), logins);
+    assert_ne!(text, changed);
+    std::fs::write(&file, changed).unwrap();
+    let sources = Sources {
+        file: Some(gateway._dir.path().join("deskreel.yaml")),
+        working_dir: gateway._dir.path().to_owned(),
+        ..Sources::default()
+    };
+    gateway
+        .shared
+        .access
+        .reload(&deskreel_config::load(&sources).unwrap())
+        .unwrap();
+    through(&mut ends.model, Direction::ToDesktop, &mut info.clone());
+    send(&mut ends.client, &info).await;
+    assert_eq!(ends.last_words().await, ends.model.error_info(0x7).concat());
+    assert_eq!(ends.rest_at_desktop().await, b"", "Client Info stays here");
+    drop(ends);
+    gateway.expect("desktop_changed").await;
 }
