@@ -169,6 +169,14 @@ impl Who {
     fn rule(&self, view: &View, kind: ResourceKind, verb: Verb, object: Option<&ObjectFacts>) -> RuleDecision {
         let user = self.facts(view);
         let now = OffsetDateTime::now_utc();
+        if let Some(why) = &view.unavailable {
+            return RuleDecision {
+                allowed: false,
+                role: None,
+                rule: None,
+                why: format!("nothing can be ruled: {why}"),
+            };
+        }
         if let Some(lock) = view.locks().on_user(&user.name, &user.roles, now) {
             return RuleDecision {
                 allowed: false,

@@ -139,15 +139,25 @@ impl Entry {
 /// What stands in place of a secret; a document that says it is refused.
 pub(crate) const HIDDEN: &str = "[hidden]";
 
-/// The passwords of `spec.gateway.credentials.logins` that are written in clear text.
+/// The passwords of `spec.gateway.credentials.logins` that are written in clear text: whatever does not say where the secret
+/// is, a number too.
 fn passwords(document: &mut Value) -> impl Iterator<Item = (String, &mut Value)> {
     let logins = document.pointer_mut("/spec/gateway/credentials/logins");
-    let logins = logins.and_then(Value::as_array_mut).into_iter().flatten();
-    logins.filter_map(|login| {
-        let name = login.get("login").and_then(Value::as_str)?.to_owned();
-        let password = login.get_mut("password").filter(|password| password.is_string())?;
-        Some((name, password))
+    let logins = match logins {
+        Some(Value::Array(logins)) => logins.iter_mut().collect(),
+        Some(one @ Value::Object(_)) => vec![one],
+        _ => Vec::new(),
+    };
+    logins.into_iter().filter_map(|login| {
+        let name = login.get("login").map(text).unwrap_or_default();
+        let password = login.get_mut("password")?;
+        let clear = !matches!(password, Value::Object(_) | Value::Null);
+        clear.then_some((name, password))
     })
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// Takes secrets out of a document.

@@ -270,6 +270,9 @@ pub(crate) fn replace(
             let until_restart = configured.map(|stored| stored.place.clone());
             let mut change = put(table, document, stored.as_ref()).map_err(sql)?;
             change.until_restart = until_restart;
+            if (*kind, change.verb) == (ResourceKind::User, ChangeVerb::Created) {
+                table.forget_user(name).map_err(sql)?;
+            }
             changes.push(change);
         }
         tell(&changes)?;
@@ -327,6 +330,9 @@ pub(crate) fn remove(
             }),
             Some(_) => {
                 table.remove(kind, name).map_err(sql)?;
+                if kind == ResourceKind::User {
+                    table.forget_user(name).map_err(sql)?;
+                }
                 let change = removal(kind, name);
                 tell(std::slice::from_ref(&change))?;
                 Ok(change)

@@ -74,6 +74,18 @@ impl Snapshot {
         of_stored(Settings::default(), &[])
     }
 
+    /// The same without what the configuration says: what is there when its folder is loaded anew.
+    pub(crate) fn without_configured(&self) -> Self {
+        let mut other = self.clone();
+        other
+            .entries
+            .retain(|_, entry| entry.origin != ResourceOrigin::ConfigFile);
+        for (key, entry) in Self::built_in().entries {
+            other.entries.entry(key).or_insert(entry);
+        }
+        other
+    }
+
     /// The same with other resources in place of those of their names: said by whoever says those, else by a command.
     pub(crate) fn with(&self, documents: impl IntoIterator<Item = Document>) -> Self {
         let mut other = self.clone();
@@ -388,10 +400,10 @@ fn snapshot_problems(snapshot: &Snapshot) -> Vec<String> {
         }
     }
     for Unreadable { kind, name, problem } in &snapshot.unreadable {
-        let so = if *kind == ResourceKind::Role {
-            "so it denies everything to whoever has it"
-        } else {
-            "so it is not there"
+        let so = match kind {
+            ResourceKind::Role => "so it denies everything to whoever has it",
+            ResourceKind::Lock | ResourceKind::SessionRecordingConfig => "so no new session is let in",
+            ResourceKind::User | ResourceKind::WindowsDesktop => "so it is not there",
         };
         problems.push(format!("{kind}/{name} can't be read, {so}: {problem}"));
     }

@@ -55,14 +55,15 @@ impl Access {
         let stored = catalog.resources()?;
         let loaded_before = !catalog.resources_state()?.1.is_empty();
         let configured = Configured::in_force(loaded, &settings, &stored, loaded_before)?;
-        let snapshot = take_over(&catalog, &audit, settings, &configured, loaded)?;
+        // before what is read: a change of another process in between must be looked for
+        let data_version = catalog.data_version()?;
+        let (revision, snapshot) = take_over(&catalog, &audit, settings, &configured, loaded)?;
         let now = OffsetDateTime::now_utc();
         let viewed_at = Arc::new(AtomicI64::new(nanos(now)));
         let view = View::build(&snapshot, now, None, Arc::clone(&viewed_at));
         tell(&view);
-        let (revision, _) = catalog.resources_state()?;
         let state = State {
-            data_version: catalog.data_version()?,
+            data_version,
             catalog,
             audit,
             snapshot,
@@ -113,8 +114,7 @@ impl Access {
         let Some(state) = &self.state else { return Ok(()) };
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
         let configured = Configured::in_force(loaded, &settings, &state.catalog.resources()?, false)?;
-        state.snapshot = take_over(&state.catalog, &state.audit, settings, &configured, loaded)?;
-        state.revision = state.catalog.resources_state()?.0;
+        (state.revision, state.snapshot) = take_over(&state.catalog, &state.audit, settings, &configured, loaded)?;
         self.publish(&state);
         Ok(())
     }
@@ -240,14 +240,15 @@ fn take_over(
     settings: Settings,
     configured: &Configured,
     loaded: &Loaded,
-) -> anyhow::Result<Snapshot> {
+) -> anyhow::Result<(u64, Snapshot)> {
     let actor = Who::is(&loaded.config.data_dir)?.actor();
     store_configured(catalog, configured, |changes| {
         Ok(audit.emit_all(actor, &events(changes, ResourceOrigin::ConfigFile))?)
     })?;
-    let mut snapshot = of_stored(settings, &catalog.resources()?);
+    let (revision, stored) = catalog.resources_at()?;
+    let mut snapshot = of_stored(settings, &stored);
     snapshot.refused.clone_from(&configured.refused);
-    Ok(snapshot)
+    Ok((revision, snapshot))
 }
 
 /// Says what is wrong with what is in force.

@@ -63,17 +63,6 @@ impl Catalog {
             .map_err(self.sql("set a password"))
     }
 
-    /// Forgets a user's password; whether there was one.
-    ///
-    /// # Errors
-    /// SQLite failures.
-    pub(crate) fn remove_password(&self, user: &str) -> Result<bool> {
-        self.lock()
-            .execute("DELETE FROM passwords WHERE user = ?1", params![user])
-            .map(|rows| rows > 0)
-            .map_err(self.sql("remove a password"))
-    }
-
     /// A user's password.
     ///
     /// # Errors

@@ -108,6 +108,22 @@ impl Catalog {
         rows.collect::<rusqlite::Result<_>>().map_err(sql)
     }
 
+    /// All stored resources, and the revision of the last change among them.
+    ///
+    /// # Errors
+    /// SQLite failures.
+    pub(crate) fn resources_at(&self) -> Result<(u64, Vec<StoredResource>)> {
+        let sql = self.sql("read resources");
+        let mut connection = self.lock();
+        // one view of both: a change between two reads would be counted and not seen
+        let transaction = connection.transaction().map_err(sql)?;
+        let (revision, _) = state(&transaction).map_err(sql)?;
+        let mut statement = transaction.prepare_cached(ALL).map_err(sql)?;
+        let rows = statement.query_map([], read).map_err(sql)?;
+        let rows = rows.collect::<rusqlite::Result<_>>().map_err(sql)?;
+        Ok((revision, rows))
+    }
+
     /// One stored resource.
     ///
     /// # Errors
@@ -178,6 +194,15 @@ impl ResourceTable<'_> {
                 resource.place,
             ])?;
         Ok(self.revision)
+    }
+
+    /// Removes the password and the tickets of a user, so that a new user of the name does not inherit them.
+    pub(crate) fn forget_user(&self, name: &str) -> rusqlite::Result<()> {
+        self.transaction
+            .execute("DELETE FROM passwords WHERE user = ?1", [name])?;
+        self.transaction
+            .execute("DELETE FROM tickets WHERE user = ?1", [name])
+            .map(drop)
     }
 
     /// Removes a resource, if it is there.

@@ -12,7 +12,6 @@ use crate::access::{
 };
 use crate::audit::Audit;
 use crate::catalog::Catalog;
-use crate::credentials::Credentials;
 
 /// A command that changes resources.
 pub(crate) struct Changer {
@@ -99,9 +98,6 @@ impl Changer {
             done => done?,
         };
         println!("{} {}", subject(kind, name), word(change.verb));
-        if kind == ResourceKind::User {
-            self.forget(name)?;
-        }
         if kind == ResourceKind::Role && change.verb == ChangeVerb::Deleted {
             let users = self.view.users.values();
             for user in users.filter(|user| user.roles.iter().any(|role| role == name)) {
@@ -112,16 +108,6 @@ impl Changer {
             }
         }
         Ok(change)
-    }
-
-    /// Removes the password and the tickets of a user, so that a new user of the name does not inherit them.
-    fn forget(&self, user: &str) -> anyhow::Result<()> {
-        let credentials = Credentials::open(&self.loaded.config.data_dir)?;
-        credentials.remove_password(user)?;
-        for ticket in credentials.tickets()?.iter().filter(|ticket| ticket.user == user) {
-            credentials.take_ticket(&ticket.id)?;
-        }
-        Ok(())
     }
 
     /// A name of this kind that may have been meant.

@@ -87,7 +87,7 @@ fn in_force(loaded: &Loaded, folder: &Resources, errors: &mut Vec<String>, warni
         }
     };
     let documents: Vec<&Document> = folder.documents.iter().collect();
-    let found = access::check(&documents, &snapshot, now);
+    let found = access::check(&documents, &snapshot.without_configured(), now);
     errors.extend(found.errors.iter().map(ToString::to_string));
     warnings.extend(found.warnings.iter().map(ToString::to_string));
     let view = snapshot.view(now);

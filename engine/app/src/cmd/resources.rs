@@ -94,7 +94,11 @@ fn check_files(global: &Global, paths: &[PathBuf]) -> anyhow::Result<Outcome> {
     let (documents, mut warnings) = read_all(&files)?;
     let now = OffsetDateTime::now_utc();
     // what the files say may depend on what is stored, but a broken folder must not keep it from being checked
-    let snapshot = look(&loaded).unwrap_or_else(|_| Snapshot::built_in());
+    let mut snapshot = look(&loaded).unwrap_or_else(|_| Snapshot::built_in());
+    if paths.is_empty() {
+        // what the folder said before goes when it is loaded
+        snapshot = snapshot.without_configured();
+    }
     let refs: Vec<&Document> = documents.iter().collect();
     let found = check(&refs, &snapshot, now);
     if !found.errors.is_empty() {

@@ -91,14 +91,6 @@ impl Credentials {
         Ok(self.catalog.set_password(user, &row, OffsetDateTime::now_utc())?)
     }
 
-    /// Forgets a user's password; whether there was one. Its tickets stay until they expire.
-    ///
-    /// # Errors
-    /// The store's.
-    pub(crate) fn remove_password(&self, user: &str) -> anyhow::Result<bool> {
-        Ok(self.catalog.remove_password(user)?)
-    }
-
     /// Whether a user has a password.
     ///
     /// # Errors

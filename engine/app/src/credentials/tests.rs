@@ -54,8 +54,7 @@ fn a_password_proves_its_user_and_nobody_else() {
 
     store.set_password("alice", &secret("new")).unwrap();
     assert_eq!(verify("alice", "Sesam öffne dich"), None);
-    assert!(store.remove_password("alice").unwrap() && !store.remove_password("alice").unwrap());
-    assert_eq!(verify("alice", "new"), None);
+    assert!(verify("alice", "new").is_some());
 }
 
 #[test]

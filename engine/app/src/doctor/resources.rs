@@ -1,6 +1,6 @@
 //! Resources: what is wrong with those of the folder, which version is in force meanwhile, what is stored and can't be read.
 
-use deskreel_config::{Loaded, ResourceKind, load_resources};
+use deskreel_config::{ClaimedIdentity, Loaded, ResourceKind, load_resources};
 use time::OffsetDateTime;
 
 use super::Report;
@@ -95,6 +95,20 @@ fn stored(snapshot: &Snapshot, report: &mut Report) {
             format!("no new session is let in: {why}"),
             "store it again, or remove it",
         );
+    }
+    if view.cluster.claimed_identity == ClaimedIdentity::Allow {
+        for role in view
+            .cluster
+            .claimed_roles
+            .iter()
+            .filter(|role| !view.roles.contains(role))
+        {
+            report.error(
+                CHECK,
+                format!("access.claimed_roles names the role {role}, which does not exist: claimed names are refused"),
+                format!("make role/{role}, or take it out of access.claimed_roles"),
+            );
+        }
     }
     for user in view.users.values() {
         for role in user.roles.iter().filter(|role| !view.roles.contains(role)) {
