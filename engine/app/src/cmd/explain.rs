@@ -102,10 +102,12 @@ pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
     let loaded = global.load()?;
     let now = time(args.at.as_deref())?;
     let snapshot = look(&loaded)?;
+    // with other roles than one's own, the answer tells what those say
+    let proposes = !(args.role.is_empty() && args.without_role.is_empty() && args.file.is_empty());
     permit(
         &Who::is(&loaded.config.data_dir)?,
         &snapshot.view(OffsetDateTime::now_utc()),
-        &args.user,
+        if proposes { "" } else { &args.user },
     )?;
     let view = with_files(snapshot, &args.file)?.view(now);
     if let (Some(id), Some(verb)) = (&args.recording, args.verb) {
