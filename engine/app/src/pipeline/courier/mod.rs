@@ -201,7 +201,8 @@ impl Courier {
                     self.payloads.insert(id, payload);
                 }
                 let missing = missing.unwrap_or_else(|| (0..self.means.storages.len()).collect());
-                self.delivery.add(self.started.elapsed(), id, size, held, live, missing);
+                self.delivery
+                    .add(self.started.elapsed(), id, size, held, live, &missing);
                 let stalled = held == Held::Memory
                     && self
                         .link(id.recording)

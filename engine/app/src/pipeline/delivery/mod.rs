@@ -111,10 +111,10 @@ impl Delivery {
         size: u64,
         held: Held,
         live: impl Into<Live>,
-        missing: BTreeSet<usize>,
+        missing: &BTreeSet<usize>,
     ) {
         let live = live.into();
-        let missing: Vec<usize> = missing.into_iter().collect();
+        let missing: Vec<usize> = missing.iter().copied().collect();
         let count = self.storages.len();
         let recording = self.recordings.entry(id.recording);
         let recording = recording.or_insert_with(|| Recording::new(count));

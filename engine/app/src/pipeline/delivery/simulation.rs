@@ -194,7 +194,7 @@ impl World {
         };
         let size = self.random.random_range(1..4_000_000);
         let (now, all) = (self.now - self.engine.started, (0..self.rules.len()).collect());
-        self.engine.delivery.add(now, id, size, held, session.live, all);
+        self.engine.delivery.add(now, id, size, held, session.live, &all);
     }
 
     /// A session as `Sessions::open` opens one. None: refused.

@@ -59,9 +59,9 @@ fn put(storage: usize, id: ObjectId) -> Action {
 fn the_manifest_waits_for_every_segment() {
     let mut delivery = Delivery::new(vec![required(4)], STALL, 1);
     for number in 0..2 {
-        delivery.add(at(0), segment(number), 10, Held::Spool, false, [0].into());
+        delivery.add(at(0), segment(number), 10, Held::Spool, false, &[0].into());
     }
-    delivery.add(at(0), MANIFEST, 10, Held::Spool, false, [0].into());
+    delivery.add(at(0), MANIFEST, 10, Held::Spool, false, &[0].into());
     assert_eq!(all(&mut delivery, at(0)), [put(0, segment(0)), put(0, segment(1))]);
     delivery.stored(at(1), 0, segment(1));
     assert_eq!(all(&mut delivery, at(1)), [Action::Release { id: segment(1) }]);
@@ -83,7 +83,7 @@ fn the_manifest_waits_for_every_segment() {
 #[test]
 fn a_copy_is_kept_until_every_required_storage_has_it() {
     let mut delivery = Delivery::new(vec![required(1), required(1)], STALL, 1);
-    delivery.add(at(0), segment(0), 10, Held::Spool, false, [0, 1].into());
+    delivery.add(at(0), segment(0), 10, Held::Spool, false, &[0, 1].into());
     assert_eq!(all(&mut delivery, at(0)).len(), 2);
     delivery.stored(at(1), 0, segment(0));
     assert_eq!(all(&mut delivery, at(1)), []);
@@ -112,7 +112,7 @@ fn fail_all(delivery: &mut Delivery, now: Time, failure: &Failure) -> usize {
 fn a_failing_storage_is_probed_with_one_object_and_waits_longer_and_longer() {
     let mut delivery = Delivery::new(vec![required(4)], STALL, 7);
     for number in 0..90 {
-        delivery.add(at(0), segment(number), 10, Held::Spool, false, [0].into());
+        delivery.add(at(0), segment(number), 10, Held::Spool, false, &[0].into());
     }
     let down = failure(Remedy::Retry, "down");
     assert_eq!(fail_all(&mut delivery, at(0), &down), 4);
@@ -144,9 +144,9 @@ fn a_failing_storage_is_probed_with_one_object_and_waits_longer_and_longer() {
 fn an_object_that_always_fails_holds_up_nobody() {
     let mut delivery = Delivery::new(vec![required(1)], STALL, 3);
     let choked = id(2, Object::Segment(0));
-    delivery.add(at(0), choked, 10, Held::Spool, false, [0].into());
+    delivery.add(at(0), choked, 10, Held::Spool, false, &[0].into());
     for number in 0..50 {
-        delivery.add(at(0), segment(number), 10, Held::Spool, false, [0].into());
+        delivery.add(at(0), segment(number), 10, Held::Spool, false, &[0].into());
     }
     let (mut now, mut stored) = (at(0), 0);
     while stored < 50 {
@@ -170,7 +170,7 @@ fn an_object_that_always_fails_holds_up_nobody() {
         now = delivery.wake_at().unwrap();
         fail_all(&mut delivery, now, &failure(Remedy::Retry, "internal error"));
     }
-    delivery.add(now, segment(99), 10, Held::Memory, true, [0].into());
+    delivery.add(now, segment(99), 10, Held::Memory, true, &[0].into());
     let soon = delivery.wake_at().unwrap();
     assert!(soon <= now + BACKOFF_MIN * 2, "{:?}", soon - now);
     assert_eq!(all(&mut delivery, soon), [put(0, segment(99))]);
@@ -187,7 +187,7 @@ fn a_running_session_does_not_wait_out_a_long_backoff() {
             10,
             Held::Spool,
             false,
-            [0].into(),
+            &[0].into(),
         );
     }
     let mut now = at(0);
@@ -196,7 +196,7 @@ fn a_running_session_does_not_wait_out_a_long_backoff() {
         now = delivery.wake_at().unwrap();
     }
     fail_all(&mut delivery, now, &failure(Remedy::Operator, "permission denied"));
-    delivery.add(now, segment(0), 10, Held::Memory, true, [0].into());
+    delivery.add(now, segment(0), 10, Held::Memory, true, &[0].into());
     assert_eq!(delivery.wake_at(), Some(now + STALL / 4));
     assert_eq!(all(&mut delivery, now + STALL / 4), [put(0, segment(0))]);
 }
@@ -204,7 +204,7 @@ fn a_running_session_does_not_wait_out_a_long_backoff() {
 #[test]
 fn a_storage_is_left_alone_as_long_as_it_asks() {
     let mut delivery = Delivery::new(vec![required(1)], STALL, 3);
-    delivery.add(at(0), segment(0), 10, Held::Memory, true, [0].into());
+    delivery.add(at(0), segment(0), 10, Held::Memory, true, &[0].into());
     all(&mut delivery, at(0));
     let mut slow_down = failure(Remedy::Retry, "slow down");
     slow_down.retry_after = Some(Duration::from_secs(12));
@@ -229,7 +229,7 @@ fn no_more_than_the_configured_rate() {
     let count = |pace, until: Time| {
         let mut delivery = Delivery::new(vec![rules(pace)], STALL, 3);
         for number in 0..1000 {
-            delivery.add(at(0), segment(number), 1000, Held::Spool, false, [0].into());
+            delivery.add(at(0), segment(number), 1000, Held::Spool, false, &[0].into());
         }
         let (mut now, mut puts) = (at(0), 0);
         while now <= until {
@@ -264,7 +264,7 @@ fn no_more_than_the_configured_rate() {
 fn a_failing_disk_is_not_the_storages_fault() {
     let mut delivery = Delivery::new(vec![required(2)], STALL, 3);
     for number in 0..3 {
-        delivery.add(at(0), segment(number), 10, Held::Spool, false, [0].into());
+        delivery.add(at(0), segment(number), 10, Held::Spool, false, &[0].into());
     }
     assert_eq!(all(&mut delivery, at(0)).len(), 2);
     delivery.failed(at(1), 0, segment(0), &failure(Remedy::Here, "input/output error"));
@@ -280,10 +280,10 @@ fn a_failing_disk_is_not_the_storages_fault() {
 #[test]
 fn what_stops_sends_what_is_in_memory_only() {
     let mut delivery = Delivery::new(vec![required(9)], STALL, 3);
-    delivery.add(at(0), segment(0), 10, Held::Spool, false, [0].into());
-    delivery.add(at(0), id(2, Object::Segment(0)), 10, Held::Memory, false, [0].into());
+    delivery.add(at(0), segment(0), 10, Held::Spool, false, &[0].into());
+    delivery.add(at(0), id(2, Object::Segment(0)), 10, Held::Memory, false, &[0].into());
     delivery.stop();
-    delivery.add(at(0), segment(1), 10, Held::Spool, false, [0].into());
+    delivery.add(at(0), segment(1), 10, Held::Spool, false, &[0].into());
     assert_eq!(all(&mut delivery, at(0)), [put(0, id(2, Object::Segment(0)))]);
     assert_eq!(delivery.wake_at(), None);
 }
@@ -295,7 +295,7 @@ fn a_hundred_thousand_waiting_segments_are_delivered() {
     let mut delivery = Delivery::new(vec![required(8), required(8)], STALL, 3);
     for number in 0..COUNT {
         let id = id(u128::from(number % 3), Object::Segment(number));
-        delivery.add(at(0), id, 10, Held::Spool, false, [0, 1].into());
+        delivery.add(at(0), id, 10, Held::Spool, false, &[0, 1].into());
     }
     let (mut puts, mut released) = (0, 0);
     while let Some(action) = delivery.next(at(0)) {
@@ -316,8 +316,8 @@ fn a_hundred_thousand_waiting_segments_are_delivered() {
 #[test]
 fn a_live_object_that_makes_no_progress_is_a_stall_and_the_backlog_is_not() {
     let mut delivery = Delivery::new(vec![required(1), required(1)], STALL, 1);
-    delivery.add(at(0), segment(0), 10, Held::Memory, true, [0, 1].into());
-    delivery.add(at(0), id(2, Object::Segment(0)), 10, Held::Spool, false, [0].into());
+    delivery.add(at(0), segment(0), 10, Held::Memory, true, &[0, 1].into());
+    delivery.add(at(0), id(2, Object::Segment(0)), 10, Held::Spool, false, &[0].into());
     assert_eq!(all(&mut delivery, at(0)), [put(0, segment(0)), put(1, segment(0))]);
     delivery.stored(at(100), 1, segment(0));
     assert_eq!(delivery.wake_at(), Some(STALL));
@@ -359,7 +359,7 @@ fn a_slow_storage_that_makes_progress_is_no_stall() {
     let mut delivery = Delivery::new(vec![required(1)], STALL, 1);
     let mut now = at(0);
     for number in 0..20 {
-        delivery.add(now, segment(number), 10, Held::Memory, true, [0].into());
+        delivery.add(now, segment(number), 10, Held::Memory, true, &[0].into());
     }
     for number in 0..20 {
         let actions = all(&mut delivery, now);
@@ -373,7 +373,7 @@ fn a_slow_storage_that_makes_progress_is_no_stall() {
     }
     // Nothing to do for long is no stall either.
     now += STALL * 10;
-    delivery.add(now, segment(99), 10, Held::Memory, true, [0].into());
+    delivery.add(now, segment(99), 10, Held::Memory, true, &[0].into());
     assert!(
         !all(&mut delivery, now)
             .iter()
@@ -384,17 +384,17 @@ fn a_slow_storage_that_makes_progress_is_no_stall() {
 #[test]
 fn running_sessions_go_before_the_backlog() {
     let mut delivery = Delivery::new(vec![required(1)], STALL, 1);
-    delivery.add(at(0), segment(0), 10, Held::Spool, false, [0].into());
-    delivery.add(at(0), id(2, Object::Segment(5)), 10, Held::Memory, true, [0].into());
+    delivery.add(at(0), segment(0), 10, Held::Spool, false, &[0].into());
+    delivery.add(at(0), id(2, Object::Segment(5)), 10, Held::Memory, true, &[0].into());
     assert_eq!(all(&mut delivery, at(0)), [put(0, id(2, Object::Segment(5)))]);
 }
 
 #[test]
 fn a_refused_object_stays_and_holds_the_manifest_back() {
     let mut delivery = Delivery::new(vec![required(2)], STALL, 1);
-    delivery.add(at(0), segment(0), 10, Held::Memory, true, [0].into());
-    delivery.add(at(0), segment(1), 10, Held::Memory, true, [0].into());
-    delivery.add(at(0), MANIFEST, 10, Held::Memory, true, [0].into());
+    delivery.add(at(0), segment(0), 10, Held::Memory, true, &[0].into());
+    delivery.add(at(0), segment(1), 10, Held::Memory, true, &[0].into());
+    delivery.add(at(0), MANIFEST, 10, Held::Memory, true, &[0].into());
     assert_eq!(
         all(&mut delivery, at(0)),
         [put(0, segment(0))],
@@ -451,8 +451,8 @@ fn serve_the_first_only(delivery: &mut Delivery, now: &mut Time, rounds: u32) ->
 #[test]
 fn an_optional_storage_neither_delays_completion_nor_fills_the_spool_to_the_brim() {
     let mut delivery = Delivery::new(vec![required(1), optional()], STALL, 1);
-    delivery.add(at(0), segment(0), 10, Held::Spool, false, [0, 1].into());
-    delivery.add(at(0), MANIFEST, 10, Held::Spool, false, [0, 1].into());
+    delivery.add(at(0), segment(0), 10, Held::Spool, false, &[0, 1].into());
+    delivery.add(at(0), MANIFEST, 10, Held::Spool, false, &[0, 1].into());
     let mut now = at(0);
     let actions = serve_the_first_only(&mut delivery, &mut now, 2000);
     let recording = MANIFEST.recording;
@@ -475,7 +475,7 @@ fn an_optional_storage_neither_delays_completion_nor_fills_the_spool_to_the_brim
 
     // One that is back in time gets everything.
     let mut delivery = Delivery::new(vec![required(1), optional()], STALL, 1);
-    delivery.add(at(0), segment(0), 10, Held::Spool, false, [0, 1].into());
+    delivery.add(at(0), segment(0), 10, Held::Spool, false, &[0, 1].into());
     serve_the_first_only(&mut delivery, &mut now, 50);
     let again = delivery.wake_at().unwrap();
     assert_eq!(all(&mut delivery, again), [put(1, segment(0))]);
@@ -486,8 +486,8 @@ fn an_optional_storage_neither_delays_completion_nor_fills_the_spool_to_the_brim
 #[test]
 fn after_a_restart_what_everybody_has_is_only_dropped() {
     let mut delivery = Delivery::new(vec![required(1)], STALL, 1);
-    delivery.add(at(0), segment(0), 10, Held::Spool, false, BTreeSet::new());
-    delivery.add(at(0), MANIFEST, 10, Held::Spool, false, BTreeSet::new());
+    delivery.add(at(0), segment(0), 10, Held::Spool, false, &BTreeSet::new());
+    delivery.add(at(0), MANIFEST, 10, Held::Spool, false, &BTreeSet::new());
     let recording = MANIFEST.recording;
     let expected = [
         Action::Release { id: segment(0) },

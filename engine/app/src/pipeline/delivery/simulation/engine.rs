@@ -214,7 +214,7 @@ impl World {
         let unfinished = self.disk.catalog.iter().filter(|(id, row)| {
             let refused = row.refused.keys().any(|(storage, _)| self.rules[*storage].required);
             let in_spool = self.disk.spool.keys().any(|spooled| spooled.recording == **id);
-            in_spool || !row.complete && !refused
+            in_spool || !(row.complete || refused)
         });
         self.engine.to_recover = unfinished.map(|(id, _)| *id).collect();
         self.recover();
@@ -263,14 +263,14 @@ impl World {
         for (id, missing) in found {
             self.engine
                 .delivery
-                .add(Time::ZERO, id, 1000, Held::Spool, false, missing);
+                .add(Time::ZERO, id, 1000, Held::Spool, false, &missing);
         }
         if all_there {
             // Only that this was all is not known yet.
             self.engine.memory.insert(manifest, 0);
             self.engine
                 .delivery
-                .add(Time::ZERO, manifest, 0, Held::Spool, false, BTreeSet::new());
+                .add(Time::ZERO, manifest, 0, Held::Spool, false, &BTreeSet::new());
         }
         true
     }
@@ -337,7 +337,7 @@ impl World {
                 let missing = (0..count).filter(|storage| !has.contains(storage)).collect();
                 self.engine
                     .delivery
-                    .add(Time::ZERO, id(object), 1000, Held::Spool, false, missing);
+                    .add(Time::ZERO, id(object), 1000, Held::Spool, false, &missing);
             }
         }
         true
