@@ -67,12 +67,16 @@ impl fmt::Display for ConfigError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct Errors(pub Vec<ConfigError>);
 
+/// Errors of one load that are kept; what is beyond is counted.
+const ERRORS_MAX: usize = 100;
+
 impl Errors {
-    /// At most `max` of `errors`, and how many there are beyond.
-    pub(crate) fn bounded(mut errors: Vec<ConfigError>, max: usize) -> Self {
-        if errors.len() > max {
-            let message = format!("and {} more errors", errors.len() - max);
-            errors.truncate(max);
+    /// The first hundred of `errors`, and how many there are beyond.
+    #[must_use]
+    pub fn bounded(mut errors: Vec<ConfigError>) -> Self {
+        if errors.len() > ERRORS_MAX {
+            let message = format!("and {} more errors", errors.len() - ERRORS_MAX);
+            errors.truncate(ERRORS_MAX);
             errors.push(ConfigError {
                 origin: Origin::Default,
                 key: String::new(),

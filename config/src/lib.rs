@@ -31,7 +31,7 @@ pub use resources::{
     DesktopGateway, DesktopLogin, DesktopSecurity, DesktopTls, DeviceTrust, Document, InputLevel, Lock, LockTarget,
     LockingMode, Metadata, RECORDING_CONFIG_NAME, ReadOptions, RecordSession, RecordVote, RecordingSettings, Resource,
     ResourceKind, Resources, Role, RoleConditions, RoleOptions, Rule, ScreenSize, SecretSource, SessionMfa, Stream,
-    User, Verify, WindowsDesktop, load_resources, read_resources, read_stored,
+    User, Verify, WindowsDesktop, load_resources, read_folder, read_resources, read_stored,
 };
 pub use scalar::{format_duration, parse_duration};
 
@@ -119,9 +119,6 @@ impl Loaded {
     }
 }
 
-/// Errors of one load that are kept; what is beyond is counted.
-const ERRORS_MAX: usize = 100;
-
 /// Reads and merges all layers, checks them and resolves the result.
 ///
 /// # Errors
@@ -177,7 +174,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Errors> {
         Err(_) => {}
     }
     errors.sort_by(|a, b| a.origin.cmp(&b.origin));
-    Err(Errors::bounded(errors, ERRORS_MAX))
+    Err(Errors::bounded(errors))
 }
 
 fn nearest_origin(origins: &BTreeMap<String, Origin>, key: &str) -> Origin {

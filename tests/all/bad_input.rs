@@ -234,3 +234,94 @@ fn a_role_that_cannot_be_parsed_never_widens_access() -> anyhow::Result<()> {
     );
     Ok(())
 }
+
+#[test]
+fn everything_wrong_with_a_load_is_said_at_once() {
+    let folder = Folder::new("");
+    let both = format!(
+        "{}{}",
+        role("typo", "{options: {desktop_clipbord: true}}"),
+        role("pattern", "{deny: {windows_desktop_labels: {env: '^(dev$'}}}")
+    );
+    let said = wrong(&folder, &both);
+    assert!(said.contains("did you mean desktop_clipboard?"), "{said}");
+    assert!(
+        said.contains("role/pattern: spec.deny.windows_desktop_labels.env"),
+        "{said}"
+    );
+    folder.write("resources/both.yaml", &both);
+    let said = folder.refused(2, &["resources", "check"]);
+    assert!(
+        said.contains("did you mean desktop_clipboard?") && said.contains("role/pattern"),
+        "{said}"
+    );
+    // what a change does to claimed names is told, too
+    folder.write("resources/both.yaml", &desktop("d1"));
+    let opener = folder.write("opener.yaml", &role("access", OPEN)).display().to_string();
+    let claimed = ["--set", "access.claimed_identity=allow", "resources", "diff", &opener];
+    let (code, out, said) = folder.run(&claimed);
+    assert!(
+        code == 3 && out.contains("(any claimed name)  d1"),
+        "{code} {out}{said}"
+    );
+    // and so are their roles
+    folder.write("resources/both.yaml", &role("pattern", OPEN));
+    let claims = [
+        "--set",
+        "access.claimed_identity=allow",
+        "--set",
+        "access.claimed_roles=[ghost]",
+    ];
+    let said = folder.refused(2, &[&claims[..], &["config", "check"]].concat());
+    assert!(
+        said.contains("access.claimed_roles: there is no role \"ghost\""),
+        "{said}"
+    );
+}
+
+#[test]
+fn several_are_removed_or_none() {
+    let folder = Folder::new("");
+    folder.create(&[], &format!("{}{}", user("carol", "access"), user("dave", "access")));
+    let said = folder.refused(1, &["users", "rm", "carol", "nobody"]);
+    assert!(said.contains("there is no user/nobody"), "{said}");
+    let said = folder.refused(1, &["rm", "user/dave", "role/none"]);
+    assert!(said.contains("there is no role/none"), "{said}");
+    let users = folder.ok(&["users", "ls"]);
+    assert!(users.contains("carol") && users.contains("dave"), "{users}");
+    folder.ok(&["rm", "user/carol", "user/dave"]);
+    assert!(!folder.ok(&["users", "ls"]).contains("carol"));
+}
+
+#[test]
+fn a_folder_that_is_gone_or_another_one_takes_nothing_away() {
+    let folder = Folder::new("");
+    folder.write(
+        "resources/roles.yaml",
+        &role("kept", "{deny: {windows_desktop_logins: [root]}}"),
+    );
+    // stores what the configuration says
+    folder.create(&[], &user("carol", "kept"));
+    assert!(folder.ok(&["get", "role"]).contains("kept"));
+    // a command that was given another folder changes what it was asked to, and nothing else
+    let elsewhere = folder.path().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    folder.write("elsewhere/other.yaml", &role("other", "{}"));
+    let elsewhere = format!("access.resources_dir={}", elsewhere.display());
+    folder.run(&["--set", &elsewhere, "lock", "--user", "carol"]);
+    let roles = folder.ok(&["get", "role"]);
+    assert!(roles.contains("kept") && !roles.contains("other"), "{roles}");
+    // nor does a folder that isn't mounted
+    fs::rename(folder.path().join("resources"), folder.path().join("away")).unwrap();
+    let (code, roles, said) = folder.run(&["get", "role"]);
+    assert!(code == 0 && roles.contains("kept"), "{code} {roles}");
+    assert!(
+        said.contains("is missing, and resources were loaded from there before"),
+        "{said}"
+    );
+    folder.create(&[], &role("added", "{}"));
+    fs::rename(folder.path().join("away"), folder.path().join("resources")).unwrap();
+    assert!(folder.ok(&["get", "role"]).contains("kept"));
+    let audit = folder.ok(&["audit", "ls"]);
+    assert!(!audit.contains("role.deleted"), "{audit}");
+}

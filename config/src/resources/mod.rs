@@ -217,14 +217,22 @@ impl Resources {
 /// Resource files of one folder.
 const FILES_MAX: usize = 4096;
 
-/// Errors of one load that are kept; what is beyond is counted.
-pub(crate) const ERRORS_MAX: usize = 100;
-
 /// Reads every `*.yaml` and `*.yml` file in `folder` (not in folders below it, nor hidden files). All or nothing.
 ///
 /// # Errors
 /// All errors of all files at once, each as `FILE:LINE:COLUMN: KIND/NAME: FIELD: what is wrong`.
 pub fn load_resources(folder: &Path) -> Result<Resources, Errors> {
+    let (resources, errors) = read_folder(folder);
+    if errors.is_empty() {
+        return Ok(resources);
+    }
+    Err(Errors::bounded(errors))
+}
+
+/// As [`load_resources`], with what is right beside what is wrong, so that a caller can say all that is wrong at once.
+/// Nothing is to be used of resources with errors.
+#[must_use]
+pub fn read_folder(folder: &Path) -> (Resources, Vec<ConfigError>) {
     let mut resources = Resources::default();
     let mut stream = Stream::default();
     match files(folder) {
@@ -245,9 +253,6 @@ pub fn load_resources(folder: &Path) -> Result<Resources, Errors> {
             message,
         }),
     }
-    if !stream.errors.is_empty() {
-        return Err(Errors::bounded(stream.errors, ERRORS_MAX));
-    }
     resources.warnings = stream.warnings;
     resources.documents = stream.documents;
     let desktops = resources
@@ -259,7 +264,7 @@ pub fn load_resources(folder: &Path) -> Result<Resources, Errors> {
         });
     resources.desktops = desktops.collect();
     resources.desktops.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(resources)
+    (resources, stream.errors)
 }
 
 /// The resource files of `folder`, sorted; none when there is no such folder.

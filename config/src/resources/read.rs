@@ -12,7 +12,7 @@ use time::format_description::well_known::Rfc3339;
 use super::desktop::{self, RawDesktop};
 use super::raw::{self, Findings};
 use super::schema::{DESKTOP, LOCK, RECORDING, ROLE, USER};
-use super::{Document, ERRORS_MAX, RECORDING_CONFIG_NAME, Resource, ResourceKind};
+use super::{Document, RECORDING_CONFIG_NAME, Resource, ResourceKind};
 use crate::check::{Checker, get, is_poisoned};
 use crate::error::{ConfigError, Errors, Origin};
 use crate::layers::read_text;
@@ -81,7 +81,7 @@ pub fn read_stored(source: &Value, base: &Path) -> Result<Document, Errors> {
     stream.document(&node_of(source), base, &|_| Origin::Default);
     match stream.documents.pop() {
         Some(document) if stream.errors.is_empty() => Ok(document),
-        _ => Err(Errors::bounded(stream.errors, ERRORS_MAX)),
+        _ => Err(Errors::bounded(stream.errors)),
     }
 }
 

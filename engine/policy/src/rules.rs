@@ -103,6 +103,9 @@ pub struct CatalogSession {
     pub recorded: bool,
     /// It runs.
     pub running: bool,
+    /// The facts above are this node's, or signed by a key that it trusts. Otherwise every `where` over them fails, since
+    /// they are not known: it matches in deny and grants nothing in allow.
+    pub trusted: bool,
 }
 
 /// Metadata of a resource.
@@ -281,6 +284,9 @@ impl CompiledRule {
         Some(match &self.condition {
             None => Ok(true),
             Some(Err(message)) => Err(message.clone()),
+            Some(Ok(_)) if query.session.is_some_and(|session| !session.trusted) => {
+                Err("what the session was is signed by a key that is not trusted".to_owned())
+            }
             Some(Ok(condition)) => condition.holds(&Facts {
                 user: Some(query.user),
                 labels: None,

@@ -21,25 +21,8 @@ pub(crate) struct Checked {
 
 /// Checks `documents`, which come on top of `before`.
 pub(crate) fn check(documents: &[&Document], before: &Snapshot, now: OffsetDateTime) -> Checked {
-    let mut found = Checked::default();
-    let mut roles: BTreeMap<&str, (&Role, &Document)> = BTreeMap::new();
-    for document in documents {
-        if let Resource::Role(role) = &document.resource {
-            roles.insert(&document.name, (role, document));
-        }
-    }
-    let (_, problems) = RoleSet::compile(roles.values().map(|(role, _)| *role));
-    for problem in problems {
-        let Some((_, document)) = roles.get(problem.role.as_str()) else {
-            continue;
-        };
-        let error = document.error(&problem.path, problem.message);
-        match problem.severity {
-            Severity::Error => found.errors.push(error),
-            Severity::Warning => found.warnings.push(error),
-            Severity::Lint => found.lints.push(error),
-        }
-    }
+    let mut found = languages(documents);
+    let roles = documents.iter().filter(|document| document.kind == ResourceKind::Role);
     let stored = before.entries.keys().filter(|(kind, _)| *kind == ResourceKind::Role);
     // one that can't be read is there all the same: it closes everything to its users
     let unreadable = before
@@ -47,8 +30,7 @@ pub(crate) fn check(documents: &[&Document], before: &Snapshot, now: OffsetDateT
         .iter()
         .filter(|unreadable| unreadable.kind == ResourceKind::Role);
     let known: BTreeSet<&str> = roles
-        .keys()
-        .copied()
+        .map(|document| document.name.as_str())
         .chain(stored.map(|(_, name)| name.as_str()))
         .chain(unreadable.map(|unreadable| unreadable.name.as_str()))
         .collect();
@@ -85,6 +67,30 @@ pub(crate) fn check(documents: &[&Document], before: &Snapshot, now: OffsetDateT
     }
     found.errors.sort_by(|a, b| a.origin.cmp(&b.origin));
     found.warnings.sort_by(|a, b| a.origin.cmp(&b.origin));
+    found
+}
+
+/// What the languages inside roles get wrong: templates, patterns, expressions.
+pub(crate) fn languages(documents: &[&Document]) -> Checked {
+    let mut found = Checked::default();
+    let mut roles: BTreeMap<&str, (&Role, &Document)> = BTreeMap::new();
+    for document in documents {
+        if let Resource::Role(role) = &document.resource {
+            roles.insert(&document.name, (role, document));
+        }
+    }
+    let (_, problems) = RoleSet::compile(roles.values().map(|(role, _)| *role));
+    for problem in problems {
+        let Some((_, document)) = roles.get(problem.role.as_str()) else {
+            continue;
+        };
+        let error = document.error(&problem.path, problem.message);
+        match problem.severity {
+            Severity::Error => found.errors.push(error),
+            Severity::Warning => found.warnings.push(error),
+            Severity::Lint => found.lints.push(error),
+        }
+    }
     found
 }
 

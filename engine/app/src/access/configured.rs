@@ -2,14 +2,16 @@
 
 use std::path::Path;
 
-use deskreel_config::{Document, Loaded, Origin, RECORDING_CONFIG_NAME, ResourceKind, load_resources, read_stored};
+use deskreel_config::{
+    Document, Errors, Loaded, Origin, RECORDING_CONFIG_NAME, ResourceKind, read_folder, read_stored,
+};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 
 use super::snapshot::of_stored;
 use super::view::Settings;
-use super::{Checked, check};
+use super::{Checked, check, languages};
 use crate::catalog::{StoredOrigin, StoredResource};
 use crate::usage::UsageError;
 
@@ -39,7 +41,16 @@ impl Configured {
         stored: &[StoredResource],
         loaded_before: bool,
     ) -> anyhow::Result<Self> {
+        let folder = &loaded.config.access.resources_dir;
         let read = Self::read(loaded).and_then(|read| {
+            if !folder.exists() && of_folders(stored).next().is_some() {
+                let folder = folder.display();
+                return Err(UsageError(format!(
+                    "{folder}: is missing, and resources were loaded from there before; bring it back, or make an empty \
+                     folder if there are to be none"
+                ))
+                .into());
+            }
             read.check(settings, stored)?;
             Ok(read)
         });
@@ -89,8 +100,13 @@ impl Configured {
     /// # Errors
     /// A [`UsageError`] with everything that is wrong with a resource by itself.
     fn read(loaded: &Loaded) -> anyhow::Result<Self> {
-        let folder =
-            load_resources(&loaded.config.access.resources_dir).map_err(|errors| UsageError(errors.to_string()))?;
+        let (folder, mut errors) = read_folder(&loaded.config.access.resources_dir);
+        if !errors.is_empty() {
+            let right: Vec<&Document> = folder.documents.iter().collect();
+            errors.extend(languages(&right).errors);
+            errors.sort_by(|a, b| a.origin.cmp(&b.origin));
+            return Err(UsageError(Errors::bounded(errors).to_string()).into());
+        }
         let mut documents: Vec<(Document, String)> = folder
             .documents
             .into_iter()
@@ -149,6 +165,20 @@ impl Configured {
         }
         hex::encode(hash.finalize())
     }
+}
+
+/// What came from resource folders.
+fn of_folders(stored: &[StoredResource]) -> impl Iterator<Item = &StoredResource> {
+    stored
+        .iter()
+        .filter(|row| row.origin == StoredOrigin::ConfigFile && row.base != Path::new(SECTION_BASE))
+}
+
+/// Whether what is stored came from another resource folder than this configuration's: a command that was given another
+/// configuration must not replace what the gateway goes by.
+pub(super) fn is_of_another_folder(loaded: &Loaded, stored: &[StoredResource]) -> bool {
+    let folder = &loaded.config.access.resources_dir;
+    of_folders(stored).any(|row| !row.base.starts_with(folder))
 }
 
 /// File and line, variable or flag.

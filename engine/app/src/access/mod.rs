@@ -18,7 +18,7 @@ mod view;
 mod watch;
 
 pub(crate) use actor::{Who, closed};
-pub(crate) use check::{Checked, check, lint};
+pub(crate) use check::{Checked, check, languages, lint};
 pub(crate) use entry::{Entry, ResourceOrigin, unhide};
 #[allow(
     unused_imports,

@@ -77,6 +77,8 @@ pub(crate) struct Ruler<'a> {
     pub(crate) roles: &'a RoleSet,
     /// All locks.
     pub(crate) locks: &'a Locks,
+    /// Why nothing can be ruled, if a resource that decides can't be read.
+    pub(crate) unavailable: Option<&'a str>,
 }
 
 impl Ruler<'_> {
@@ -148,6 +150,9 @@ impl Ruler<'_> {
 
     /// Why this user may do nothing at all.
     fn shut_out(&self, user: &UserFacts, now: OffsetDateTime) -> Option<String> {
+        if let Some(why) = self.unavailable {
+            return Some(format!("nothing can be ruled: {why}"));
+        }
         let name = &user.name;
         if !user.exists {
             return Some(format!("there is no user {name}"));
@@ -231,6 +236,7 @@ pub(crate) fn facts(row: &SessionRow) -> CatalogSession {
             end: row.ended,
             recorded: true,
             running: row.ended.is_none(),
+            trusted: false,
         };
     }
     let (domain, login) = row.login.split_once('\\').unwrap_or(("", &row.login));
@@ -247,6 +253,7 @@ pub(crate) fn facts(row: &SessionRow) -> CatalogSession {
         end: row.ended,
         recorded: row.state != State::NotRecorded,
         running: row.ended.is_none(),
+        trusted: true,
     }
 }
 

@@ -131,6 +131,7 @@ impl Bed {
             asker,
             roles: &self.roles,
             locks: &self.locks,
+            unavailable: None,
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use deskreel_config::{Loaded, ResourceKind};
 
 use super::Who;
-use super::configured::Configured;
+use super::configured::{Configured, is_of_another_folder};
 use super::entry::{Entry, ResourceOrigin, Unreadable, defaults};
 use super::store::{events, store_configured};
 use super::view::{Settings, Snapshot};
@@ -123,7 +123,7 @@ pub(crate) enum Unloaded {
 }
 
 /// The catalog and the audit log, for a command that changes resources. When no gateway runs, the configuration is stored
-/// first, as a start would.
+/// first, as a start would, unless another resource folder than this configuration's was stored before.
 ///
 /// # Errors
 /// A configuration, catalog or log that can't be read or written.
@@ -134,8 +134,9 @@ pub(crate) fn open_for_change(loaded: &Loaded, actor: &Actor) -> anyhow::Result<
     if !pipeline::is_running(data_dir) {
         let digest = catalog.resources_state()?.1;
         let settings = Settings::of(loaded)?;
-        let configured = Configured::in_force(loaded, &settings, &catalog.resources()?, !digest.is_empty())?;
-        if digest != configured.digest() {
+        let stored = catalog.resources()?;
+        let configured = Configured::in_force(loaded, &settings, &stored, !digest.is_empty())?;
+        if digest != configured.digest() && !is_of_another_folder(loaded, &stored) {
             store_configured(&catalog, &configured, |changes| {
                 let events = events(changes, ResourceOrigin::ConfigFile);
                 Ok(audit.emit_all_or_fail(actor.clone(), &events)?)

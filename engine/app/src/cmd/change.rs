@@ -81,17 +81,32 @@ impl Changer {
         Ok(changes)
     }
 
-    /// Removes a resource and says so.
+    /// Whether a resource is there and may be removed: asked of several before the first one goes.
     ///
     /// # Errors
-    /// It is not there; it may not be removed.
-    pub(crate) fn remove(&self, kind: ResourceKind, name: &str) -> anyhow::Result<Change> {
+    /// Why not.
+    pub(crate) fn can_remove(&self, kind: ResourceKind, name: &str) -> anyhow::Result<()> {
         let verb = if kind == ResourceKind::SessionRecordingConfig {
             Verb::Update
         } else {
             Verb::Delete
         };
         self.permit(kind, verb, &self.object(kind, name))?;
+        let is = |(of, other): (ResourceKind, &str)| of == kind && other == name;
+        let read = self.snapshot.entries.keys().any(|(kind, name)| is((*kind, name)));
+        let unread = self.snapshot.unreadable.iter().any(|one| is((one.kind, &one.name)));
+        if !read && !unread && kind != ResourceKind::SessionRecordingConfig {
+            bail!("there is no {}{}", subject(kind, name), self.near(kind, name));
+        }
+        Ok(())
+    }
+
+    /// Removes a resource and says so.
+    ///
+    /// # Errors
+    /// It is not there; it may not be removed.
+    pub(crate) fn remove(&self, kind: ResourceKind, name: &str) -> anyhow::Result<Change> {
+        self.can_remove(kind, name)?;
         let told = |changes: &[Change]| self.tell(changes);
         let change = match access::remove(&self.catalog, kind, name, told) {
             Err(Refused::Unknown(unknown)) => bail!("there is no {unknown}{}", self.near(kind, name)),

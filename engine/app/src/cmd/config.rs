@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use deskreel_config::{ClusterMode, Config, Document, Loaded, Mode, OnFailure, Resources, Verify, load_resources};
+use deskreel_config::{
+    ClaimedIdentity, ClusterMode, Config, Document, Loaded, Mode, OnFailure, Resources, Verify, load_resources,
+};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
@@ -95,6 +97,14 @@ fn in_force(loaded: &Loaded, folder: &Resources, errors: &mut Vec<String>, warni
         warnings.extend(view.problems.iter().cloned());
     }
     errors.extend(view.unavailable.clone());
+    let claimed = &loaded.config.access;
+    if claimed.claimed_identity == ClaimedIdentity::Allow {
+        let unknown = claimed.claimed_roles.iter().filter(|role| !view.roles.contains(role));
+        errors.extend(unknown.map(|role| {
+            let origin = loaded.origin("access.claimed_roles");
+            format!("{origin}: access.claimed_roles: there is no role {role:?}, so claimed names would be refused")
+        }));
+    }
     Some(view)
 }
 

@@ -4,11 +4,11 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use deskreel_config::{ReadOptions, Stream, read_resources};
+use deskreel_config::{Document, ReadOptions, Stream, read_resources};
 
 use super::change::{Changer, lines, warn};
 use super::{Global, Outcome, UsageError};
-use crate::access::Force;
+use crate::access::{Force, languages};
 
 /// Arguments of `create`.
 #[derive(Debug, clap::Args)]
@@ -53,7 +53,11 @@ pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
 pub(super) fn read(file: &Path, skip_foreign: bool) -> anyhow::Result<Stream> {
     let stream = stream(file, skip_foreign)?;
     if !stream.errors.is_empty() {
-        return Err(UsageError(lines(&stream.errors)).into());
+        let right: Vec<&Document> = stream.documents.iter().collect();
+        let mut errors = stream.errors;
+        errors.extend(languages(&right).errors);
+        errors.sort_by(|a, b| a.origin.cmp(&b.origin));
+        return Err(UsageError(lines(&errors)).into());
     }
     warn(&stream.warnings);
     Ok(stream)

@@ -164,6 +164,7 @@ fn recording(
         asker: &Asker::User(user),
         roles: &view.roles,
         locks: &view.locks(),
+        unavailable: view.unavailable.as_deref(),
     };
     let decision = ruler.may(verb, &facts(&row), now);
     output::print(args.listing.format, &decision, |decision| {

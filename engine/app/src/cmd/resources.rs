@@ -4,8 +4,8 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use deskreel_config::{ConfigError, Document, ResourceKind};
-use deskreel_policy::{Decision, Verdict};
+use deskreel_config::{ClaimedIdentity, ConfigError, Document, ResourceKind};
+use deskreel_policy::{Decision, Identity, Verdict};
 use serde::Serialize;
 use time::OffsetDateTime;
 
@@ -13,7 +13,7 @@ use super::change::{lines, warning_line};
 use super::create;
 use super::explain::{PROVEN, permit, with_files};
 use super::{Global, Listing, Outcome, UsageError};
-use crate::access::{Ask, Snapshot, View, Who, check, lint, look};
+use crate::access::{Ask, Snapshot, View, Who, check, languages, lint, look};
 use crate::output::{self, visible_lines};
 
 /// Arguments of `resources`.
@@ -144,6 +144,10 @@ fn read_all(files: &[PathBuf]) -> anyhow::Result<(Vec<Document>, Vec<ConfigError
             }
         };
         wrong.extend(stream.errors.iter().map(ToString::to_string));
+        if !stream.errors.is_empty() {
+            let right: Vec<&Document> = stream.documents.iter().collect();
+            wrong.extend(languages(&right).errors.iter().map(ToString::to_string));
+        }
         warnings.extend(stream.warnings);
         for document in stream.documents {
             let place = document.place.to_string();
@@ -182,10 +186,15 @@ fn diff(global: &Global, paths: &[PathBuf], listing: Listing) -> anyhow::Result<
     let after = with_files(snapshot, &expand(paths)?)?.view(now);
     let users: BTreeSet<&String> = before.users.keys().chain(after.users.keys()).collect();
     let desktops: BTreeSet<&String> = before.desktops.keys().chain(after.desktops.keys()).collect();
+    let mut askers: Vec<(&str, Identity)> = users.iter().map(|user| (user.as_str(), PROVEN)).collect();
+    let claims = |view: &View| view.cluster.claimed_identity == ClaimedIdentity::Allow;
+    if claims(&before) || claims(&after) {
+        askers.push((ANY_CLAIMED_NAME, Identity::Claimed));
+    }
     let mut differences = Vec::new();
-    for user in &users {
+    for asker in &askers {
         for desktop in &desktops {
-            differences.extend(compare(&before, &after, user, desktop, now));
+            differences.extend(compare((&before, &after), asker, desktop, now));
         }
     }
     output::print(listing.format, &differences, |differences| {
@@ -199,7 +208,7 @@ fn diff(global: &Global, paths: &[PathBuf], listing: Listing) -> anyhow::Result<
             ]
         };
         let rows: Vec<Vec<String>> = differences.iter().map(row).collect();
-        let pairs = users.len() * desktops.len();
+        let pairs = askers.len() * desktops.len();
         let table = output::table(&["USER", "DESKTOP", "BEFORE", "AFTER", "CHANGES"], &rows);
         let table = if rows.is_empty() { String::new() } else { table };
         format!("{table}{} of {pairs} decisions change\n", rows.len())
@@ -211,10 +220,19 @@ fn diff(global: &Global, paths: &[PathBuf], listing: Listing) -> anyhow::Result<
     })
 }
 
-fn decide(view: &View, user: &str, desktop: &str, login: Option<&str>, now: OffsetDateTime) -> Decision {
+/// Stands for whoever nothing but the desktop's own logon proves.
+const ANY_CLAIMED_NAME: &str = "(any claimed name)";
+
+fn decide(
+    view: &View,
+    (user, identity): &(&str, Identity),
+    desktop: &str,
+    login: Option<&str>,
+    now: OffsetDateTime,
+) -> Decision {
     view.decide(&view.request(&Ask {
         user,
-        identity: PROVEN,
+        identity: identity.clone(),
         desktop: Some(desktop),
         login,
         source: None,
@@ -244,10 +262,15 @@ fn word<T: Serialize>(value: &T) -> String {
     }
 }
 
-fn compare(before: &View, after: &View, user: &str, desktop: &str, now: OffsetDateTime) -> Option<Difference> {
+fn compare(
+    (before, after): (&View, &View),
+    asker: &(&str, Identity),
+    desktop: &str,
+    now: OffsetDateTime,
+) -> Option<Difference> {
     let (old, new) = (
-        decide(before, user, desktop, None, now),
-        decide(after, user, desktop, None, now),
+        decide(before, asker, desktop, None, now),
+        decide(after, asker, desktop, None, now),
     );
     let logins = |decision: &Decision| match decision.verdict {
         Verdict::NeedLogin => decision.logins.clone(),
@@ -258,8 +281,8 @@ fn compare(before: &View, after: &View, user: &str, desktop: &str, now: OffsetDa
     let mut changes = Vec::new();
     for login in old_logins.iter().filter(|login| new_logins.contains(login)) {
         let (old, new) = (
-            decide(before, user, desktop, Some(login), now),
-            decide(after, user, desktop, Some(login), now),
+            decide(before, asker, desktop, Some(login), now),
+            decide(after, asker, desktop, Some(login), now),
         );
         for change in what_changes(&old, &new) {
             if !changes.contains(&change) {
@@ -269,7 +292,7 @@ fn compare(before: &View, after: &View, user: &str, desktop: &str, now: OffsetDa
     }
     let (before, after) = (summary(&old), summary(&new));
     (before != after || !changes.is_empty()).then(|| Difference {
-        user: user.to_owned(),
+        user: asker.0.to_owned(),
         desktop: desktop.to_owned(),
         before,
         after,

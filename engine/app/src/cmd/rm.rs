@@ -24,6 +24,9 @@ pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
         }
     }
     let changer = Changer::open(global)?;
+    for (kind, name) in &wanted {
+        changer.can_remove(*kind, name)?;
+    }
     for (kind, name) in wanted {
         changer.remove(kind, &name)?;
     }

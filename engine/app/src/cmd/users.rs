@@ -78,6 +78,9 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<Outcome> {
         Command::Ls { listing } => ls(global, listing)?,
         Command::Rm { names } => {
             let changer = Changer::open(global)?;
+            for name in &names {
+                changer.can_remove(ResourceKind::User, name)?;
+            }
             for name in names {
                 changer.remove(ResourceKind::User, &name)?;
             }

@@ -110,6 +110,7 @@ fn of_recording(loaded: &Loaded, view: &View, id: &str, verb: Verb, now: OffsetD
             asker: &Asker::User(view.user(user, PROVEN)),
             roles: &view.roles,
             locks: &view.locks(),
+            unavailable: view.unavailable.as_deref(),
         };
         let decision = ruler.may(verb, &session, now);
         if decision.allowed {

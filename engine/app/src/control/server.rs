@@ -274,6 +274,7 @@ impl Visitor {
                     asker: &asker,
                     roles: &view.roles,
                     locks: &locks,
+                    unavailable: view.unavailable.as_deref(),
                 },
                 audit: &desk.audit,
                 catalog: &desk.catalog,

@@ -125,6 +125,7 @@ impl Gateway {
             asker: &asker,
             roles: &view.roles,
             locks: &locks,
+            unavailable: view.unavailable.as_deref(),
         })
     }
 

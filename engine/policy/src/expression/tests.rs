@@ -54,6 +54,7 @@ fn session() -> CatalogSession {
         end: None,
         recorded: true,
         running: true,
+        trusted: true,
     }
 }
 

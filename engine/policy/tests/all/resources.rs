@@ -141,6 +141,41 @@ fn who_does_not_count_may_nothing() {
     assert!(!ask(&roles, &UserFacts::unknown("x"), Verb::Read, Resource::Session).allowed);
 }
 
+/// Whoever can write to a storage can write anybody's name into a recording.
+#[test]
+fn a_where_over_facts_that_nothing_proves_matches_in_deny_only() {
+    let mine = r#"session.user == "bob""#;
+    let mut allow = role("allow");
+    allow.allow.rules.push(rule(&["session"], &["read"], Some(mine)));
+    let mut auditor = role("everything");
+    auditor.allow.rules.push(rule(&["session"], &["read"], None));
+    let mut deny = role("deny");
+    let root = r#"session.login == "root""#;
+    deny.deny.rules.push(rule(&["session"], &["read"], Some(root)));
+    let roles = set(&[allow, auditor, deny]);
+    let mut session = session("s", "nobody", "d", "dev", "2026-01-01T00:00:00Z");
+    session.user = "bob".to_owned();
+    for (trusted, names, allowed) in [
+        (true, vec!["allow"], true),
+        (false, vec!["allow"], false),
+        (true, vec!["everything", "deny"], true),
+        (false, vec!["everything", "deny"], false),
+        (false, vec!["everything"], true),
+    ] {
+        session.trusted = trusted;
+        let query = RuleQuery {
+            user: &user("bob", &names),
+            resource: Resource::Session,
+            verb: Verb::Read,
+            session: Some(&session),
+            object: None,
+            now: now(),
+        };
+        let answer = may(&roles, &query);
+        assert_eq!(answer.allowed, allowed, "{trusted} {names:?}: {}", answer.why);
+    }
+}
+
 #[test]
 fn a_where_that_fails_matches_in_deny_only() {
     let fails = r#"contains(email.local(session.user), "x")"#;

@@ -159,5 +159,6 @@ pub(crate) fn session(sid: &str, login: &str, desktop: &str, env: &str, start: &
         end: None,
         recorded: true,
         running: false,
+        trusted: true,
     }
 }

@@ -38,6 +38,7 @@ pub(in crate::cmd) struct Rules {
     asker: Asker,
     roles: RoleSet,
     locks: Locks,
+    unavailable: Option<String>,
 }
 
 impl Rules {
@@ -55,6 +56,7 @@ impl Rules {
                     locks: Vec::new(),
                     viewed_at: now,
                 },
+                unavailable: None,
             });
         }
         let view = access::look(loaded)
@@ -63,6 +65,7 @@ impl Rules {
         Ok(Self {
             asker: Asker::User(who.facts(&view)),
             locks: view.locks(),
+            unavailable: view.unavailable,
             roles: view.roles,
         })
     }
@@ -72,6 +75,7 @@ impl Rules {
             asker: &self.asker,
             roles: &self.roles,
             locks: &self.locks,
+            unavailable: self.unavailable.as_deref(),
         }
     }
 
