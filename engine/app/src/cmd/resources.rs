@@ -232,7 +232,7 @@ fn decide(
 ) -> Decision {
     view.decide(&view.request(&Ask {
         user,
-        identity: identity.clone(),
+        identity: *identity,
         desktop: Some(desktop),
         login,
         source: None,
