@@ -88,6 +88,7 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
         end: None,
         recorded: true,
         running: true,
+        trusted: true,
     };
     let ask = |user: &UserFacts| {
         let query = RuleQuery {

@@ -272,7 +272,16 @@ impl Bed {
     }
 
     pub(super) async fn start_unrecovered(&self) -> Sessions {
-        self.try_start().await.unwrap()
+        // the last task of an engine that was stopped may hold the lock for a moment longer
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.try_start().await {
+                Err(error) if format!("{error:#}").contains("is in use by another") && Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                started => return started.unwrap(),
+            }
+        }
     }
 
     pub(super) fn catalog(&self) -> Catalog {
