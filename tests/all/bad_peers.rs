@@ -168,9 +168,10 @@ fn each_has_its_own_reason_and_leaves_nothing_behind() -> anyhow::Result<()> {
             + &desktop("web", web_port, pin)
             + &desktop("deaf", deaf_port, pin),
     )?;
-    // All peers come from one address: a task that stays behind keeps its place, and the next but one is refused.
+    // All peers come from one address: tasks that stay behind keep their places, and later peers are refused. Some room, since
+    // an ending is logged a moment before its place is free.
     let settings = Settings {
-        gateway: ", client_security: tls, handshake_timeout: 3s, connect_timeout: 3s, connections_per_address_max: 2"
+        gateway: ", client_security: tls, handshake_timeout: 3s, connect_timeout: 3s, connections_per_address_max: 4"
             .to_owned(),
         ..Settings::of(xrdp.port, "sync")
     };
