@@ -81,7 +81,7 @@ impl Credentials {
     /// Sets a user's password.
     ///
     /// # Errors
-    /// [`PasswordError`], or the store's.
+    /// [`password::PasswordError`], or the store's.
     pub(crate) fn set_password(&self, user: &str, password: &Zeroizing<String>) -> anyhow::Result<()> {
         password::check(password)?;
         let row = PasswordRow {
