@@ -1,0 +1,66 @@
+//! Secrets and passwords in resources.
+
+use super::*;
+
+#[test]
+fn secrets_are_hidden_and_kept() {
+    let text = "kind: windows_desktop\nversion: v3\nmetadata: {name: d}\nspec: {addr: h, gateway: {credentials: {logins: \
+                [{login: a, password: hunter2}, {login: b, password: {env: B}}]}}}\n";
+    let bed = Bed::new("", "");
+    bed.create(text, Force::Create).unwrap();
+    let snapshot = look(&bed.loaded()).unwrap();
+    let entry = &snapshot.entries[&(ResourceKind::WindowsDesktop, "d".to_owned())];
+    let mut shown = entry.shown();
+    assert!(!shown.to_string().contains("hunter2"), "{shown}");
+    assert!(shown.to_string().contains("[hidden]") && shown.to_string().contains("env"));
+    assert!(!format!("{entry:?}").contains("hunter2"));
+    unhide(&mut shown, &entry.document.source);
+    assert_eq!(shown["spec"], entry.document.source["spec"]);
+    // what get prints can't be stored by mistake
+    let hidden = text.replace("hunter2", "'[hidden]'");
+    let options = ReadOptions {
+        file: Path::new("t.yaml"),
+        base: Path::new("/"),
+        skip_foreign: false,
+    };
+    let errors = read_resources(&hidden, &options).errors;
+    assert!(errors[0].message.contains("write the secret itself"), "{errors:?}");
+}
+
+#[test]
+fn a_new_user_inherits_nothing_of_one_of_the_name() {
+    let user = "kind: user\nversion: v2\nmetadata: {name: ann}\nspec: {roles: [access]}\n";
+    let bed = Bed::new("", user);
+    drop(Access::start(&bed.loaded()).unwrap());
+    let credentials = crate::credentials::Credentials::open(&bed.loaded().config.data_dir).unwrap();
+    let password = zeroize::Zeroizing::new("A-password-1".to_owned());
+    credentials.set_password("ann", &password).unwrap();
+    // the folder's user goes, a command makes another
+    bed.write("", "");
+    drop(Access::start(&bed.loaded()).unwrap());
+    bed.create(user, Force::Create).unwrap();
+    assert!(!credentials.has_password("ann").unwrap());
+    // a change of the user leaves the password, a removal does not
+    credentials.set_password("ann", &password).unwrap();
+    bed.create(&user.replace("[access]", "[auditor]"), Force::Replace)
+        .unwrap();
+    assert!(credentials.has_password("ann").unwrap());
+    bed.remove(ResourceKind::User, "ann").unwrap();
+    assert!(!credentials.has_password("ann").unwrap());
+}
+
+#[test]
+fn secrets_in_clear_text_are_hidden_whatever_they_look_like() {
+    for password in ["987654321", "secret", "true", "1.5"] {
+        let mut document = serde_json::json!({"spec": {"gateway": {"credentials": {"logins": [
+            {"login": "a", "password": serde_json::from_str::<serde_json::Value>(password).unwrap_or_else(|_| password.into())},
+            {"login": "b", "password": {"env": "NAME"}},
+        ]}}}});
+        let clear = document.clone();
+        entry::hide(&mut document);
+        let shown = document.to_string();
+        assert!(!shown.contains(password) && shown.contains("NAME"), "{shown}");
+        unhide(&mut document, &clear);
+        assert_eq!(document, clear);
+    }
+}
