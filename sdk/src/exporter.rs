@@ -20,6 +20,15 @@ pub trait Exporter: Send + Sync + Sized + 'static {
     /// What it can make.
     const FORMATS: &'static [Format];
 
+    /// Ids of the formats that can keep the picture without any loss, see [`VideoParams::lossless`].
+    const LOSSLESS: &'static [&'static str] = &[];
+
+    /// Whether its jobs need frames. Where they don't, the engine spares decoding the screen, and no frame comes.
+    const WANTS_FRAMES: bool = true;
+
+    /// Whether its jobs get everything else that the recording holds, as [`MarkerKind::Event`].
+    const WANTS_EVENTS: bool = false;
+
     /// Makes an instance.
     ///
     /// # Errors
@@ -43,7 +52,7 @@ pub trait ExportJob: Send + Sized + 'static {
     /// Whatever ends the export.
     fn frame(&mut self, frame: &Frame<'_>) -> Result<()>;
 
-    /// Something that happened beside the picture. The default ignores it.
+    /// Something that happened beside the picture; may come before the first frame. The default ignores it.
     ///
     /// # Errors
     /// Whatever ends the export.
@@ -94,8 +103,24 @@ pub struct VideoParams {
     pub recording: Option<String>,
     /// Whose session it was.
     pub user: Option<String>,
+    /// The account on the desktop.
+    pub login: Option<String>,
     /// The desktop that was used.
     pub desktop: Option<String>,
+    /// SHA-256 of the recording's manifest, hexadecimal: which recording this is, beyond doubt. `None` while it has none.
+    pub digest: Option<String>,
+    /// Where the export begins and ends in the session, in nanoseconds since the session's start.
+    pub session_from_ns: u64,
+    /// See `session_from_ns`.
+    pub session_to_ns: u64,
+    /// What the recording says of the session's start (user, desktop, client, node, ...), for formats that keep objects.
+    pub facts: serde_json::Map<String, serde_json::Value>,
+    /// Keep the picture without any loss; only asked of formats in [`Exporter::LOSSLESS`].
+    pub lossless: bool,
+    /// Threads that the job may keep busy; `None` leaves it to the exporter's settings.
+    pub threads: Option<u32>,
+    /// Name and version of the program that exports.
+    pub product: String,
 }
 
 impl VideoParams {
@@ -369,7 +394,7 @@ pub enum MarkerKind {
         /// Height in pixels.
         height: u32,
     },
-    /// Nothing was recorded until `until_ns`.
+    /// Nothing was recorded until `until_ns`. Frames from the gap's begin to its end show that already.
     Gap {
         /// When recording went on, since the start of the export.
         until_ns: u64,
@@ -385,6 +410,21 @@ pub enum MarkerKind {
     Clipboard {
         /// What passed, in words.
         text: String,
+    },
+    /// Something that a viewer may want to jump to: the session's begin, a logon, a transfer, an alert, a gap.
+    Chapter {
+        /// What it is, in words.
+        title: String,
+    },
+    /// Any event of the recording but pixels, for exporters with [`Exporter::WANTS_EVENTS`]. What has a kind of its own here
+    /// comes that way as well.
+    Event {
+        /// Time since the session's start in nanoseconds; [`Marker::time_ns`] is the time in the export.
+        session_ns: u64,
+        /// The channel, such as `input`: docs/format.md section 4.
+        channel: String,
+        /// What the recording says; big binary parts are left out.
+        event: serde_json::Map<String, serde_json::Value>,
     },
     /// From a newer engine; ignore it.
     #[serde(other)]

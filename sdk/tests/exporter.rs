@@ -29,6 +29,8 @@ impl Exporter for Probe {
         needs_seek: false,
         folder: false,
     }];
+    const LOSSLESS: &'static [&'static str] = &["probe"];
+    const WANTS_EVENTS: bool = true;
 
     fn open((): (), context: Context) -> Result<Self> {
         assert_eq!(context.name, "probe");
@@ -91,7 +93,9 @@ unsafe extern "C" {
 fn open() -> ExporterInstance {
     // SAFETY: the symbol is this binary's own.
     let library = unsafe { ExporterLibrary::new((&raw const SYMBOL).cast()) }.unwrap();
-    assert_eq!(library.info().formats[0].id, "probe");
+    let info = library.info();
+    assert_eq!((info.formats[0].id.as_str(), info.formats[0].lossless), ("probe", true));
+    assert!(info.wants_frames && info.wants_events);
     library.open(&json!(null), &Context::new("probe")).unwrap()
 }
 
@@ -137,7 +141,20 @@ fn frames_arrive_where_they_lie_and_the_summary_comes_back() {
         },
     })
     .unwrap();
+    let event = MarkerKind::Event {
+        session_ns: 7,
+        channel: "session".to_owned(),
+        event: [("kind".to_owned(), json!("logon"))].into_iter().collect(),
+    };
+    job.marker(&Marker {
+        time_ns: 6,
+        kind: event,
+    })
+    .unwrap();
     assert_eq!(job.finish().unwrap().frames, 2);
+    assert!(seen(
+        r#"Event { session_ns: 7, channel: "session", event: {"kind": String("logon")} }"#
+    ));
     assert!(seen(&format!("5 {:p} 1 None", pixels.as_ptr())));
     assert!(seen(&format!("5 {:p} 1 Some((-3, 4, 7, 4))", pixels.as_ptr())));
     assert!(seen("Key { text: \"Ctrl+C\" }"));

@@ -75,7 +75,12 @@ extern "C" fn info<E: Exported>() -> RResult<RString, AbiError> {
             name: E::PACKAGE.plugin(Kind::Exporter).to_owned(),
             version: E::PACKAGE.version.to_owned(),
             settings_schema: Value::from(schemars::schema_for!(<E::Plugin as Exporter>::Settings)),
-            formats: E::Plugin::FORMATS.iter().map(FormatInfo::from).collect(),
+            formats: E::Plugin::FORMATS
+                .iter()
+                .map(|format| FormatInfo::new(format, E::Plugin::LOSSLESS))
+                .collect(),
+            wants_frames: E::Plugin::WANTS_FRAMES,
+            wants_events: E::Plugin::WANTS_EVENTS,
         };
         serde_json::to_string(&info)
             .map(RString::from)

@@ -67,6 +67,17 @@ pub struct Info {
     /// What an exporter can make.
     #[serde(default)]
     pub formats: Vec<FormatInfo>,
+    /// Whether an exporter's jobs need frames.
+    #[serde(default = "yes")]
+    pub wants_frames: bool,
+    /// Whether an exporter's jobs get all events.
+    #[serde(default)]
+    pub wants_events: bool,
+}
+
+/// Exporters built before there was a choice need frames.
+const fn yes() -> bool {
+    true
 }
 
 /// [`crate::Format`], owned.
@@ -82,16 +93,20 @@ pub struct FormatInfo {
     pub needs_seek: bool,
     #[serde(default)]
     pub folder: bool,
+    #[serde(default)]
+    pub lossless: bool,
 }
 
-impl From<&crate::Format> for FormatInfo {
-    fn from(format: &crate::Format) -> Self {
+impl FormatInfo {
+    /// `lossless`: ids of the exporter's formats that can be so.
+    pub(super) fn new(format: &crate::Format, lossless: &[&str]) -> Self {
         Self {
             id: format.id.to_owned(),
             extension: format.extension.to_owned(),
             mime: format.mime.to_owned(),
             needs_seek: format.needs_seek,
             folder: format.folder,
+            lossless: lossless.contains(&format.id),
         }
     }
 }

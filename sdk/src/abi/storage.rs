@@ -107,6 +107,8 @@ extern "C" fn info<E: Exported>() -> RResult<RString, AbiError> {
             version: E::PACKAGE.version.to_owned(),
             settings_schema: Value::from(schemars::schema_for!(<E::Plugin as Storage>::Settings)),
             formats: Vec::new(),
+            wants_frames: false,
+            wants_events: false,
         })
     })
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use deskreel_sdk::abi::host::{ExporterInstance, JobInstance};
-use deskreel_sdk::abi::meta::FormatInfo;
+use deskreel_sdk::abi::meta::{FormatInfo, Info};
 use deskreel_sdk::{Error, Frame, Marker, Result, Summary, VideoParams};
 
 /// A configured exporter, open. Its calls block and use the processor: run them on a thread of their own.
@@ -12,14 +12,20 @@ pub(crate) struct ExporterHandle {
     pub(crate) name: String,
     /// What it can make.
     pub(crate) formats: Vec<FormatInfo>,
+    /// Whether its jobs need frames.
+    pub(crate) wants_frames: bool,
+    /// Whether its jobs get all events.
+    pub(crate) wants_events: bool,
     instance: ExporterInstance,
 }
 
 impl ExporterHandle {
-    pub(super) fn new(name: &str, formats: Vec<FormatInfo>, instance: ExporterInstance) -> Self {
+    pub(super) fn new(name: &str, info: &Info, instance: ExporterInstance) -> Self {
         Self {
             name: name.to_owned(),
-            formats,
+            formats: info.formats.clone(),
+            wants_frames: info.wants_frames,
+            wants_events: info.wants_events,
             instance,
         }
     }

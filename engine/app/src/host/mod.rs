@@ -79,11 +79,7 @@ impl<'a> Plugins<'a> {
         let instance = library
             .open(&settings, &context(&config.name))
             .map_err(|error| self.open_error(&entry, &path, &error))?;
-        Ok(ExporterHandle::new(
-            &config.name,
-            library.info().formats.clone(),
-            instance,
-        ))
+        Ok(ExporterHandle::new(&config.name, library.info(), instance))
     }
 
     /// Every plugin file that the search finds and every configured one, without running any of them.

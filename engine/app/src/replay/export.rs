@@ -71,6 +71,7 @@ pub(crate) fn export(
         gaps_told: 0,
         undecoded: 0,
         first: true,
+        wants: (exporter.wants_frames, exporter.wants_events),
     };
     out.frame(&player, 0, &[])?;
     while player.peek()?.is_some_and(|time_ns| time_ns <= stretch.to_ns) {
@@ -99,12 +100,26 @@ struct Out<'a> {
     undecoded: u64,
     /// The next frame is the first, so all of it is new.
     first: bool,
+    /// Whether the exporter needs frames, and whether it gets all events.
+    wants: (bool, bool),
 }
 
 impl Out<'_> {
     fn step(&mut self, player: &Player<'_>, step: &Step) -> anyhow::Result<()> {
         self.gaps_until(step.time_ns)?;
         let time_ns = step.time_ns.saturating_sub(self.stretch.from_ns);
+        if self.wants.1 && !matches!(step.event, Event::Screen(_)) {
+            let mut event = crate::event_row::row(step.time_ns, &step.event)?;
+            for common in ["time", "time_ns", "channel"] {
+                event.remove(common);
+            }
+            let kind = MarkerKind::Event {
+                session_ns: step.time_ns,
+                channel: step.event.channel().topic().to_owned(),
+                event,
+            };
+            self.job.marker(&Marker { time_ns, kind })?;
+        }
         match &step.event {
             Event::Undecoded(_) => self.undecoded += 1,
             Event::Session(deskreel_recording::event::SessionEvent::Resized { width, height }) => {
@@ -129,7 +144,7 @@ impl Out<'_> {
     }
 
     fn frame(&mut self, player: &Player<'_>, time_ns: u64, changed: &[Rect]) -> anyhow::Result<()> {
-        let Some(picture) = player.picture() else {
+        let Some(picture) = player.picture().filter(|_| self.wants.0) else {
             return Ok(());
         };
         let (width, height) = (u32::from(picture.width), u32::from(picture.height));
