@@ -65,6 +65,8 @@ async function seeks(page, count) {
     await page.mouse.click(track.x + 2 + part * (track.width - 4), track.y + track.height / 2);
     await page.waitForSelector('body[data-sought]');
     const time = await page.evaluate(() => document.body.dataset.sought);
+    // Chromium drops what a page downloads beyond ten files within a second.
+    await page.waitForTimeout(150);
     const [download] = await Promise.all([page.waitForEvent('download'), page.keyboard.press('x')]);
     const file = join(settings.output, `${n}.png`);
     await download.saveAs(file);
