@@ -105,6 +105,29 @@ fn files_stay_readable() {
     assert!(long.is_empty(), "files of more than 800 lines: {long:?}");
 }
 
+/// Whoever wants to fuzz finds each target in the list, with seeds.
+#[test]
+fn every_fuzz_target_has_seeds() {
+    let fuzz = root().join("tests/fuzz");
+    let readme = std::fs::read_to_string(fuzz.join("README.md")).unwrap();
+    let manifest = std::fs::read_to_string(fuzz.join("Cargo.toml")).unwrap();
+    let targets = rust_files(&fuzz.join("fuzz_targets"));
+    assert!(targets.len() >= 5);
+    for target in targets {
+        let name = target.file_stem().unwrap().to_string_lossy().into_owned();
+        assert!(manifest.contains(&format!("name = \"{name}\"")), "{name} is not in Cargo.toml");
+        let row = readme.lines().find(|line| line.starts_with(&format!("| `{name}` |")));
+        let row = row.unwrap_or_else(|| panic!("{name} is not in README.md"));
+        let seeds = row.rsplit('|').nth(1).unwrap_or_default();
+        let folders: Vec<&str> = seeds.split('`').skip(1).step_by(2).collect();
+        assert!(!folders.is_empty(), "{name} has no seeds");
+        for folder in folders {
+            let files = std::fs::read_dir(root().join(folder)).unwrap().count();
+            assert!(files > 0, "{folder} is empty");
+        }
+    }
+}
+
 /// Each rule that mutes the compiler says why.
 #[test]
 fn unsafe_code_stands_only_at_the_abi() {

@@ -105,12 +105,12 @@ pub(super) fn clipboard(event: tap::ClipboardEvent) -> Option<Clipboard> {
         Direction::ToClient => Transfer::ToClient,
         Direction::ToDesktop => Transfer::ToDesktop,
     };
-    let transferred = |formats, length, sha256: [u8; 32], text| Clipboard {
+    let transferred = |formats, length, sha256: Option<[u8; 32]>, text| Clipboard {
         kind: ClipboardKind::Transferred,
         direction,
         formats,
         length: Some(length),
-        sha256: Some(hex::encode(sha256)),
+        sha256: sha256.map(hex::encode),
         text,
     };
     Some(match event.content {

@@ -5,10 +5,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use deskreel_rdp::Direction;
-use deskreel_rdp::tap::{DriveAction, DriveEvent, DriveTap, TapConfig};
+use deskreel_rdp::tap::{DriveAction, DriveEvent, FactsTap, TapConfig, TapEvent};
 use deskreel_recording::Event;
 use deskreel_recording::event::{Drive, DriveOperation, Transfer};
 
+use super::convert;
 use super::trail::Trail;
 
 /// Longest rest between two ranges that are told as one.
@@ -237,31 +238,39 @@ fn told(drive: u32, action: DriveAction) -> Drive {
     }
 }
 
-/// The drives of a session that isn't recorded: the audit log hears of them all the same.
+/// Drives and clipboard of a session that isn't recorded: the audit log hears of them all the same.
 pub(super) struct Unrecorded {
     started_at: Instant,
-    state: Mutex<(DriveTap, Ranges)>,
+    state: Mutex<(FactsTap, Ranges)>,
 }
 
 impl Unrecorded {
     pub(super) fn new(started_at: Instant, config: &TapConfig) -> Self {
         Self {
             started_at,
-            state: Mutex::new((DriveTap::new(config), Ranges::default())),
+            state: Mutex::new((FactsTap::new(config), Ranges::default())),
         }
     }
 
-    /// Takes whole PDUs that follow each other. Only the device channel is looked into, and no file is hashed.
+    /// Takes whole PDUs that follow each other. Only the channels of devices and clipboard are looked into, and nothing is
+    /// hashed.
     pub(super) fn pdus(&self, direction: Direction, pdus: &[u8], trail: &Trail) {
         let at_ns = ns(self.started_at.elapsed());
-        let mut told = Vec::new();
+        let (mut told, mut copied) = (Vec::new(), Vec::new());
         {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             let (tap, ranges) = &mut *state;
             for event in tap.pdus(direction, pdus) {
-                ranges.take(at_ns, event, &mut told);
+                match event {
+                    TapEvent::Drive(drive) => ranges.take(at_ns, drive, &mut told),
+                    TapEvent::Clipboard(clipboard) => copied.extend(convert::clipboard(clipboard)),
+                    _ => {}
+                }
             }
             ranges.due(at_ns, &mut told);
+        }
+        for clipboard in copied {
+            trail.event(&Event::Clipboard(clipboard));
         }
         tell(trail, told);
     }

@@ -299,7 +299,8 @@ impl SessionRecorder {
         }
     }
 
-    /// False for a session that isn't recorded; PDUs are enqueued all the same: the audit log hears of its drives.
+    /// False for a session that isn't recorded; PDUs are enqueued all the same: the audit log hears of its drives and
+    /// clipboard.
     pub(crate) fn is_recording(&self) -> bool {
         self.shared().is_some()
     }
@@ -359,9 +360,14 @@ impl SessionRecorder {
         }
     }
 
-    /// A fact for the recording: a channel that was opened or denied, a clipboard that was blocked, an alert.
+    /// A fact for the recording: a channel that was opened or denied, an alert.
     pub(crate) fn note(&self, note: Event) {
-        self.trail().event(&note);
+        self.note_as(&note.clone(), note);
+    }
+
+    /// The same of a fact of which the audit log hears more than the recording may keep.
+    pub(crate) fn note_as(&self, told: &Event, note: Event) {
+        self.trail().event(told);
         if let Some(shared) = self.shared() {
             shared.queue.push_always(Entry {
                 at: Instant::now(),

@@ -35,8 +35,8 @@ const SHORT_NAME_BYTES: usize = 32;
 const LIST_BYTES_MAX: usize = 64 << 10;
 
 /// Both directions of the channel.
-#[derive(Default)]
 pub(super) struct Clipboard {
+    hashing: bool,
     sides: [Side; 2],
 }
 
@@ -72,6 +72,14 @@ fn index(direction: Direction) -> usize {
 }
 
 impl Clipboard {
+    /// `hashing`: whether what passes is hashed.
+    pub(super) fn new(hashing: bool) -> Self {
+        Self {
+            hashing,
+            sides: Default::default(),
+        }
+    }
+
     /// Chunks were dropped unseen: what is arriving has a hole, and what was asked for is not known.
     pub(super) fn lose(&mut self) {
         for side in &mut self.sides {
@@ -111,7 +119,7 @@ impl Clipboard {
                 } else {
                     LIST_BYTES_MAX
                 },
-                digest: carries_data.then(Sha256::new),
+                digest: (carries_data && self.hashing).then(Sha256::new),
             });
             reader.rest()
         } else {
@@ -209,7 +217,7 @@ impl Message {
         ClipboardContent::Data {
             format,
             length: self.length,
-            sha256: self.digest.map_or([0; 32], |digest| digest.finalize().into()),
+            sha256: self.digest.map(|digest| digest.finalize().into()),
             text,
         }
     }
@@ -217,7 +225,7 @@ impl Message {
     fn file_data(&self) -> ClipboardContent {
         ClipboardContent::FileData {
             length: self.length.saturating_sub(4),
-            sha256: self.digest.clone().map_or([0; 32], |digest| digest.finalize().into()),
+            sha256: self.digest.clone().map(|digest| digest.finalize().into()),
         }
     }
 }
@@ -325,7 +333,7 @@ mod tests {
 
     #[test]
     fn a_copy_of_text_from_client_to_desktop() {
-        let (mut clipboard, client, desktop) = (Clipboard::default(), Direction::ToDesktop, Direction::ToClient);
+        let (mut clipboard, client, desktop) = (Clipboard::new(true), Direction::ToDesktop, Direction::ToClient);
         let capabilities = [1, 0, 0, 0, 1, 0, 12, 0, 2, 0, 0, 0, 2, 0, 0, 0];
         for direction in [client, desktop] {
             let bytes = message(CAPABILITIES, 0, &capabilities);
@@ -358,7 +366,7 @@ mod tests {
                 &ClipboardContent::Data {
                     format: Some(13),
                     length: data.len() as u64,
-                    sha256: Sha256::digest(&data).into(),
+                    sha256: Some(Sha256::digest(&data).into()),
                     text: (text_max == data.len()).then(|| text.clone()),
                 }
             );
@@ -369,7 +377,7 @@ mod tests {
 
     #[test]
     fn short_names_and_files() {
-        let mut clipboard = Clipboard::default();
+        let mut clipboard = Clipboard::new(true);
         let mut list = vec![1, 0, 0, 0];
         list.extend([0; 32]);
         list.extend([0x11, 0xC0, 0, 0]);
@@ -403,14 +411,14 @@ mod tests {
             content(&events),
             &ClipboardContent::FileData {
                 length: 5000,
-                sha256: Sha256::digest([0xAB; 5000]).into()
+                sha256: Some(Sha256::digest([0xAB; 5000]).into())
             }
         );
     }
 
     #[test]
     fn broken_chunks_are_reported() {
-        let mut clipboard = Clipboard::default();
+        let mut clipboard = Clipboard::new(true);
         let mut out = Vec::new();
         let mut sink = Sink::new(&mut out, 1000, false);
         let direction = Direction::ToClient;

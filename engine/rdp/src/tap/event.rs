@@ -214,8 +214,8 @@ pub enum ClipboardContent {
         format: Option<u32>,
         /// Bytes.
         length: u64,
-        /// SHA-256 of the bytes.
-        sha256: [u8; 32],
+        /// SHA-256 of the bytes, from [`ClipboardLevel::Facts`](super::ClipboardLevel::Facts) on.
+        sha256: Option<[u8; 32]>,
         /// The text itself, when it is text (formats 1, 7 and 13), whole, not longer than
         /// [`TapConfig::clipboard_text_max_bytes`](super::TapConfig::clipboard_text_max_bytes), and asked for by
         /// [`ClipboardLevel::Text`](super::ClipboardLevel::Text).
@@ -236,8 +236,8 @@ pub enum ClipboardContent {
     FileData {
         /// Bytes.
         length: u64,
-        /// SHA-256 of the bytes.
-        sha256: [u8; 32],
+        /// SHA-256 of the bytes, from [`ClipboardLevel::Facts`](super::ClipboardLevel::Facts) on.
+        sha256: Option<[u8; 32]>,
     },
 }
 

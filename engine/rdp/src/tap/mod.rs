@@ -10,6 +10,7 @@ mod clipboard;
 mod color;
 mod drive;
 mod event;
+mod facts;
 mod fragments;
 mod framebuffer;
 mod guard;
@@ -28,12 +29,13 @@ mod unwrap;
 #[cfg(test)]
 mod tests;
 
-pub use drive::{DriveAction, DriveEvent, DriveTap};
+pub use drive::{DriveAction, DriveEvent};
 pub use event::{
     ClipboardContent, ClipboardEvent, ClipboardFormat, Decoded, InputEvent, KeyCode, Logon, MouseButton, Picture,
     PointerEvent, PointerShape, Rect, TapEvent, Undecoded, UndecodedKind,
 };
 
+pub use facts::FactsTap;
 pub use framebuffer::DIMENSION_MAX;
 pub use unwrap::has_activation;
 
@@ -41,6 +43,9 @@ use self::guard::guarded;
 use self::sink::Sink;
 use self::unwrap::Session;
 use crate::Direction;
+
+/// Name of the clipboard's channel, [MS-RDPECLIP] 1.3.
+const CLIPBOARD_CHANNEL: &str = "cliprdr";
 
 /// A static virtual channel, as the handshake numbered it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,7 +99,7 @@ pub enum InputLevel {
 /// What of the clipboard is reported, least first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ClipboardLevel {
-    /// Nothing.
+    /// Direction, formats and length, for the audit log: none of it is to be recorded.
     None,
     /// Direction, formats, length, hash.
     #[default]
@@ -131,6 +136,11 @@ impl Tap {
             session: Session::new(config),
             unheard: Vec::new(),
         }
+    }
+
+    /// Whether what is told of the clipboard may be recorded, and not only told.
+    pub fn keeps_clipboard(&self) -> bool {
+        self.session.config().clipboard != ClipboardLevel::None
     }
 
     /// Takes one whole PDU (TPKT or fast-path) and appends what it means to `out`.

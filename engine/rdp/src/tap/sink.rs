@@ -10,6 +10,8 @@ pub(super) struct Sink<'a> {
     silent: bool,
     /// What could not be decoded may hold keys or clipboard text that nobody allowed to record: keep no bytes of it.
     redact: bool,
+    /// Nothing is told of what could not be decoded.
+    untold: bool,
 }
 
 impl<'a> Sink<'a> {
@@ -19,11 +21,16 @@ impl<'a> Sink<'a> {
             undecoded_max_bytes,
             silent,
             redact: false,
+            untold: false,
         }
     }
 
     pub(super) fn set_redact(&mut self, redact: bool) {
         self.redact = redact;
+    }
+
+    pub(super) fn set_untold(&mut self, untold: bool) {
+        self.untold = untold;
     }
 
     pub(super) fn push(&mut self, event: TapEvent) {
@@ -64,7 +71,7 @@ impl<'a> Sink<'a> {
         error: impl Into<String>,
         data: &[u8],
     ) {
-        if self.silent {
+        if self.silent || self.untold {
             return;
         }
         let kept = if self.redact {

@@ -302,9 +302,23 @@ fn clipboard_text_only_when_asked_for() {
     );
     let clipboard = |clipboard| TapConfig { clipboard, ..config() };
     let mut tap = Tap::new(clipboard(ClipboardLevel::None));
+    let mut facts = FactsTap::new(&config());
     feed(&mut tap, TO_CLIENT, &ask);
-    assert_eq!(feed(&mut tap, TO_DESKTOP, &give), []);
-    assert_eq!(feed(&mut tap, TO_DESKTOP, &chunk(TO_DESKTOP, &request[..5])), []);
+    facts.pdus(TO_CLIENT, &ask);
+    let told = TapEvent::Clipboard(ClipboardEvent {
+        direction: TO_DESKTOP,
+        content: ClipboardContent::Data {
+            format: Some(1),
+            length: 6,
+            sha256: None,
+            text: None,
+        },
+    });
+    assert_eq!(feed(&mut tap, TO_DESKTOP, &give), std::slice::from_ref(&told));
+    assert_eq!(facts.pdus(TO_DESKTOP, &give), [told]);
+    let broken = chunk(TO_DESKTOP, &request[..5]);
+    assert_eq!(feed(&mut tap, TO_DESKTOP, &broken), []);
+    assert_eq!(facts.pdus(TO_DESKTOP, &broken), []);
     for (level, limit) in [(ClipboardLevel::Facts, 0), (ClipboardLevel::Text, 100)] {
         let mut tap = Tap::new(clipboard(level));
         feed(&mut tap, TO_CLIENT, &ask);

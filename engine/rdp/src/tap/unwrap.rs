@@ -11,7 +11,7 @@ use super::screen::Screen;
 use super::session;
 use super::sink::Sink;
 use super::surface::Codecs;
-use super::{ClipboardLevel, InputLevel, TapConfig};
+use super::{CLIPBOARD_CHANNEL, ClipboardLevel, InputLevel, TapConfig};
 use crate::Direction;
 use crate::wire::capability::{self, set};
 use crate::wire::channel::Chunk;
@@ -55,12 +55,12 @@ impl Session {
         let channel = |name| config.channel(name);
         Self {
             input: Input { level: config.input },
-            clipboard_channel: channel("cliprdr"),
+            clipboard_channel: channel(CLIPBOARD_CHANNEL),
             device_channel: channel(rdpdr::STATIC_CHANNEL),
             bulk: Default::default(),
             fragments: Fragments::default(),
             screen: Screen::default(),
-            clipboard: Clipboard::default(),
+            clipboard: Clipboard::new(config.clipboard != ClipboardLevel::None),
             drives: Drives::new(true),
             activation: Activation::default(),
             config,
@@ -209,11 +209,13 @@ impl Session {
         let Some(data) = decompress(bulk, bulk_flags, chunk.data, sink) else {
             return;
         };
-        if is_clipboard && self.config.clipboard != ClipboardLevel::None {
+        if is_clipboard {
             let text_max_bytes = match self.config.clipboard {
                 ClipboardLevel::Text => self.config.clipboard_text_max_bytes,
                 _ => 0,
             };
+            // what can't be read of a clipboard that is not to be recorded is not told either
+            sink.set_untold(self.config.clipboard == ClipboardLevel::None);
             self.clipboard.chunk(direction, chunk.flags, data, text_max_bytes, sink);
         }
         if is_device {

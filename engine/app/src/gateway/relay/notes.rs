@@ -77,22 +77,28 @@ impl Relay {
             Direction::ToDesktop => Transfer::ToDesktop,
             Direction::ToClient => Transfer::ToClient,
         };
-        let known = self.clipboard_level() != ClipboardLevel::None;
-        let formats = formats
-            .into_iter()
-            .filter(|_| known)
-            .map(|format| event::ClipboardFormat {
-                id: format.id,
-                name: format.name,
-            });
-        self.note(event::Event::Clipboard(Clipboard {
+        let formats = formats.into_iter().map(|format| event::ClipboardFormat {
+            id: format.id,
+            name: format.name,
+        });
+        let told = Clipboard {
             kind: ClipboardKind::Denied,
             direction,
             formats: formats.collect(),
             length: None,
             sha256: None,
             text: None,
-        }));
+        };
+        let kept = match self.clipboard_level() {
+            ClipboardLevel::None => Clipboard {
+                formats: Vec::new(),
+                ..told.clone()
+            },
+            _ => told.clone(),
+        };
+        if let Some(recorder) = self.recorder.get() {
+            recorder.note_as(&event::Event::Clipboard(told), event::Event::Clipboard(kept));
+        }
     }
 
     fn note_channel(&self, name: &str, dynamic: bool, denied: Option<String>) {

@@ -321,7 +321,9 @@ impl Work {
                 if let Some(clipboard) = convert::clipboard(clipboard) {
                     let event = Event::Clipboard(clipboard);
                     self.shared.trail.event(&event);
-                    self.push(at, &event)?;
+                    if self.tap.keeps_clipboard() {
+                        self.push(at, &event)?;
+                    }
                 }
             }
             TapEvent::Drive(drive) => {

@@ -3,7 +3,6 @@
 //! Messages are followed as they arrive, in chunks. What is read and written is counted and hashed as it passes and never
 //! kept, so large files cost no memory; everything that is kept has a limit below.
 
-mod alone;
 mod event;
 mod file;
 mod message;
@@ -12,7 +11,6 @@ mod request;
 #[cfg(test)]
 mod tests;
 
-pub use alone::DriveTap;
 pub use event::{DriveAction, DriveEvent};
 
 use std::collections::BTreeMap;
