@@ -353,6 +353,21 @@ fn who_is_not_let_in_learns_nothing_and_a_ticket_opens_once() -> anyhow::Result<
         assert!(told.contains(&format!("\"error\":\"{reason}\"")), "{reason}: {told}");
     }
     assert!(!told.contains(OWN) && !told.contains(&secret));
+    let logins = door.gateway.json(&["audit", "ls", "--event", "user.login"])?;
+    let logins = logins.as_array().cloned().unwrap_or_default();
+    let count = |code: &str, field: &str, value: &str| {
+        let is = |event: &&serde_json::Value| event["code"] == code && event[field] == value;
+        logins.iter().filter(is).count()
+    };
+    // three times to a desktop, three times to none that a role opens; a name that is proved is a logon, locked or not
+    assert_eq!(count("T1000I", "user", "alice"), 6, "{logins:#?}");
+    assert_eq!(count("T1000I", "proof", "ticket"), 1, "{logins:#?}");
+    assert_eq!(count("T1000I", "user", "frank"), 1, "{logins:#?}");
+    assert_eq!(count("T1000W", "error", "wrong_password"), 3, "{logins:#?}");
+    assert_eq!(count("T1000W", "error", "unknown_user"), 2, "{logins:#?}");
+    let all = ["method", "via", "addr.remote", "sid"];
+    let whole = |event: &serde_json::Value| all.iter().all(|field| event[field].is_string());
+    assert!(logins.iter().all(whole), "{logins:#?}");
     // whoever guesses at many names is not listened to; who has logged on from there before still is
     let guess = |door: &mut Door, index: usize| door.try_as(&format!("ghost-{index}"), "wrong");
     let blocked = ("address_blocked".to_owned(), failure);

@@ -2,6 +2,7 @@
 //! value; what they say together (a user's roles exist) is for whoever knows all of them.
 
 mod desktop;
+mod edit;
 mod model;
 mod raw;
 mod read;
@@ -21,6 +22,7 @@ pub use desktop::{
     BulkCompression, Credentials, DesktopGateway, DesktopLogin, DesktopSecurity, DesktopTls, ScreenSize, SecretSource,
     Verify, WindowsDesktop,
 };
+pub use edit::read_edited;
 pub use model::{
     ClipboardLevel, ClipboardRight, ClusterMode, DeviceTrust, InputLevel, Lock, LockTarget, LockingMode, Metadata,
     RecordSession, RecordVote, RecordingSettings, Role, RoleConditions, RoleOptions, Rule, SessionMfa, User,

@@ -55,6 +55,11 @@ pub struct Stream {
 /// Reads the documents of `text`. Nothing is to be used of a stream with errors.
 #[must_use]
 pub fn read_resources(text: &str, options: &ReadOptions<'_>) -> Stream {
+    read_with(text, options, &|_| ())
+}
+
+/// As [`read_resources`], with a change of each document before it is looked at.
+pub(super) fn read_with(text: &str, options: &ReadOptions<'_>, change: &dyn Fn(&mut Node)) -> Stream {
     let mut stream = Stream {
         skip_foreign: options.skip_foreign,
         ..Stream::default()
@@ -67,7 +72,7 @@ pub fn read_resources(text: &str, options: &ReadOptions<'_>) -> Stream {
             message,
         });
     } else {
-        stream.read_text(text, options.file, options.base);
+        stream.read_text(text, options.file, options.base, change);
     }
     stream
 }
@@ -116,14 +121,15 @@ fn place(file: &Path, mark: Mark) -> Origin {
 impl Stream {
     pub(super) fn read_file(&mut self, path: &Path) {
         match read_text(path, STREAM_MAX_BYTES) {
-            Ok(text) => self.read_text(&text, path, path.parent().unwrap_or(Path::new(""))),
+            Ok(text) => self.read_text(&text, path, path.parent().unwrap_or(Path::new("")), &|_| ()),
             Err((mark, message)) => self.error(place(path, mark), "", message),
         }
     }
 
-    fn read_text(&mut self, text: &str, file: &Path, base: &Path) {
+    fn read_text(&mut self, text: &str, file: &Path, base: &Path, change: &dyn Fn(&mut Node)) {
         let place = |mark: Mark| place(file, mark);
-        let parsed = crate::yaml::parse(text);
+        let mut parsed = crate::yaml::parse(text);
+        parsed.documents.iter_mut().for_each(change);
         let (first, first_warning) = (self.errors.len(), self.warnings.len());
         for (mark, message) in parsed.errors {
             self.error(place(mark), "", message);
@@ -453,7 +459,7 @@ fn value_of(node: &Node) -> Value {
 }
 
 /// The tree of a JSON value, without places.
-fn node_of(value: &Value) -> Node {
+pub(super) fn node_of(value: &Value) -> Node {
     let mark = Mark::default();
     let value = match value {
         Value::Null => return Node::null(mark),

@@ -141,7 +141,7 @@ pub(crate) const HIDDEN: &str = "[hidden]";
 
 /// The passwords of `spec.gateway.credentials.logins` that are written in clear text: whatever does not say where the secret
 /// is, a number too.
-fn passwords(document: &mut Value) -> impl Iterator<Item = (String, &mut Value)> {
+fn passwords(document: &mut Value) -> impl Iterator<Item = &mut Value> {
     let logins = document.pointer_mut("/spec/gateway/credentials/logins");
     let logins = match logins {
         Some(Value::Array(logins)) => logins.iter_mut().collect(),
@@ -149,34 +149,16 @@ fn passwords(document: &mut Value) -> impl Iterator<Item = (String, &mut Value)>
         _ => Vec::new(),
     };
     logins.into_iter().filter_map(|login| {
-        let name = login.get("login").map(text).unwrap_or_default();
         let password = login.get_mut("password")?;
         let clear = !matches!(password, Value::Object(_) | Value::Null);
-        clear.then_some((name, password))
+        clear.then_some(password)
     })
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// Takes secrets out of a document.
 pub(crate) fn hide(document: &mut Value) {
-    for (_, password) in passwords(document) {
+    for password in passwords(document) {
         *password = HIDDEN.into();
-    }
-}
-
-/// Puts the secrets of `old` back where `new` still says that they are hidden.
-pub(crate) fn unhide(new: &mut Value, old: &Value) {
-    let mut old = old.clone();
-    let known: Vec<(String, Value)> = passwords(&mut old)
-        .map(|(login, password)| (login, password.clone()))
-        .collect();
-    for (login, password) in passwords(new).filter(|(_, password)| password.as_str() == Some(HIDDEN)) {
-        if let Some((_, secret)) = known.iter().find(|(name, _)| *name == login) {
-            *password = secret.clone();
-        }
     }
 }
 

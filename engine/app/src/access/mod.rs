@@ -16,10 +16,11 @@ mod store;
 mod tests;
 mod view;
 mod watch;
+mod withdrawn;
 
 pub(crate) use actor::{Who, closed};
 pub(crate) use check::{Checked, check, languages, lint};
-pub(crate) use entry::{Entry, ResourceOrigin, unhide};
+pub(crate) use entry::{Entry, ResourceOrigin};
 #[allow(
     unused_imports,
     reason = "the gateway names the type where it keeps TLS settings a desktop"
@@ -29,3 +30,4 @@ pub(crate) use snapshot::{Unloaded, look, open_for_change, unloaded};
 pub(crate) use store::{Change, ChangeVerb, Force, Refused, events, remove, replace, subject};
 pub(crate) use view::{Ask, Snapshot, View, refused_problems};
 pub(crate) use watch::Access;
+pub(crate) use withdrawn::withdrawn;

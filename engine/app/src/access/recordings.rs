@@ -318,11 +318,13 @@ impl Gate<'_> {
         let (row, rule) = match (known.len(), known.pop()) {
             (1, Some(found)) => found,
             (0, _) => {
-                if let (1, Some((row, rule))) = (hidden.len(), hidden.pop()) {
-                    self.tell(
-                        &self.event(&row, purpose, rule.why.clone(), Phase::Done),
-                        Some(rule.why),
-                    )?;
+                let several = hidden.len();
+                if let Some((row, rule)) = hidden.pop() {
+                    let mut event = self.event(&row, purpose, rule.why.clone(), Phase::Done);
+                    if several > 1 {
+                        event.of_several(prefix, several);
+                    }
+                    self.tell(&event, Some(rule.why))?;
                 }
                 return Err(catalog::Error::NotFound(prefix.to_owned()).into());
             }

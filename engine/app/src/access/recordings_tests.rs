@@ -252,6 +252,17 @@ fn who_may_neither_list_nor_read_gets_the_answer_of_an_unknown_id() {
     let told = bed.events();
     assert_eq!((told.len(), told[0].text("code")), (1, "DRA00W"));
     assert_eq!(told[0].text("sid"), bed.r1.to_string());
+    // also where several were meant, of which it names none
+    let both = bed.catalog.sessions().unwrap();
+    let of_both = said(gate.choose(both, "3", READ).unwrap_err());
+    assert_eq!(of_both, unknown);
+    let told = bed.events();
+    let last = told.last().unwrap();
+    assert_eq!((told.len(), last.text("code"), last.text("prefix")), (2, "DRA00W", "3"));
+    assert_eq!(
+        (last.text("sid"), &last.fields["sessions"]),
+        (Uuid::nil().to_string().as_str(), &2.into())
+    );
     // Another's recordings don't make one's own id ambiguous: prod-only sees r1 alone, and every id begins with 0 hidden ones.
     let carol = Bed::user("carol", "prod-only");
     let gate = bed.gate(&carol, &audit);

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use deskreel_config::{Document, Loaded, ReadOptions, ResourceKind, Sources, read_resources};
+use deskreel_config::{Document, Loaded, ReadOptions, ResourceKind, Sources, read_edited, read_resources};
 use deskreel_policy::{Identity, ProvenBy, Reason, Verdict};
 use tempfile::TempDir;
 use time::OffsetDateTime;

@@ -1,6 +1,6 @@
 //! The resources of the running gateway, kept up to date.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -31,6 +31,8 @@ pub(crate) struct Access {
     state: Option<Mutex<State>>,
     view: watch::Sender<Arc<View>>,
     viewed_at: Arc<AtomicI64>,
+    /// Warnings of decisions since the start.
+    warnings: AtomicU64,
 }
 
 struct State {
@@ -73,6 +75,7 @@ impl Access {
             state: Some(Mutex::new(state)),
             view: watch::Sender::new(Arc::new(view)),
             viewed_at,
+            warnings: AtomicU64::new(0),
         });
         Self::keep(Arc::downgrade(&access));
         Ok(access)
@@ -92,12 +95,18 @@ impl Access {
             state: None,
             view: watch::Sender::new(Arc::new(view)),
             viewed_at,
+            warnings: AtomicU64::new(0),
         })
     }
 
     /// What is in force now.
     pub(crate) fn view(&self) -> Arc<View> {
         Arc::clone(&self.view.borrow())
+    }
+
+    /// Counts a warning of a decision, such as that it goes by an old view of the locks; how many there were since the start.
+    pub(crate) fn count_warning(&self) -> u64 {
+        self.warnings.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Sees every change of what is in force.

@@ -35,8 +35,8 @@ use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 pub(crate) use event::{
-    Client, Directory, DirectoryAction, DisconnectReason, Event, Phase, RecordingAccess, RecordingAction,
-    ResourceChange, ResourceVerb, SessionEnd, SessionStart, Summary, Upkeep,
+    Client, Directory, DirectoryAction, DisconnectReason, Event, Login, LoginVia, Phase, RecordingAccess,
+    RecordingAction, ResourceChange, ResourceVerb, SessionEnd, SessionStart, Summary, Upkeep,
 };
 use read::LogFile;
 pub(crate) use read::{Filter, Follow, Stored, last, read};

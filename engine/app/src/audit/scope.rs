@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 
-use super::{Audit, AuditError, Event, SessionStart};
+use super::{Audit, AuditError, Event, Login, SessionStart};
 
 /// The fields that an event shares with others of its session or of whoever acts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -158,6 +158,22 @@ impl SessionAudit {
     /// Whether the log was told that the session starts, or was refused.
     pub(crate) fn is_told(&self) -> bool {
         self.state.told.load(Ordering::Relaxed)
+    }
+
+    /// Tells that `user` logged on for this session, or failed to. It is no event of the session itself, which may never
+    /// begin; see [`Audit::note`].
+    pub(crate) fn login(&self, user: &str, login: Login) {
+        let scope = self.scope();
+        let login = Login {
+            sid: Some(scope.sid),
+            address: Some(scope.addr_remote),
+            ..login
+        };
+        let actor = Actor {
+            user: user.to_owned(),
+            ..Actor::default()
+        };
+        self.audit.note(actor, Event::Login(login));
     }
 
     /// Writes an event and waits until it is durable; see [`Audit::write`].

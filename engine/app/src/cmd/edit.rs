@@ -8,14 +8,14 @@ use std::process::Command;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use deskreel_config::{Document, ReadOptions, read_resources, read_stored};
+use deskreel_config::{Document, ReadOptions, read_edited};
 use similar::TextDiff;
 use uuid::Uuid;
 
 use super::change::{Changer, lines, warn};
 use super::get::{Shown, parse, yaml};
 use super::{Global, Outcome, UsageError};
-use crate::access::{ChangeVerb, Entry, Force, unhide};
+use crate::access::{ChangeVerb, Entry, Force};
 use crate::output::visible_lines;
 
 /// Arguments of `edit`.
@@ -104,33 +104,19 @@ fn difference(entry: &Entry, before: &str, document: &Document) -> anyhow::Resul
 /// The edited document, with the secrets that it hides, and the revision that it began with.
 fn read(entry: &Entry, text: &str, path: &Path) -> anyhow::Result<(Document, u64)> {
     let base = &entry.document.base;
-    let hidden = entry.shown() != {
-        let mut clear = entry.shown();
-        unhide(&mut clear, &entry.document.source);
-        clear
-    };
     let options = ReadOptions {
         file: path,
         base,
         skip_foreign: false,
     };
-    // hidden secrets come back before anything is checked, so places are those of the text only without them
-    let mut document = if hidden {
-        let mut value: serde_json::Value =
-            serde_saphyr::from_str(text).map_err(|error| UsageError(format!("{}: {error}", path.display())))?;
-        unhide(&mut value, &entry.document.source);
-        read_stored(&value, base).map_err(|errors| UsageError(errors.to_string()))?
-    } else {
-        let stream = read_resources(text, &options);
-        if !stream.errors.is_empty() {
-            return Err(UsageError(lines(&stream.errors)).into());
-        }
-        warn(&stream.warnings);
-        let mut documents = stream.documents.into_iter();
-        match (documents.next(), documents.next()) {
-            (Some(document), None) => document,
-            _ => return Err(UsageError(format!("{}: must hold one resource", path.display())).into()),
-        }
+    let stream = read_edited(text, &options, &entry.document.source);
+    if !stream.errors.is_empty() {
+        return Err(UsageError(lines(&stream.errors)).into());
+    }
+    warn(&stream.warnings);
+    let mut documents = stream.documents.into_iter();
+    let (Some(mut document), None) = (documents.next(), documents.next()) else {
+        return Err(UsageError(format!("{}: must hold one resource", path.display())).into());
     };
     if (document.kind, &document.name) != (entry.document.kind, &entry.document.name) {
         let message = format!(

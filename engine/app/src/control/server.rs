@@ -19,8 +19,8 @@ use super::protocol::{
     Answer, ErrorKind, FRAME_INTERVAL_MIN_MS, REASON_MAX_CHARS, REQUEST_MAX_BYTES, RecordingState, Request, Session,
 };
 use super::{SOCKET, watch};
-use crate::access::recordings::{Asker, Gate, Purpose, Refused, Ruler, facts};
-use crate::access::{Access, Who};
+use crate::access::recordings::{Asker, Gate, Looked, Purpose, Refused, Ruler, facts};
+use crate::access::{Access, View, Who, withdrawn};
 use crate::audit::{Actor, Audit, RecordingAction};
 use crate::catalog::{self, Catalog, SessionRow};
 use crate::gateway::end::{EndReason, Ended};
@@ -149,8 +149,9 @@ async fn serve(stream: UnixStream, desk: &Desk, has_room: bool) -> io::Result<()
         Ok(Request::Show { id }) => visitor.show(id).await,
         Ok(Request::Terminate { id, reason }) => visitor.terminate(id, &reason).await,
         Ok(Request::Watch { id, frame_interval_ms }) => match visitor.watch(id, frame_interval_ms).await {
-            Ok(running) => {
-                return watch::run(&mut writer, &running, frame_interval_ms.map(Duration::from_millis)).await;
+            Ok((running, looked)) => {
+                let every = frame_interval_ms.map(Duration::from_millis);
+                return watch::run(&mut writer, &running, every, visitor.withdrawn(looked)).await;
             }
             Err(problem) => Err(problem),
         },
@@ -202,13 +203,18 @@ impl Visitor {
             what: RecordingAction::Terminate,
             action: "terminate",
         };
-        let running = self.permitted(id, purpose, Some(reason)).await?;
+        let (running, _) = self.permitted(id, purpose, Some(reason)).await?;
         info!(session = %running.facts.id, by = self.who.name(), reason, "terminating");
         running.end(Ended::new(EndReason::Terminated, reason));
         Ok(Answer::Terminating { id: running.facts.id })
     }
 
-    pub(super) async fn watch(&self, id: String, frame_interval_ms: Option<u64>) -> Result<Arc<Running>, Answer> {
+    /// The session that is to be watched, and the right to it, which may be [withdrawn](Self::withdrawn).
+    pub(super) async fn watch(
+        &self,
+        id: String,
+        frame_interval_ms: Option<u64>,
+    ) -> Result<(Arc<Running>, Looked), Answer> {
         if frame_interval_ms.is_some_and(|every| every < FRAME_INTERVAL_MIN_MS) {
             let problem = format!("pictures come at most every {FRAME_INTERVAL_MIN_MS} ms");
             return Err(error(ErrorKind::Request, &problem));
@@ -218,9 +224,24 @@ impl Visitor {
             what: RecordingAction::Watch,
             action: "watch",
         };
-        let running = self.permitted(id, purpose, None).await?;
-        info!(session = %running.facts.id, by = self.who.name(), "watched");
-        Ok(running)
+        let found = self.permitted(id, purpose, None).await?;
+        info!(session = %found.0.facts.id, by = self.who.name(), "watched");
+        Ok(found)
+    }
+
+    /// Resolves when the account may not watch any more; why. The audit log has been told then.
+    pub(super) async fn withdrawn(&self, looked: Looked) -> String {
+        let session = facts(&looked.row);
+        let asker = |view: &View| self.who.asker(view);
+        let why = withdrawn(&self.desk.access, asker, Verb::Watch, &session).await;
+        warn!(session = %looked.row.id, by = self.who.name(), why, "not watched any more");
+        let (visitor, error) = (self.clone(), why.clone());
+        let told = tokio::task::spawn_blocking(move || visitor.with_gate(|gate| gate.refuse(&looked, &error)));
+        if let Ok(Err(error)) = told.await {
+            // it has ended, so there is nothing left to refuse
+            warn!(%error, "the end of watching a session");
+        }
+        why
     }
 
     /// The running sessions that the account may see and that are `wanted`.
@@ -240,7 +261,12 @@ impl Visitor {
     }
 
     /// The one session whose id begins so, if the account may use it so; the audit log has been told, of a refusal too.
-    async fn permitted(&self, id: String, purpose: Purpose, reason: Option<&str>) -> Result<Arc<Running>, Answer> {
+    async fn permitted(
+        &self,
+        id: String,
+        purpose: Purpose,
+        reason: Option<&str>,
+    ) -> Result<(Arc<Running>, Looked), Answer> {
         let reason = reason.map(|reason| ("reason".to_owned(), reason.into()));
         self.ruled(move |gate, mut running| {
             running.retain(|running| begins(&id)(running));
@@ -252,7 +278,7 @@ impl Visitor {
             pass.map_err(|failed| error(ErrorKind::Audit, &failed.to_string()))?
                 .shown();
             let chosen = running.into_iter().find(|running| running.facts.id == looked.row.id);
-            chosen.ok_or_else(|| unknown(&id))
+            chosen.map(|running| (running, looked)).ok_or_else(|| unknown(&id))
         })
         .await
     }
@@ -262,35 +288,42 @@ impl Visitor {
         &self,
         ask: impl FnOnce(&Gate<'_>, Vec<Arc<Running>>) -> Result<T, Answer> + Send + 'static,
     ) -> Result<T, Answer> {
-        let Self { desk, who } = self.clone();
+        let visitor = self.clone();
         let asked = tokio::task::spawn_blocking(move || {
-            let view = desk.access.view();
-            if let (Who::User(_), Some(why)) = (&who, &view.unavailable) {
-                return Err(error(ErrorKind::Denied, &format!("nothing can be ruled: {why}")));
-            }
-            let (asker, locks) = (who.asker(&view), view.locks());
-            let gate = Gate {
-                ruler: Ruler {
-                    asker: &asker,
-                    roles: &view.roles,
-                    locks: &locks,
-                    unavailable: view.unavailable.as_deref(),
-                },
-                audit: &desk.audit,
-                catalog: &desk.catalog,
-                actor: Actor {
-                    user: who.name(),
-                    ..Actor::default()
-                },
-                address: None,
-            };
-            ask(&gate, desk.registry.list())
+            visitor.with_gate(|gate| match (&visitor.who, gate.ruler.unavailable) {
+                (Who::User(_), Some(why)) => Err(error(ErrorKind::Denied, &format!("nothing can be ruled: {why}"))),
+                _ => ask(gate, visitor.desk.registry.list()),
+            })
         });
         asked.await.unwrap_or_else(|failed| {
             Err(error(
                 ErrorKind::Denied,
                 &format!("the rules could not be asked: {failed}"),
             ))
+        })
+    }
+}
+
+impl Visitor {
+    /// The rules as they are now. Blocks.
+    fn with_gate<T>(&self, work: impl FnOnce(&Gate<'_>) -> T) -> T {
+        let Self { desk, who } = self;
+        let view = desk.access.view();
+        let (asker, locks) = (who.asker(&view), view.locks());
+        work(&Gate {
+            ruler: Ruler {
+                asker: &asker,
+                roles: &view.roles,
+                locks: &locks,
+                unavailable: view.unavailable.as_deref(),
+            },
+            audit: &desk.audit,
+            catalog: &desk.catalog,
+            actor: Actor {
+                user: who.name(),
+                ..Actor::default()
+            },
+            address: None,
         })
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use deskreel_config::{ClusterMode, OnFailure, Sources};
+use deskreel_config::{ClusterMode, Loaded, OnFailure, Sources};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 use uuid::Uuid;
@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::SOCKET;
 use super::protocol::{Answer, ErrorKind, Request};
 use super::server::Server;
-use crate::access::{Access, Who};
+use crate::access::{Access, Force, Who};
 use crate::audit::Audit;
 use crate::catalog::{Catalog, IdentityKind, NewSession};
 use crate::gateway::end::{EndReason, Ended};
@@ -162,11 +162,9 @@ async fn a_session_that_is_not_recorded_can_not_be_watched() {
     );
 }
 
-/// A gateway of which the catalog knows `one`, and rules for other accounts than its own.
-#[tokio::test]
-async fn other_accounts_are_ruled_and_every_refusal_is_told() {
+/// A folder with a configuration and resources: rules for other accounts than the gateway's own.
+fn ruled() -> (tempfile::TempDir, Loaded) {
     let dir = tempfile::tempdir().unwrap();
-    let registry = Registry::new(9);
     let role = |name: &str, rules: &str| {
         format!("kind: role\nversion: v7\nmetadata: {{name: {name}}}\nspec: {{allow: {{rules: [{rules}]}}}}\n---\n")
     };
@@ -179,7 +177,9 @@ async fn other_accounts_are_ruled_and_every_refusal_is_told() {
         user("ann", "access"),
         user("sue", "seer"),
         user("gus", "guard"),
+        role("watcher", "{resources: [session], verbs: [list, watch]}"),
         user("eve", "access"),
+        user("wim", "watcher"),
     ];
     std::fs::create_dir(dir.path().join("resources")).unwrap();
     std::fs::write(dir.path().join("resources/r.yaml"), resources.concat()).unwrap();
@@ -194,6 +194,13 @@ async fn other_accounts_are_ruled_and_every_refusal_is_told() {
         ..Sources::default()
     };
     let loaded = deskreel_config::load(&sources).unwrap();
+    (dir, loaded)
+}
+
+#[tokio::test]
+async fn other_accounts_are_ruled_and_every_refusal_is_told() {
+    let (_dir, loaded) = ruled();
+    let registry = Registry::new(9);
     let data_dir = loaded.config.data_dir.clone();
     let access = Access::start(&loaded).unwrap();
     let audit = Audit::open(&loaded.config).unwrap();
@@ -233,25 +240,9 @@ async fn other_accounts_are_ruled_and_every_refusal_is_told() {
     as_user("gus").terminate(id(), "go home").await.unwrap();
     assert_eq!(one.ended().await, Ended::new(EndReason::Terminated, "go home"));
 
-    let told = crate::audit::last(&data_dir, &crate::audit::Filter::default(), usize::MAX).unwrap();
-    let told: Vec<String> = told
-        .iter()
-        .filter(|event| {
-            event.fields["event"]
-                .as_str()
-                .is_some_and(|name| name.starts_with("session."))
-        })
-        .map(|event| {
-            format!(
-                "{} {}",
-                event.fields["code"].as_str().unwrap(),
-                event.fields["user"].as_str().unwrap()
-            )
-        })
-        .collect();
     let refused = "DRA06W eve";
     assert_eq!(
-        told,
+        told(&data_dir),
         [
             refused,
             refused,
@@ -262,6 +253,71 @@ async fn other_accounts_are_ruled_and_every_refusal_is_told() {
             "DRA06I gus"
         ]
     );
+}
+
+/// Codes and users of what the audit log has of sessions.
+fn told(data_dir: &Path) -> Vec<String> {
+    let all = crate::audit::last(data_dir, &crate::audit::Filter::default(), usize::MAX).unwrap();
+    let of_sessions = all.iter().filter(|event| {
+        let name = event.fields["event"].as_str();
+        name.is_some_and(|name| name.starts_with("session."))
+    });
+    of_sessions
+        .map(|event| {
+            let field = |name: &str| event.fields[name].as_str().unwrap().to_owned();
+            format!("{} {}", field("code"), field("user"))
+        })
+        .collect()
+}
+
+/// Whoever watches when a lock comes, or when the right goes, sees no more.
+#[tokio::test]
+async fn a_right_to_watch_that_goes_ends_the_watching() {
+    let (_dir, loaded) = ruled();
+    let data_dir = loaded.config.data_dir.clone();
+    let access = Access::start(&loaded).unwrap();
+    let audit = Audit::open(&loaded.config).unwrap();
+    let registry = Registry::new(9);
+    let one = running("01902b6e-0000-7000-8000-000000000001");
+    let catalog = Catalog::open(&data_dir).unwrap();
+    catalog.session_started(&new_session(&one)).unwrap();
+    let _entered = registry.enter(&one).unwrap();
+    let server = Server::bind(&data_dir, registry, audit, Arc::clone(&access)).unwrap();
+    let lock = "kind: lock\nversion: v2\nmetadata: {name: l}\nspec: {target: {user: wim}}\n";
+    let role = "kind: role\nversion: v7\nmetadata: {name: watcher}\nspec: {deny: {rules: [{resources: [session], verbs: \
+                [watch]}]}}\n";
+    for (change, why) in [(lock, "lock l is in force"), (role, "denied: watch session")] {
+        let visitor = server.visitor(Who::User("wim".to_owned()));
+        let (session, looked) = visitor.watch("01902b6e".into(), None).await.unwrap();
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (_reader, mut writer) = theirs.into_split();
+        let watching = tokio::spawn(async move {
+            let withdrawn = visitor.withdrawn(looked);
+            super::watch::run(&mut writer, &session, None, withdrawn).await
+        });
+        let mut lines = BufReader::new(ours).lines();
+        let mut next = async || serde_json::from_str::<Answer>(&lines.next_line().await.unwrap().unwrap()).unwrap();
+        assert!(matches!(next().await, Answer::Session { .. }));
+        let options = deskreel_config::ReadOptions {
+            file: Path::new("t.yaml"),
+            base: Path::new("/"),
+            skip_foreign: false,
+        };
+        let documents = deskreel_config::read_resources(change, &options).documents;
+        crate::access::replace(&catalog, &documents, Force::Confirmed, None, |_| Ok(())).unwrap();
+        let Answer::Error { kind, message } = next().await else {
+            panic!()
+        };
+        assert!(kind == ErrorKind::Denied && message.contains(why), "{message}");
+        watching.await.unwrap().unwrap();
+        if change == lock {
+            crate::access::remove(&catalog, deskreel_config::ResourceKind::Lock, "l", |_| Ok(())).unwrap();
+            while !access.view().locks().locks.is_empty() {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        }
+    }
+    assert_eq!(told(&data_dir).iter().filter(|event| *event == "DRA05W wim").count(), 2);
 }
 
 fn new_session(running: &Running) -> NewSession {

@@ -1,6 +1,7 @@
 //! The stream of one running session: what is recorded, as it is recorded, and pictures now and then.
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,12 +19,14 @@ use crate::pipeline::{LiveEvent, Look};
 /// How often a session is asked whether its picture has begun.
 const BEGIN_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Follows a session until it ends or the watcher leaves.
+/// Follows a session until it ends, the watcher leaves, or the right to it is `withdrawn`.
 pub(super) async fn run(
     writer: &mut OwnedWriteHalf,
     running: &Arc<Running>,
     frame_interval: Option<Duration>,
+    withdrawn: impl Future<Output = String>,
 ) -> io::Result<()> {
+    let mut withdrawn = pin!(withdrawn);
     let first = Box::new(session(running));
     answer(writer, &Answer::Session { session: first }).await?;
     let recorder = loop {
@@ -33,7 +36,10 @@ pub(super) async fn run(
         if running.over().is_some() {
             return answer(writer, &end(running)).await;
         }
-        tokio::time::sleep(BEGIN_INTERVAL).await;
+        tokio::select! {
+            () = tokio::time::sleep(BEGIN_INTERVAL) => {}
+            why = &mut withdrawn => return answer(writer, &no_more(&why)).await,
+        }
     };
     let Some(mut events) = recorder.watch() else {
         let message = "the session is not recorded, so there is nothing to watch";
@@ -43,6 +49,7 @@ pub(super) async fn run(
     frames.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
+            why = &mut withdrawn => return answer(writer, &no_more(&why)).await,
             event = events.recv() => match event {
                 Some(event) => answer(writer, &told(&event)?).await?,
                 // the recorder is gone with the session, or has let this watcher go
@@ -67,6 +74,13 @@ pub(super) async fn run(
             }
         }
     }
+}
+
+fn no_more(why: &str) -> Answer {
+    error(
+        ErrorKind::Denied,
+        &format!("this session may not be watched any more: {why}"),
+    )
 }
 
 fn told(event: &LiveEvent) -> io::Result<Answer> {

@@ -16,6 +16,7 @@ use super::grant::{Grant, identity_kind};
 use super::name::{TypedName, split_domain};
 use super::{Shared, prove, secret};
 use crate::access::{Ask, Desktop, View};
+use crate::audit::SessionAudit;
 use crate::credentials::Proof;
 
 /// Who asks, and for what.
@@ -148,7 +149,8 @@ pub(super) fn judge(
         Credentials::Passthrough => (typed.to_owned(), Source::Nowhere),
     };
     for warning in &decision.warnings {
-        warn!(user = asked.user, desktop = name, warning, "decision");
+        let count = shared.access.count_warning();
+        warn!(user = asked.user, desktop = name, warning, count, "decision");
     }
     let grant = Grant {
         user: asked.user.clone(),
@@ -288,6 +290,7 @@ impl Judged {
 /// The session may not go on.
 pub(super) async fn client_info(
     shared: &Shared,
+    audit: &SessionAudit,
     connected: &WindowsDesktop,
     source: IpAddr,
     logon: &ClientLogon,
@@ -301,7 +304,7 @@ pub(super) async fn client_info(
     let (identity, is_password) = match proof(shared, &name, source, &logon.password, may_claim).await {
         Ok(Some(proof)) => {
             let is_password = proof == Proof::Password;
-            let proven = prove::accept(shared, &name, proof).await?;
+            let proven = prove::accept(shared, audit, &name, proof).await?;
             if let Some(ticket) = proven.ticket {
                 name.login = ticket.login.or(name.login);
             }

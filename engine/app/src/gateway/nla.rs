@@ -239,7 +239,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Logon<'a, S> {
             return Err(Ended::new(EndReason::OtherDesktop, detail).into());
         }
         name.desktop = bound.map(str::to_owned).or(name.desktop);
-        let proven = prove::accept(shared, &name, proof).await?;
+        let proven = prove::accept(shared, &self.admitted.audit, &name, proof).await?;
         if let Some(ticket) = proven.ticket {
             name.desktop = Some(ticket.desktop);
             name.login = ticket.login.or(name.login);

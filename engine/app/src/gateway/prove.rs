@@ -12,6 +12,7 @@ use super::Shared;
 use super::end::{EndReason, Ended};
 use super::guard::{Attempt, Blocked};
 use super::name::TypedName;
+use crate::audit::{Login, LoginVia, SessionAudit};
 use crate::credentials::{Candidate, Credentials, Proof, Ticket};
 
 /// Passwords that are checked at once: argon2 takes 19 MiB and a core for some tens of milliseconds.
@@ -67,22 +68,31 @@ pub(super) async fn check<'a>(
     }
 }
 
-/// Takes what was proved for good: the user must be there, and a ticket must lead where the name leads and is used up.
+/// Takes what was proved for good: the user must be there, and a ticket must lead where the name leads and is used up. The
+/// audit log hears of it; of failures it hears when the session is over.
 ///
 /// # Errors
 /// [`EndReason::UnknownUser`], [`EndReason::TicketElsewhere`], [`EndReason::TicketGone`].
-pub(super) async fn accept(shared: &Shared, name: &TypedName, proof: Proof) -> Result<Proven, Ended> {
+pub(super) async fn accept(
+    shared: &Shared,
+    audit: &SessionAudit,
+    name: &TypedName,
+    proof: Proof,
+) -> Result<Proven, Ended> {
     let user = &name.user;
     if !shared.access.view().users.contains_key(user) {
         let detail = format!("there is no user {user:?} any more");
         return Err(Ended::new(EndReason::UnknownUser, detail));
     }
-    let proven = |by, ticket| Proven {
-        identity: Identity::Proven { by },
-        ticket,
+    let proven = |by, word, ticket| {
+        audit.login(user, Login::proved(LoginVia::Rdp, word));
+        Proven {
+            identity: Identity::Proven { by },
+            ticket,
+        }
     };
     match proof {
-        Proof::Password => Ok(proven(ProvenBy::Password, None)),
+        Proof::Password => Ok(proven(ProvenBy::Password, "password", None)),
         Proof::Nobody => Err(Ended::new(
             EndReason::UnknownUser,
             format!("{user:?} has no password here"),
@@ -99,7 +109,7 @@ pub(super) async fn accept(shared: &Shared, name: &TypedName, proof: Proof) -> R
                 let detail = format!("ticket {} of {user} was used or has expired just now", ticket.id);
                 return Err(Ended::new(EndReason::TicketGone, detail));
             }
-            Ok(proven(ProvenBy::Ticket, Some(ticket)))
+            Ok(proven(ProvenBy::Ticket, "ticket", Some(ticket)))
         }
     }
 }

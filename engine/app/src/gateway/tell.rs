@@ -4,7 +4,7 @@ use deskreel_policy::Identity;
 
 use super::end::{EndReason, Ended};
 use super::session::Account;
-use crate::audit::{DisconnectReason, Event, SessionAudit, SessionStart};
+use crate::audit::{DisconnectReason, Event, Login, LoginVia, SessionAudit, SessionStart};
 
 /// Writes what is to be said at the end, and waits until it is durable: a peer that is refused again and again waits for
 /// the disk, not the other way round.
@@ -13,6 +13,11 @@ pub(super) async fn over(audit: &SessionAudit, ended: &Ended, account: &Account)
         [disconnected(ended), None]
     } else {
         describe(audit, ended, account);
+        let user = audit.scope().user;
+        if is_failed_login(ended.reason) && !user.is_empty() {
+            let login = Login::failed(LoginVia::Rdp, ended.reason.code(), &ended.detail);
+            audit.login(&user, login);
+        }
         [rejected(ended), refused(audit, ended)]
     };
     for event in events.into_iter().flatten() {
@@ -51,6 +56,19 @@ fn disconnect_reason(reason: EndReason) -> Option<DisconnectReason> {
         EndReason::Terminated => Some(DisconnectReason::Terminated),
         _ => None,
     }
+}
+
+/// Whether somebody said a name and did not prove it.
+fn is_failed_login(reason: EndReason) -> bool {
+    matches!(
+        reason,
+        EndReason::WrongPassword
+            | EndReason::UnknownUser
+            | EndReason::TicketElsewhere
+            | EndReason::TicketGone
+            | EndReason::UserBlocked
+            | EndReason::AddressBlocked
+    )
 }
 
 /// What the refusals of a session say of it.

@@ -307,7 +307,8 @@ impl Relay {
             }
             None => {
                 let selector = self.phases().facts().selector.clone();
-                let judged = client_info(&self.shared, &self.resource, self.peer.ip(), &logon, selector.as_ref());
+                let (shared, resource) = (&self.shared, &self.resource);
+                let judged = client_info(shared, &self.audit, resource, self.peer.ip(), &logon, selector.as_ref());
                 judged.await.map_err(Refusal::ended)?
             }
         };
