@@ -154,6 +154,10 @@ impl Catalog {
         connection
             .pragma_update(None, "foreign_keys", true)
             .map_err(sql("turn foreign keys on"))?;
+        // Password hashes and tickets that are removed must not stay in pages that nothing uses.
+        connection
+            .pragma_update(None, "secure_delete", true)
+            .map_err(sql("turn secure deletion on"))?;
         schema::migrate(&mut connection, &path)?;
         Ok(Self {
             connection: Mutex::new(connection),

@@ -113,11 +113,17 @@ impl Catalog {
     /// # Errors
     /// SQLite failures.
     pub(crate) fn resources_at(&self) -> Result<(u64, Vec<StoredResource>)> {
+        self.resources_with(|| ())
+    }
+
+    /// As [`Catalog::resources_at`]; `between` runs between the two reads.
+    fn resources_with(&self, between: impl FnOnce()) -> Result<(u64, Vec<StoredResource>)> {
         let sql = self.sql("read resources");
         let mut connection = self.lock();
         // one view of both: a change between two reads would be counted and not seen
         let transaction = connection.transaction().map_err(sql)?;
         let (revision, _) = state(&transaction).map_err(sql)?;
+        between();
         let mut statement = transaction.prepare_cached(ALL).map_err(sql)?;
         let rows = statement.query_map([], read).map_err(sql)?;
         let rows = rows.collect::<rusqlite::Result<_>>().map_err(sql)?;
@@ -258,4 +264,70 @@ fn kind(row: &Row<'_>, column: usize) -> rusqlite::Result<ResourceKind> {
         .into_iter()
         .find(|kind| kind.as_str() == word)
         .ok_or_else(|| rusqlite::Error::InvalidColumnName(format!("kind {word:?}")))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    fn user(name: &str, document: &str) -> StoredResource {
+        StoredResource {
+            kind: ResourceKind::User,
+            name: name.to_owned(),
+            origin: StoredOrigin::Dynamic,
+            revision: 0,
+            document: document.to_owned(),
+            base: PathBuf::from("/"),
+            place: String::new(),
+        }
+    }
+
+    fn put(catalog: &Catalog, row: &StoredResource) {
+        let edit = |table: &mut ResourceTable<'_>| table.put(row).map_err(|error| catalog.resources_error(error));
+        catalog.edit_resources(edit).unwrap();
+    }
+
+    #[test]
+    fn a_change_between_the_reads_is_neither_counted_nor_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = Catalog::open(folder.path()).unwrap();
+        let other = Catalog::open(folder.path()).unwrap();
+        put(&other, &user("ann", "{}"));
+        let (revision, rows) = catalog.resources_with(|| put(&other, &user("bob", "{}"))).unwrap();
+        assert_eq!((revision, rows.len()), (1, 1));
+        let (revision, rows) = catalog.resources_at().unwrap();
+        assert_eq!((revision, rows.len()), (2, 2));
+    }
+
+    #[test]
+    fn password_hashes_of_other_systems_are_gone_for_good() {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = Catalog::open(folder.path()).unwrap();
+        let kept = r#"{"kind":"user","metadata":{"name":"ann"},"spec":{"roles":["access"]}}"#;
+        let hash = "JDJhJDEwJG5vdC1hLXJlYWwtaGFzaC1idXQtbG9uZy1lbm91Z2g=";
+        let roles = r#""roles":["access"]"#;
+        let old = kept.replace(roles, &format!(r#""local_auth":{{"password_hash":"{hash}"}},{roles}"#));
+        for (name, document) in [("ann", old.as_str()), ("bob", kept), ("broken", "{")] {
+            put(&catalog, &user(name, document));
+        }
+        catalog
+            .lock()
+            .execute_batch(crate::catalog::schema::LOCAL_AUTH)
+            .unwrap();
+        let documents: Vec<String> = catalog
+            .resources()
+            .unwrap()
+            .into_iter()
+            .map(|row| row.document)
+            .collect();
+        assert_eq!(documents, [kept, kept, "{"]);
+        drop(catalog);
+        // nor is it left in a page that nothing uses
+        for entry in std::fs::read_dir(folder.path()).unwrap() {
+            let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+            assert!(!bytes.windows(hash.len()).any(|window| window == hash.as_bytes()));
+        }
+    }
 }

@@ -132,7 +132,13 @@ const MIGRATIONS: &[&str] = &[
         session TEXT PRIMARY KEY NOT NULL,
         report  TEXT NOT NULL
     ) STRICT, WITHOUT ROWID;",
+    // 7
+    LOCAL_AUTH,
 ];
+
+/// Takes password hashes and second factors of other systems out of users that were stored before they were dropped at once.
+pub(super) const LOCAL_AUTH: &str = "UPDATE resources SET document = json_remove(document, '$.spec.local_auth')
+    WHERE kind = 'user' AND json_valid(document) AND json_type(document, '$.spec.local_auth') IS NOT NULL;";
 
 /// The version that this program reads and writes.
 fn known() -> u32 {

@@ -45,14 +45,20 @@ pub(crate) struct Due {
 
 /// This node's recordings whose time is over at `now`, in the order of their ids, at most `max`. Those of other nodes are
 /// theirs to delete, and what is held, runs or is being delivered is left alone. A deletion that was begun for another reason
-/// (`recordings rm` that a storage refused) is due, too.
+/// (`recordings rm` that a storage refused) is due, too. Only rows that are `wanted` are listed and counted.
 ///
 /// # Errors
 /// The catalog.
-pub(crate) fn due(catalog: &Catalog, rules: &Rules, now: OffsetDateTime, max: usize) -> anyhow::Result<Vec<Due>> {
+pub(crate) fn due(
+    catalog: &Catalog,
+    rules: &Rules,
+    now: OffsetDateTime,
+    max: usize,
+    wanted: impl Fn(&SessionRow) -> bool,
+) -> anyhow::Result<Vec<Due>> {
     let mut found: Vec<Due> = Vec::new();
     // What storages refuse for years must not keep the rest waiting; the one that was tried last is last here.
-    for row in catalog.doomed()?.into_iter().take(max.div_ceil(2)) {
+    for row in catalog.doomed()?.into_iter().filter(&wanted).take(max.div_ceil(2)) {
         if rules.too_early(&row, now).is_some() {
             // The rules have changed since.
             continue;
@@ -77,6 +83,9 @@ pub(crate) fn due(catalog: &Catalog, rules: &Rules, now: OffsetDateTime, max: us
             let Some(until) = term.until(ended(&row)).filter(|until| *until <= now) else {
                 continue;
             };
+            if !wanted(&row) {
+                continue;
+            }
             if found.len() == max {
                 return Ok(found);
             }

@@ -108,7 +108,7 @@ impl Upkeep {
             user: ACTOR.to_owned(),
             sudo_user: None,
         };
-        for due in due(&self.catalog, &self.rules, now, self.purge_batch_max)? {
+        for due in due(&self.catalog, &self.rules, now, self.purge_batch_max, |_| true)? {
             if self.stopping.load(Ordering::Acquire) {
                 break;
             }

@@ -1,5 +1,7 @@
 //! `recordings purge`.
 
+use std::cell::Cell;
+
 use anyhow::bail;
 use deskreel_policy::Verb;
 use time::OffsetDateTime;
@@ -8,7 +10,7 @@ use super::door::Door;
 use super::target::{quiet_log, runtime};
 use super::{moment, rm, size};
 use crate::access::recordings::facts;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, SessionRow};
 use crate::cmd::{Global, Listing, Outcome, UsageError};
 use crate::keep::erase::Eraser;
 use crate::keep::open_all;
@@ -49,10 +51,17 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
         true => usize::MAX,
         false => args.max.unwrap_or(loaded.config.retention.purge_batch_max as usize),
     };
-    let mut due = due(gate.catalog, &rules, at, max)?;
-    let all = due.len();
-    due.retain(|due| gate.ruler.may(Verb::Delete, &facts(&due.row), now).allowed);
-    let theirs = all - due.len();
+    let theirs = Cell::new(0);
+    let wanted = |row: &SessionRow| {
+        let session = facts(row);
+        // of what the asker may not know of, not even the number is told
+        let known = gate.ruler.knows(&session, now);
+        let allowed = known && gate.ruler.may(Verb::Delete, &session, now).allowed;
+        theirs.set(theirs.get() + usize::from(known && !allowed));
+        allowed
+    };
+    let due = due(gate.catalog, &rules, at, max, wanted)?;
+    let theirs = theirs.get();
     if theirs > 0 {
         eprintln!(
             "deskreel: {theirs} more are due, but the rules don't let {} delete them",

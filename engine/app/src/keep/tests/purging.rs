@@ -60,7 +60,7 @@ impl Purging {
     }
 
     fn due(&self, at: time::OffsetDateTime) -> Vec<Uuid> {
-        let due = due(&self.catalog, &self.rules, at, usize::MAX).unwrap();
+        let due = due(&self.catalog, &self.rules, at, usize::MAX, |_| true).unwrap();
         due.iter().map(|due| due.id).collect()
     }
 
@@ -70,7 +70,7 @@ impl Purging {
             sudo_user: None,
         };
         let eraser = self.bed.eraser(&self.catalog, storages);
-        let due = due(&self.catalog, &self.rules, now(), 100).unwrap();
+        let due = due(&self.catalog, &self.rules, now(), 100, |_| true).unwrap();
         due.into_iter()
             .map(|due| purge(&eraser, &self.audit, &actor, due, now()).unwrap())
             .collect()
@@ -211,7 +211,7 @@ fn what_is_refused_for_years_does_not_keep_the_rest_waiting() {
     }
     assert_eq!(test.purge(&without_b(&test.bed)).len(), 3);
     let fresh = test.recording("alice", 11);
-    let batch = due(&test.catalog, &test.rules, now(), 2).unwrap();
+    let batch = due(&test.catalog, &test.rules, now(), 2, |_| true).unwrap();
     assert_eq!(batch.len(), 2);
     assert!(batch.iter().any(|due| due.id == fresh));
 }
@@ -223,6 +223,6 @@ fn a_longer_rule_saves_what_a_storage_had_refused() {
     test.purge(&without_b(&test.bed));
     let longer = Bed::new(&["a"], "retention: {default: 30d}\n");
     let rules = Rules::new(&longer.loaded.config.retention).unwrap();
-    assert!(due(&test.catalog, &rules, now(), 10).unwrap().is_empty());
+    assert!(due(&test.catalog, &rules, now(), 10, |_| true).unwrap().is_empty());
     assert_eq!(test.due(now()), [id]);
 }

@@ -257,8 +257,11 @@ fn ten_thousand_recordings() {
     );
     let rules = Rules::new(&bed.loaded.config.retention).unwrap();
     let begun = Instant::now();
-    assert_eq!(due(&catalog, &rules, now(), 100).unwrap().len(), 100);
-    assert_eq!(due(&catalog, &rules, now(), usize::MAX).unwrap().len(), 10_000);
+    assert_eq!(due(&catalog, &rules, now(), 100, |_| true).unwrap().len(), 100);
+    assert_eq!(
+        due(&catalog, &rules, now(), usize::MAX, |_| true).unwrap().len(),
+        10_000
+    );
     println!(
         "10,000 recordings: rebuild {rebuilt:?}, sync {again:?}, ls {listed:?}, due {:?}",
         begun.elapsed()
