@@ -9,6 +9,7 @@ mod context;
 mod error;
 mod exporter;
 mod object;
+mod scale;
 mod settings;
 mod storage;
 pub mod testkit;
@@ -26,6 +27,7 @@ pub use exporter::{
     ExportJob, Exporter, Format, Frame, Marker, MarkerKind, Output, Pointer, Region, Summary, VideoParams,
 };
 pub use object::{KEY_MAX_BYTES, KEY_PART_MAX_BYTES, Key, Mode, ObjectInfo, Page, Prefix, Profile, PutOptions};
+pub use scale::Scaler;
 pub use settings::{Secret, SettingPath};
 pub use storage::{Blocking, BlockingStorage, Storage};
 pub use url::StorageUrl;

@@ -1,10 +1,9 @@
 //! The video's picture now, as planar Y, Cb, Cr, kept up to date from what changes in the frames.
 
-use deskreel_sdk::{Frame, Pointer, Region};
+use deskreel_sdk::{Frame, Pointer, Region, Scaler};
 
 use crate::color::{self, BLACK, NEUTRAL};
 use crate::geometry::{self, Placement};
-use crate::scale::Scaler;
 
 /// Rows composed at once: they stay in the processor's cache.
 const BAND: u32 = 16;
@@ -72,21 +71,6 @@ impl Planes {
                 row[x..x + width].copy_from_slice(pixels);
                 rest = tail;
             }
-        }
-    }
-
-    /// The same picture at a third of its brightness: how a gap looks.
-    pub(crate) fn dimmed(&self) -> Self {
-        let toward = |value: u8, zero: u8| {
-            let distance = i16::from(value) - i16::from(zero);
-            (i16::from(zero) + distance / 3) as u8
-        };
-        Self {
-            width: self.width,
-            height: self.height,
-            y: self.y.iter().map(|y| toward(*y, BLACK)).collect(),
-            cb: self.cb.iter().map(|c| toward(*c, NEUTRAL)).collect(),
-            cr: self.cr.iter().map(|c| toward(*c, NEUTRAL)).collect(),
         }
     }
 }

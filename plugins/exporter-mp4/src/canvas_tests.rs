@@ -118,13 +118,3 @@ fn another_size_leaves_nothing_of_the_one_before() {
     assert_eq!(*canvas.planes(), fresh((64, 48), &frame(30, 20, &small, &[])));
     assert_eq!(canvas.planes().y[0], BLACK);
 }
-
-#[test]
-fn dimmed_is_darker_and_greyer() {
-    let bright = picture(16, 16, 9);
-    let planes = fresh((16, 16), &frame(16, 16, &bright, &[]));
-    let dimmed = planes.dimmed();
-    for (before, after) in planes.y.iter().zip(&dimmed.y) {
-        assert_eq!(*after, 16 + (before - 16) / 3);
-    }
-}

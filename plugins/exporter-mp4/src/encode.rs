@@ -1,7 +1,7 @@
 //! H.264 encoding on several threads.
 //!
-//! A group of pictures (a keyframe and all up to the next) needs nothing of another group, so groups go to the threads in turn. A
-//! thread has its own copy of the picture and gets only what changed. What waits is bounded in bytes.
+//! A group of pictures (a keyframe and all up to the next) needs nothing of another group, so groups go to the threads in turn, each
+//! to an encoder of its own: the video is the same for any number of threads. A thread has its own copy of the picture and gets only what changed. What waits is bounded in bytes.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,7 +44,8 @@ pub(crate) struct Packet {
 struct Work {
     index: u64,
     key: bool,
-    dim: bool,
+    /// With a new encoder, which knows nothing of what came before.
+    fresh: bool,
     patches: Vec<Patch>,
     cost: usize,
 }
@@ -118,13 +119,14 @@ impl Encoders {
     }
 
     /// Hands over the next picture; `patches` is all of it when `key`. Waits while too much waits.
-    pub(crate) fn submit(&mut self, key: bool, dim: bool, patches: Vec<Patch>) -> Result<()> {
+    pub(crate) fn submit(&mut self, key: bool, patches: Vec<Patch>) -> Result<()> {
+        // Two keyframes that follow each other must differ in their idr_pic_id (H.264 section 7.4.3), which only one encoder
+        // sees to: a group of one picture keeps its successor on its thread and encoder.
+        let fresh = key && self.group_frames != 1;
+        if fresh && self.submitted > 0 {
+            self.current = (self.current + 1) % self.options.threads.max(1);
+        }
         if key {
-            // Two keyframes that follow each other must differ in their idr_pic_id (H.264 section 7.4.3), which only one encoder
-            // sees to: a group of one picture keeps its successor on its thread.
-            if self.group_frames > 1 {
-                self.current = (self.current + 1) % self.options.threads.max(1);
-            }
             self.group_frames = 0;
         }
         self.group_frames += 1;
@@ -137,7 +139,7 @@ impl Encoders {
         let work = Work {
             index: self.submitted,
             key,
-            dim,
+            fresh,
             patches,
             cost,
         };
@@ -218,14 +220,7 @@ impl Drop for StopOnPanic<'_> {
 
 fn run(options: Options, todo: &Receiver<Work>, result: &Sender<Result<Packet>>, shared: &Shared) {
     let _stop = StopOnPanic(shared);
-    let mut encoder = match encoder(options) {
-        Ok(encoder) => encoder,
-        Err(error) => {
-            let _ = result.send(Err(error));
-            shared.stop();
-            return;
-        }
-    };
+    let mut current = None;
     let mut planes = Planes::black(options.width, options.height);
     while let Ok(work) = todo.recv() {
         if shared.stop.load(Ordering::Relaxed) {
@@ -236,14 +231,15 @@ fn run(options: Options, todo: &Receiver<Work>, result: &Sender<Result<Packet>>,
         }
         drop(work.patches);
         shared.remove(work.cost);
-        if work.key {
-            encoder.force_intra_frame();
+        if work.fresh {
+            current = None;
         }
-        let packet = if work.dim {
-            encode(&mut encoder, &planes.dimmed(), work.index)
-        } else {
-            encode(&mut encoder, &planes, work.index)
-        };
+        let packet = with_encoder(&mut current, options).and_then(|encoder| {
+            if work.key {
+                encoder.force_intra_frame();
+            }
+            encode(encoder, &planes, work.index)
+        });
         let failed = packet.is_err();
         if result.send(packet).is_err() {
             return;
@@ -252,6 +248,14 @@ fn run(options: Options, todo: &Receiver<Work>, result: &Sender<Result<Packet>>,
             shared.stop();
             return;
         }
+    }
+}
+
+/// The encoder of the group, made for its first picture.
+fn with_encoder(current: &mut Option<Encoder>, options: Options) -> Result<&mut Encoder> {
+    match current {
+        Some(encoder) => Ok(encoder),
+        none => Ok(none.insert(encoder(options)?)),
     }
 }
 

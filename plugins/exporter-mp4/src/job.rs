@@ -5,9 +5,10 @@ use std::collections::VecDeque;
 use deskreel_sdk::{Error, ExportJob, Frame, Marker, MarkerKind, Output, Result, Summary, VideoParams};
 
 use crate::canvas::Canvas;
+use crate::describe::Facts;
 use crate::encode::{Encoders, Options};
 use crate::geometry;
-use crate::mux::{Facts, Muxer};
+use crate::mux::Muxer;
 
 /// A keyframe at least this often, so that players seek well.
 const KEY_INTERVAL_NS: u64 = 10_000_000_000;
@@ -33,18 +34,8 @@ pub struct Mp4Job {
     key_ns: u64,
     /// Changes that are drawn but not submitted.
     pending: bool,
-    gap: Gap,
     last_ns: u64,
-    gaps: u64,
     notes: Vec<String>,
-}
-
-/// While nothing was recorded the video shows the last picture dimmed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Gap {
-    None,
-    /// Until a frame comes.
-    Open,
 }
 
 impl Mp4Job {
@@ -57,18 +48,16 @@ impl Mp4Job {
                 video.width, video.height
             ));
         }
-        let facts = Facts {
-            width,
-            height,
-            title: video.title.clone(),
-            started_unix: video.started.as_deref().and_then(crate::unix_seconds),
-        };
+        let facts = Facts::new(video, (width, height));
+        let threads = video.threads.and_then(|threads| usize::try_from(threads).ok());
         let options = Options {
             width,
             height,
             frame_rate_max: settings.fps_max,
             quantizer: settings.quantizer,
-            threads: settings.threads(),
+            threads: threads
+                .filter(|threads| *threads > 0)
+                .unwrap_or_else(|| settings.threads()),
         };
         Ok(Self {
             canvas: Canvas::new(width, height),
@@ -80,9 +69,7 @@ impl Mp4Job {
             shown_ns: None,
             key_ns: 0,
             pending: false,
-            gap: Gap::None,
             last_ns: 0,
-            gaps: 0,
             notes,
         })
     }
@@ -100,7 +87,7 @@ impl Mp4Job {
         }
         let patches = self.canvas.take_patches(key);
         self.times.push_back(time_ns);
-        self.encoders.submit(key, self.gap == Gap::Open, patches)?;
+        self.encoders.submit(key, patches)?;
         self.shown_ns = Some(time_ns);
         self.pending = false;
         self.write_ready()
@@ -142,12 +129,7 @@ impl ExportJob for Mp4Job {
             self.submit(0)?;
         }
         self.submit_due(frame.time_ns)?;
-        let mut changed = self.canvas.draw(frame);
-        if self.gap == Gap::Open {
-            self.gap = Gap::None;
-            changed = true;
-        }
-        self.pending |= changed;
+        self.pending |= self.canvas.draw(frame);
         if self.pending && self.next_slot_ns() <= frame.time_ns {
             self.submit(frame.time_ns)?;
         }
@@ -156,14 +138,8 @@ impl ExportJob for Mp4Job {
 
     fn marker(&mut self, marker: &Marker) -> Result<()> {
         self.last_ns = self.last_ns.max(marker.time_ns);
-        if let MarkerKind::Gap { .. } = marker.kind {
-            self.gaps += 1;
-            if self.shown_ns.is_some() && self.gap == Gap::None {
-                self.submit_due(marker.time_ns)?;
-                self.gap = Gap::Open;
-                let slot = self.next_slot_ns().max(marker.time_ns);
-                self.submit(slot)?;
-            }
+        if let MarkerKind::Chapter { title } = &marker.kind {
+            self.muxer.chapter(marker.time_ns, title);
         }
         Ok(())
     }
@@ -181,10 +157,6 @@ impl ExportJob for Mp4Job {
         for packet in self.encoders.finish()? {
             let time_ns = self.times.pop_front().unwrap_or(0);
             self.muxer.push(time_ns, packet.key, &packet.bytes)?;
-        }
-        if self.gaps > 0 {
-            self.notes
-                .push(format!("{} gaps, shown as a dimmed picture", self.gaps));
         }
         let (frames, bytes) = self.muxer.finish(end_ns)?;
         let mut summary = Summary::default();

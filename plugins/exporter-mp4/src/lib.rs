@@ -4,11 +4,11 @@
 
 mod canvas;
 mod color;
+mod describe;
 mod encode;
 mod geometry;
 mod job;
 mod mux;
-mod scale;
 
 use deskreel_sdk::prelude::*;
 use time::OffsetDateTime;

@@ -7,13 +7,16 @@ use std::io::{BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
 
 use deskreel_sdk::{Error, ErrorContext as _, Output, Result};
 use mp4_atom::{
-    Avc1, Avcc, Co64, Colr, Compressor, Desc, Dinf, Dref, DrefEntry, Encode as _, FourCC, Ftyp, Hdlr, Ilst, Mdhd, Mdia,
-    Meta, Minf, Moov, Mvhd, Stbl, Stco, Stsc, StscEntry, Stsd, Stss, Stsz, StszSamples, Stts, SttsEntry, Tkhd, Tool,
-    Trak, Udta, Url, Visual, Vmhd,
+    Avc1, Avcc, Co64, Colr, Compressor, Encode as _, FourCC, Ftyp, Mdhd, Mdia, Minf, Moov, Mvhd, Stbl, Stco, Stsc,
+    StscEntry, Stsd, Stss, Stsz, StszSamples, Stts, SttsEntry, Tkhd, TrackReferenceTypeBox, Trak, Tref, Visual, Vmhd,
 };
 
-/// Ticks a second of the movie and its one track.
+use crate::describe::{self, Chapter, Facts, boxes, handler, this_file};
+
+/// Ticks a second of the movie and its video track.
 const TIMESCALE: u32 = 90_000;
+/// Number of the chapter track.
+const CHAPTER_TRACK: u32 = 2;
 /// Seconds from 1904-01-01, where MP4's times start, to 1970-01-01.
 const EPOCH_1904: i64 = 2_082_844_800;
 
@@ -22,16 +25,6 @@ const NAL_SLICE: u8 = 1;
 const NAL_SEI: u8 = 6;
 const NAL_SPS: u8 = 7;
 const NAL_PPS: u8 = 8;
-
-/// What the file says beside the pictures.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Facts {
-    pub(crate) width: u32,
-    pub(crate) height: u32,
-    pub(crate) title: String,
-    /// Seconds since 1970 of time 0.
-    pub(crate) started_unix: Option<i64>,
-}
 
 #[derive(Debug, Clone, Copy)]
 struct Sample {
@@ -47,6 +40,7 @@ pub(crate) struct Muxer {
     facts: Facts,
     pictures: BufWriter<File>,
     samples: Vec<Sample>,
+    chapters: Vec<Chapter>,
     parameters: Option<(Vec<u8>, Vec<u8>)>,
 }
 
@@ -61,6 +55,7 @@ impl Muxer {
             facts,
             pictures: BufWriter::with_capacity(1 << 20, pictures),
             samples: Vec::new(),
+            chapters: Vec::new(),
             parameters: None,
         })
     }
@@ -103,6 +98,11 @@ impl Muxer {
         Ok(())
     }
 
+    /// Adds a chapter; calls come in time order.
+    pub(crate) fn chapter(&mut self, time_ns: u64, title: &str) {
+        describe::add(&mut self.chapters, time_ns, title);
+    }
+
     /// Writes the file; the last picture is shown until `end_ns`. Returns pictures and bytes.
     pub(crate) fn finish(mut self, end_ns: u64) -> Result<(u64, u64)> {
         self.pictures.flush().context("write pictures")?;
@@ -113,8 +113,13 @@ impl Muxer {
         let pictures_size: u64 = self.samples.iter().map(|sample| u64::from(sample.size)).sum();
         let mut head = Vec::new();
         brand().encode(&mut head).map_err(boxes)?;
+        // No chapter begins after the end.
+        self.chapters
+            .retain(|chapter| chapter.start_ns == 0 || chapter.start_ns < end_ns);
+        let texts = describe::samples(&self.chapters);
+        let samples_size = pictures_size + texts.len() as u64;
         // The offsets depend on the size of the index, its size on their width alone.
-        let wide = pictures_size > u64::from(u32::MAX) - (64 << 20);
+        let wide = samples_size > u64::from(u32::MAX) - (64 << 20);
         let avcc = Avcc::new(&sps, &pps).map_err(boxes)?;
         let index_size = {
             let mut index = Vec::new();
@@ -129,9 +134,9 @@ impl Muxer {
         if wide {
             head.extend_from_slice(&1_u32.to_be_bytes());
             head.extend_from_slice(b"mdat");
-            head.extend_from_slice(&(pictures_size + mdat_header).to_be_bytes());
+            head.extend_from_slice(&(samples_size + mdat_header).to_be_bytes());
         } else {
-            let size = u32::try_from(pictures_size + mdat_header).unwrap_or(u32::MAX);
+            let size = u32::try_from(samples_size + mdat_header).unwrap_or(u32::MAX);
             head.extend_from_slice(&size.to_be_bytes());
             head.extend_from_slice(b"mdat");
         }
@@ -143,7 +148,8 @@ impl Muxer {
         let mut file = self.output.create()?;
         let written = file
             .write_all(&head)
-            .and_then(|()| std::io::copy(&mut BufReader::new(pictures).take(pictures_size), &mut file));
+            .and_then(|()| std::io::copy(&mut BufReader::new(pictures).take(pictures_size), &mut file))
+            .and_then(|copied| file.write_all(&texts).map(|()| copied));
         match written {
             Ok(copied) if copied == pictures_size => {}
             Ok(_) => return Err(Error::internal("the temporary file got shorter")),
@@ -151,7 +157,7 @@ impl Muxer {
         }
         file.sync_all()
             .with_context(|| self.output.path().display().to_string())?;
-        Ok((self.samples.len() as u64, head.len() as u64 + pictures_size))
+        Ok((self.samples.len() as u64, head.len() as u64 + samples_size))
     }
 
     fn index(&self, avcc: &Avcc, end_ns: u64, first_offset: u64, wide: bool) -> Result<Moov> {
@@ -202,23 +208,36 @@ impl Muxer {
                     duration,
                     language: "und".into(),
                 },
-                hdlr: Hdlr {
-                    handler: FourCC::new(b"vide"),
-                    name: "screen".into(),
-                },
+                hdlr: handler(b"vide", "screen"),
                 minf: Minf {
                     vmhd: Some(Vmhd::default()),
-                    dinf: Dinf {
-                        dref: Dref {
-                            entries: vec![DrefEntry::Url(Url::default())],
-                        },
-                    },
+                    dinf: this_file(),
                     stbl: self.table(sample_entry, duration, first_offset, wide),
                     ..Minf::default()
                 },
             },
+            tref: (!self.chapters.is_empty()).then(|| Tref {
+                track_reference_type_boxes: vec![TrackReferenceTypeBox {
+                    reference_type: FourCC::new(b"chap"),
+                    track_ids: vec![CHAPTER_TRACK],
+                }],
+            }),
             ..Trak::default()
         };
+        let mut tracks = vec![track];
+        if !self.chapters.is_empty() {
+            let pictures: u64 = self.samples.iter().map(|sample| u64::from(sample.size)).sum();
+            let offset = first_offset + pictures;
+            let movie = (created, duration);
+            tracks.push(describe::track(
+                &self.chapters,
+                CHAPTER_TRACK,
+                end_ns,
+                movie,
+                offset,
+                wide,
+            ));
+        }
         Ok(Moov {
             mvhd: Mvhd {
                 creation_time: created,
@@ -227,35 +246,13 @@ impl Muxer {
                 duration,
                 rate: 1.into(),
                 volume: 1.into(),
-                next_track_id: 2,
+                next_track_id: CHAPTER_TRACK + 1,
                 ..Mvhd::default()
             },
-            trak: vec![track],
-            udta: Some(self.description()?),
+            trak: tracks,
+            meta: self.facts.details(),
+            udta: Some(self.facts.description(&self.chapters)?),
             ..Moov::default()
-        })
-    }
-
-    fn description(&self) -> Result<Udta> {
-        let mut meta = Meta {
-            hdlr: Hdlr {
-                handler: FourCC::new(b"mdir"),
-                name: String::new(),
-            },
-            items: Vec::new(),
-        };
-        meta.push(Ilst {
-            desc: (!self.facts.title.is_empty()).then(|| Desc {
-                country_indicator: 0,
-                language_indicator: 0,
-                text: self.facts.title.clone(),
-            }),
-            ctoo: Some(Tool::new(0, 0, format!("Deskreel exporter-mp4 {}", env!("CARGO_PKG_VERSION"))).map_err(boxes)?),
-            ..Ilst::default()
-        });
-        Ok(Udta {
-            meta: Some(meta),
-            ..Udta::default()
         })
     }
 
@@ -333,11 +330,6 @@ fn ticks(time_ns: u64) -> u64 {
     // Rounded once, from the start: errors don't add up.
     let ticks = (u128::from(time_ns) * u128::from(TIMESCALE) + 500_000_000) / 1_000_000_000;
     u64::try_from(ticks).unwrap_or(u64::MAX)
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "as map_err hands it over")]
-fn boxes(error: mp4_atom::Error) -> Error {
-    Error::internal(format!("MP4 boxes: {error}"))
 }
 
 /// The NAL units of an Annex B byte stream, without their start codes.

@@ -236,6 +236,7 @@ fn psnr(rgb: &[u8], rgba: &[u8]) -> f64 {
 
 #[test]
 fn frames_come_back_at_their_times_and_look_the_same() {
+    let mut files = Vec::new();
     for threads in [1, 3] {
         let settings = Settings {
             threads,
@@ -276,7 +277,9 @@ fn frames_come_back_at_their_times_and_look_the_same() {
         );
         let created = video.moov.mvhd.creation_time;
         assert_eq!(created, 1_714_557_600 + 2_082_844_800);
+        files.push(std::fs::read(&export.path).unwrap());
     }
+    assert!(files[0] == files[1], "the number of threads shows in the video");
 }
 
 #[test]
@@ -396,34 +399,63 @@ fn odd_sizes_and_resizes_fit_one_video() {
 }
 
 #[test]
-fn a_gap_is_seen() {
-    let mut export = start(320, 240, Some(9 * SECOND), Settings::default());
+fn the_file_says_what_it_shows() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("out.mp4");
+    let mut video = VideoParams::new(320, 240);
+    video.title = "alice on build-1".into();
+    video.recording = Some("01902b6e".into());
+    video.digest = Some("ab".repeat(32));
+    video.threads = Some(2);
+    let exporter = Mp4::open(Settings::default(), Context::new("mp4")).unwrap();
+    let mut job = exporter.start("mp4", &video, Output::new(&path)).unwrap();
     let desktop = Desktop::new(320, 240);
-    let gap = MarkerKind::Gap {
-        until_ns: 6 * SECOND,
-        reason: "queue full".into(),
+    let chapter = |job: &mut Mp4Job, at: u64, title: &str| {
+        let kind = MarkerKind::Chapter { title: title.into() };
+        let time_ns = at * SECOND;
+        job.marker(&Marker { time_ns, kind }).unwrap();
     };
-    export.job.frame(&desktop.frame(0, &[])).unwrap();
-    export
-        .job
-        .marker(&Marker {
-            time_ns: 2 * SECOND,
-            kind: gap,
+    chapter(&mut job, 0, "alice");
+    job.frame(&desktop.frame(0, &[])).unwrap();
+    chapter(&mut job, 2, "logon");
+    chapter(&mut job, 7, "Öffnen");
+    job.frame(&desktop.frame(9 * SECOND, &[])).unwrap();
+    let summary = job.finish().unwrap();
+    assert_eq!(summary.bytes, std::fs::metadata(&path).unwrap().len());
+    let moov = read(&path).moov;
+    let list: Vec<(u64, String)> = moov
+        .udta
+        .as_ref()
+        .and_then(|udta| udta.chpl.as_ref())
+        .map(|list| {
+            list.entries
+                .iter()
+                .map(|e| (e.start / 10_000_000, e.title.clone()))
+                .collect()
         })
         .unwrap();
-    export.job.frame(&desktop.frame(6 * SECOND, &[])).unwrap();
-    let summary = export.job.finish().unwrap();
-    let video = read(&export.path);
-    let starts: Vec<u64> = video.pictures.iter().map(|shown| shown.start / 90_000).collect();
-    assert_eq!(starts, [0, 2, 6]);
-    let mean = |shown: &Shown| shown.rgb.iter().map(|v| u64::from(*v)).sum::<u64>() / shown.rgb.len() as u64;
-    assert!(mean(&video.pictures[1]) * 2 < mean(&video.pictures[0]));
-    assert_eq!(mean(&video.pictures[2]), mean(&video.pictures[0]));
-    assert!(
-        summary.notes.iter().any(|note| note.contains("gap")),
-        "{:?}",
-        summary.notes
+    assert_eq!(list, [(0, "alice".into()), (2, "logon".into()), (7, "Öffnen".into())]);
+    // The track's samples are where it says they are.
+    let track = &moov.trak[1];
+    assert_eq!(
+        moov.trak[0].tref.as_ref().unwrap().track_reference_type_boxes[0].track_ids,
+        [track.tkhd.track_id]
     );
+    let table = &track.mdia.minf.stbl;
+    let deltas: Vec<u32> = table.stts.entries.iter().map(|e| e.sample_delta).collect();
+    assert_eq!(deltas, [2000, 5000, 3000]);
+    let at = table.stco.as_ref().unwrap().entries[0] as usize;
+    let bytes = std::fs::read(&path).unwrap();
+    assert_eq!(
+        &bytes[at..],
+        [b"\0\x05alice\0\x05logon\0\x07", "Öffnen".as_bytes()].concat()
+    );
+    let keys = moov
+        .meta
+        .as_ref()
+        .and_then(|meta| meta.get::<mp4_atom::Keys>())
+        .unwrap();
+    assert_eq!(keys.entries.len(), 2);
 }
 
 #[test]

@@ -59,19 +59,17 @@ pub(crate) struct ExportJob {
     job: JobInstance,
 }
 
-impl ExportJob {
-    /// The screen from `frame.time_ns` on. Pixels aren't copied on the way to the plugin.
-    pub(crate) fn frame(&mut self, frame: &Frame<'_>) -> Result<()> {
+impl deskreel_sdk::ExportJob for ExportJob {
+    /// Pixels aren't copied on the way to the plugin.
+    fn frame(&mut self, frame: &Frame<'_>) -> Result<()> {
         self.job.frame(frame).map_err(|error| named(&self.exporter, error))
     }
 
-    /// Something that happened beside the picture.
-    pub(crate) fn marker(&mut self, marker: &Marker) -> Result<()> {
+    fn marker(&mut self, marker: &Marker) -> Result<()> {
         self.job.marker(marker).map_err(|error| named(&self.exporter, error))
     }
 
-    /// Closes the output.
-    pub(crate) fn finish(self) -> Result<Summary> {
+    fn finish(self) -> Result<Summary> {
         self.job.finish().map_err(|error| named(&self.exporter, error))
     }
 }

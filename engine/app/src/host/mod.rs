@@ -24,7 +24,7 @@ use deskreel_sdk::abi::host::{ExporterLibrary, LogLine, StorageLibrary};
 use deskreel_sdk::abi::meta::Kind;
 use serde_json::Value;
 
-pub(crate) use exporter::{ExportJob, ExporterHandle};
+pub(crate) use exporter::ExporterHandle;
 pub(crate) use search::{Listed, Search};
 pub(crate) use storage::StorageHandle;
 

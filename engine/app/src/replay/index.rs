@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Context as _;
 use deskreel_recording::event::{Gap, SessionEnd, SessionEvent, SessionStart};
 use deskreel_recording::{Event, Manifest, SealBody, Segment, manifest_key, segment_key};
+use sha2::{Digest as _, Sha256};
 
 use super::Source;
 
@@ -66,6 +67,10 @@ pub(crate) struct Index {
     pub(crate) undecoded: u64,
     /// Largest width and height of the picture in all of the recording, where the manifest says it.
     pub(crate) size_max: Option<(u16, u16)>,
+    /// SHA-256 of the manifest, hexadecimal, where there is one.
+    pub(crate) manifest_sha256: Option<String>,
+    /// Objects that [`read_whole`](Self::read_whole) could not read.
+    pub(crate) damage: Vec<String>,
     /// Sizes of the picture, in order; `None` while nobody looked for them.
     resizes: Option<Vec<Resize>>,
 }
@@ -89,6 +94,48 @@ impl Index {
         Ok(index)
     }
 
+    /// As [`read`](Self::read), but what is damaged or missing is passed over: [`damage`](Self::damage) tells of it. A segment
+    /// that can't be read stays in the list, without keyframes.
+    ///
+    /// # Errors
+    /// No segment that can be read.
+    pub(crate) fn read_whole(source: &Source) -> anyhow::Result<Self> {
+        let damage = match Self::read(source) {
+            Ok(index) => return Ok(index),
+            Err(error) => format!("{error:#}"),
+        };
+        let mut index = Self {
+            damage: vec![damage],
+            ..Self::default()
+        };
+        let segments = source.segments()?;
+        let (first, last) = match source.only() {
+            Some(only) => (only, only),
+            None => (0, segments.last().copied().unwrap_or(0)),
+        };
+        let mut readable = false;
+        for number in first..=last {
+            match index.scan(source, number) {
+                Ok(()) => readable = true,
+                // Its seal was read, but not all that it seals.
+                Err(_) if index.segments.last().is_some_and(|segment| segment.number == number) => {}
+                Err(_) => {
+                    let at_ns = index.duration_ns;
+                    index.segments.push(IndexedSegment {
+                        number,
+                        first_ns: at_ns,
+                        last_ns: at_ns,
+                        keys_ns: Vec::new(),
+                        events: BTreeMap::new(),
+                    });
+                }
+            }
+        }
+        anyhow::ensure!(readable, "{}", index.damage.join("; "));
+        index.gaps.sort_by_key(|gap| (gap.from_ns, gap.to_ns));
+        Ok(index)
+    }
+
     fn of_manifest(source: &Source, bytes: &[u8]) -> anyhow::Result<Self> {
         let key = manifest_key(source.recording());
         let damaged = || format!("manifest {key} is damaged");
@@ -107,6 +154,7 @@ impl Index {
             gaps: body.gaps.clone(),
             undecoded: body.undecoded_count,
             size_max: body.screen_max.map(|size| (size.width, size.height)),
+            manifest_sha256: Some(hex::encode(Sha256::digest(bytes))),
             ..Self::default()
         };
         for entry in &body.segments {
@@ -172,16 +220,14 @@ impl Index {
             .copied()
     }
 
-    /// The largest width and the largest height between two moments; `None` where there is no picture.
-    ///
-    /// # Errors
-    /// Objects that can't be read or are damaged: part of a recording has to be looked at for it.
-    pub(crate) fn size_between(&self, source: &Source, from_ns: u64, to_ns: u64) -> anyhow::Result<Option<(u16, u16)>> {
+    /// The largest width and the largest height between two moments; `None` where there is no picture. Of segments that can't
+    /// be read it takes the largest of all of the recording, where the manifest says it.
+    pub(crate) fn size_between(&self, source: &Source, from_ns: u64, to_ns: u64) -> Option<(u16, u16)> {
         if self.size_max.is_some() && from_ns == 0 && to_ns >= self.duration_ns {
-            return Ok(self.size_max);
+            return self.size_max;
         }
         if let Some(known) = &self.resizes {
-            return Ok(largest(known, from_ns, to_ns));
+            return largest(known, from_ns, to_ns);
         }
         // Few segments have session events, and sizes are among these.
         let mut found = Vec::new();
@@ -190,9 +236,13 @@ impl Index {
             .iter()
             .filter(|segment| segment.first_ns <= to_ns && segment.has("session"))
         {
-            found.extend(resizes(source, &source.open_segment(segment.number)?)?);
+            let read = source.open_segment(segment.number);
+            match read.and_then(|segment| resizes(source, &segment)) {
+                Ok(sizes) => found.extend(sizes),
+                Err(_) => return self.size_max,
+            }
         }
-        Ok(largest(&found, from_ns, to_ns))
+        largest(&found, from_ns, to_ns)
     }
 }
 

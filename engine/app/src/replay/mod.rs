@@ -20,7 +20,7 @@ mod library_tests;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use export::{Exported, Stretch, export};
+pub(crate) use export::{Exported, Options, Overlay, Plan, Speed, Stretch, export};
 pub(crate) use index::{Index, IndexedSegment};
 #[allow(unused_imports, reason = "see `Library`")]
 pub(crate) use library::{Library, Place};

@@ -33,7 +33,11 @@ pub(crate) struct Player<'a> {
     pointer: PointerView,
     /// Screen events before this moment belong to an older keyframe.
     key_ns: u64,
+    /// Events before this moment are passed over.
+    events_ns: u64,
     has_key: bool,
+    /// Whether pictures are decoded.
+    pictures: bool,
 }
 
 impl<'a> Player<'a> {
@@ -48,8 +52,16 @@ impl<'a> Player<'a> {
             decoder: ScreenDecoder::new(),
             pointer: PointerView::default(),
             key_ns: 0,
+            events_ns: 0,
             has_key: false,
+            pictures: true,
         }
+    }
+
+    /// The same without decoding any picture; screen events don't come up.
+    pub(crate) fn without_pictures(mut self) -> Self {
+        self.pictures = false;
+        self
     }
 
     /// At the last keyframe at or before a moment, or at the begin where there is none. Events between that keyframe and
@@ -59,8 +71,14 @@ impl<'a> Player<'a> {
         if let Some((place, key_ns)) = index.key_before(time_ns) {
             player.next = place;
             player.key_ns = key_ns;
+            player.events_ns = key_ns;
         }
         player
+    }
+
+    /// The recording's id.
+    pub(crate) fn recording(&self) -> uuid::Uuid {
+        self.source.recording()
     }
 
     /// The picture after the last step; `None` before the first keyframe.
@@ -112,6 +130,7 @@ impl<'a> Player<'a> {
             let mut changed = Vec::new();
             let mut pointer_changed = false;
             match &event {
+                Event::Screen(_) if !self.pictures => continue,
                 Event::Screen(message) => {
                     if !self.has_key && (!message.key || time_ns < self.key_ns) {
                         continue;
@@ -123,7 +142,7 @@ impl<'a> Player<'a> {
                         .with_context(|| format!("segment {} is damaged at {}", self.current, super::clock(time_ns)))?;
                     changed.extend_from_slice(rects);
                 }
-                _ if time_ns < self.key_ns => continue,
+                _ if time_ns < self.events_ns => continue,
                 other => {
                     pointer_changed = self
                         .pointer
@@ -138,6 +157,29 @@ impl<'a> Player<'a> {
                 pointer_changed,
             }));
         }
+    }
+
+    /// When the segment begins that is read next; `None` when there is none, or when another is still being gone through.
+    pub(crate) fn next_segment_ns(&self) -> Option<u64> {
+        let next = self.index.segments.get(self.next)?;
+        self.events.is_empty().then_some(next.first_ns)
+    }
+
+    /// When the segment began that was read last.
+    pub(crate) fn segment_first_ns(&self) -> Option<u64> {
+        let last = self.next.checked_sub(1)?;
+        Some(self.index.segments.get(last)?.first_ns)
+    }
+
+    /// After an error: goes on with the segment that follows. The picture stays as it was until the next keyframe; tells
+    /// when that is, `None` where there is none.
+    pub(crate) fn skip_damaged(&mut self) -> Option<u64> {
+        self.events.clear();
+        self.has_key = false;
+        let rest = self.index.segments.get(self.next..).unwrap_or(&[]);
+        let key_ns = rest.iter().find_map(|segment| segment.keys_ns.first()).copied();
+        self.key_ns = key_ns.unwrap_or(u64::MAX);
+        key_ns
     }
 
     /// Reads the next segment; false when there is none.

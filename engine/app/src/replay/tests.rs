@@ -15,7 +15,7 @@ const WIDTH: u16 = 160;
 const HEIGHT: u16 = 120;
 
 /// A recording of 20 s: a square that moves once a second, a segment every 4 s, a key every 8 s or so, a resize at 12.5 s.
-struct Recorded {
+pub(super) struct Recorded {
     folder: tempfile::TempDir,
     id: Uuid,
     runtime: Arc<Runtime>,
@@ -37,7 +37,7 @@ fn picture(width: u16, height: u16, second: u64) -> Vec<u8> {
 }
 
 impl Recorded {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let id = Uuid::now_v7();
         let folder = tempfile::tempdir().unwrap();
         let start = SessionStart {
@@ -117,11 +117,11 @@ impl Recorded {
         }
     }
 
-    fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    fn source(&self) -> Source {
+    pub(super) fn source(&self) -> Source {
         Source::folder(self.path(), Arc::clone(&self.runtime)).unwrap()
     }
 
@@ -176,7 +176,7 @@ fn seeks_show_what_was_on_the_screen() {
     );
     assert_eq!(index.first_key(), Some(SECOND * 3 / 2));
     assert_eq!(index.size_max, Some((WIDTH + 41, HEIGHT)));
-    let size = |from, to| index.size_between(&source, from, to).unwrap();
+    let size = |from, to| index.size_between(&source, from, to);
     assert_eq!(size(0, 20 * SECOND), Some((WIDTH + 41, HEIGHT)));
     assert_eq!(size(0, 5 * SECOND), Some((WIDTH, HEIGHT)));
     assert_eq!(size(15 * SECOND, 20 * SECOND), Some((WIDTH + 41, HEIGHT - 20)));

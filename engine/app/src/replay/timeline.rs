@@ -152,6 +152,11 @@ impl Timeline {
             .collect();
         timeline
     }
+
+    /// Stretches in which nothing happens, in nanoseconds, in order.
+    pub(crate) fn idle(&self) -> &[[u64; 2]] {
+        &self.idle
+    }
 }
 
 /// The stretches between busy seconds that are long enough to be skipped.

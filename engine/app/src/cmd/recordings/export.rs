@@ -8,9 +8,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use deskreel_config::Loaded;
 use deskreel_policy::Verb;
+use deskreel_sdk::abi::meta::FormatInfo;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
+use uuid::Uuid;
 
 use super::digest::digest_of;
 use super::output_file::OutputFile;
@@ -21,99 +23,262 @@ use crate::audit::RecordingAction;
 use crate::cmd::{Global, Outcome, UsageError};
 use crate::host::{ExporterHandle, Plugins};
 use crate::output::visible;
-use crate::replay::{Exported, Index, Stretch, clock, export, nanoseconds};
+use crate::replay::{Exported, Index, Options, Overlay, Plan, Speed, Stretch, clock, export, nanoseconds};
 
 /// Arguments of `recordings export`.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  deskreel recordings export 01902b6e --format mp4 -o session.mp4\n  \
-    deskreel recordings export 01902b6e --format frames --from 1m --to 1m30s -o pictures/"
+    deskreel recordings export 01902b6e --format mp4 --skip-idle --speed 4 --overlay user,clock,keys\n  \
+    deskreel recordings export 01902b6e 0190311f --format mp4 -o videos/\n  \
+    deskreel recordings export 01902b6e --format frames --from 1m --to 1m30s -o pictures/\n\n\
+    Exit code 3: done, but with gaps, damaged segments or undecoded parts; what is missing is marked in the picture."
 )]
 pub(super) struct Args {
-    #[command(flatten)]
-    target: Target,
+    /// Ids of recordings (unique begins are enough), or folders with their objects
+    #[arg(value_name = "ID|DIR", required = true, num_args = 1..)]
+    recordings: Vec<String>,
     /// What to make: mp4, frames, or what the configured exporters offer
     #[arg(long, value_name = "FORMAT")]
     format: String,
     /// The exporter of the configuration to use; default: the first that makes the format
     #[arg(long, value_name = "NAME")]
     exporter: Option<String>,
-    /// The file, or for pictures the folder, to write
+    /// The file, or for pictures the folder, to write; of several recordings the folder to write them into. Default: the
+    /// recording's id, here
     #[arg(short, long, value_name = "OUT")]
-    output: PathBuf,
+    output: Option<PathBuf>,
     /// Where to begin: 12.5s, 1m30s, 00:01:30
     #[arg(long, value_parser = moment::parse, value_name = "T")]
     from: Option<Duration>,
     /// Where to end
     #[arg(long, value_parser = moment::parse, value_name = "T")]
     to: Option<Duration>,
+    #[command(flatten)]
+    look: Look,
     /// Replace an output that exists
     #[arg(long)]
     force: bool,
 }
 
+/// How an export differs from the session as it was.
+#[derive(Debug, Clone, clap::Args)]
+struct Look {
+    /// How fast: 2, 0.5, 16x
+    #[arg(long, default_value = "1", value_name = "N")]
+    speed: Speed,
+    /// Leave out stretches in which nothing happens; of gaps, 3 seconds stay
+    #[arg(long)]
+    skip_idle: bool,
+    /// Most pictures a second
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=240), value_name = "N")]
+    fps_max: Option<u32>,
+    /// Scale down to this width in pixels, where the screen is wider
+    #[arg(long, value_parser = clap::value_parser!(u32).range(16..=16384), value_name = "PIXELS")]
+    width: Option<u32>,
+    /// Leave the pointer out
+    #[arg(long)]
+    no_pointer: bool,
+    /// What a bar below the picture tells: keys typed (where recorded; named as on a US keyboard), clock, user
+    #[arg(long, value_delimiter = ',', value_name = "keys,clock,user")]
+    overlay: Vec<Part>,
+    /// Keep every pixel as it was, in formats that can
+    #[arg(long)]
+    lossless: bool,
+    /// Threads that encode; default: what the exporter's settings say
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=64), value_name = "N")]
+    jobs: Option<u32>,
+}
+
+/// A part of the bar below the picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    Keys,
+    Clock,
+    User,
+}
+
+impl Look {
+    fn options(&self) -> Options {
+        let shows = |part| self.overlay.contains(&part);
+        Options {
+            speed: self.speed,
+            skip_idle: self.skip_idle,
+            fps_max: self.fps_max,
+            width: self.width,
+            no_pointer: self.no_pointer,
+            overlay: Overlay {
+                keys: shows(Part::Keys),
+                clock: shows(Part::Clock),
+                user: shows(Part::User),
+            },
+            lossless: self.lossless,
+            threads: self.jobs,
+        }
+    }
+}
+
 pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
     let runtime = runtime()?;
-    let cancelled = catch_signals(&runtime)?;
-    let purpose = Purpose {
-        verb: Verb::Export,
-        what: RecordingAction::Export,
-        action: "export",
+    let mut command = Command {
+        global,
+        args,
+        options: args.look.options(),
+        cancelled: catch_signals(&runtime)?,
+        runtime,
+        exporter: None,
     };
-    let found = args.target.find(global, &runtime, purpose)?;
-    let moment = |at: Option<Duration>| at.map(|at| clock(nanoseconds(at))).into();
-    let told = [
-        ("format", args.format.clone().into()),
-        ("from", moment(args.from)),
-        ("to", moment(args.to)),
-    ];
-    let mut opened = found.source(&runtime, details(told))?;
-    let loaded = match opened.loaded.take() {
-        Some(loaded) => loaded,
-        // Files need no storage, but the exporter is the configuration's.
-        None => Box::new(global.load()?),
-    };
-    quiet_log(loaded.config.log);
-    let exporter = exporter(&loaded, args)?;
-    let folder = exporter.format(&args.format).is_some_and(|format| format.folder);
-    let output = OutputFile::new(&args.output, folder, args.force)?;
-    let source = &opened.source;
-    let index = Index::read(source)?;
-    let stretch = stretch(&index, args)?;
-    let length_ns = stretch.to_ns - stretch.from_ns;
-    let progress = Progress::new(length_ns);
-    let go_on = |done_ns| {
-        progress.show(done_ns);
-        !cancelled.load(Ordering::Relaxed)
-    };
-    let exported = export(
-        source,
-        &index,
-        &exporter,
-        &args.format,
-        stretch,
-        output.temporary(),
-        go_on,
+    let several = args.recordings.len() > 1;
+    let (mut outcome, mut failed) = (Outcome::Fine, 0);
+    for (number, recording) in (1..).zip(&args.recordings) {
+        let label = if several {
+            format!("{number}/{} ", args.recordings.len())
+        } else {
+            String::new()
+        };
+        match command.one(recording, &label) {
+            Ok(Outcome::Fine) => {}
+            Ok(found) => outcome = found,
+            Err(error) if several && !error.is::<UsageError>() && !command.is_cancelled() => {
+                eprintln!("deskreel: {}", visible(&format!("{recording}: {error:#}")));
+                failed += 1;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    anyhow::ensure!(
+        failed == 0,
+        "{failed} of {} recordings were not exported",
+        args.recordings.len()
     );
-    progress.bar.finish_and_clear();
-    // The exporter's own end can't be interrupted, so a signal may have come since.
-    let Some(exported) = exported?.filter(|_| !cancelled.load(Ordering::Relaxed)) else {
-        anyhow::bail!("cancelled: nothing was written");
+    Ok(outcome)
+}
+
+/// The command and what it needs for every recording.
+struct Command<'a> {
+    global: &'a Global,
+    args: &'a Args,
+    options: Options,
+    cancelled: Arc<AtomicBool>,
+    runtime: Arc<Runtime>,
+    exporter: Option<ExporterHandle>,
+}
+
+impl Command<'_> {
+    fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// Exports one recording.
+    fn one(&mut self, recording: &str, label: &str) -> anyhow::Result<Outcome> {
+        let args = self.args;
+        let purpose = Purpose {
+            verb: Verb::Export,
+            what: RecordingAction::Export,
+            action: "export",
+        };
+        let target = Target {
+            recording: recording.to_owned(),
+        };
+        let found = target.find(self.global, &self.runtime, purpose)?;
+        let moment = |at: Option<Duration>| at.map(|at| clock(nanoseconds(at))).into();
+        let told = [
+            ("format", args.format.clone().into()),
+            ("from", moment(args.from)),
+            ("to", moment(args.to)),
+        ];
+        let mut opened = found.source(&self.runtime, details(told))?;
+        let exporter = match self.exporter.take() {
+            Some(exporter) => exporter,
+            None => {
+                let loaded = match opened.loaded.take() {
+                    Some(loaded) => loaded,
+                    // Files need no storage, but the exporter is the configuration's.
+                    None => Box::new(self.global.load()?),
+                };
+                quiet_log(loaded.config.log);
+                exporter(&loaded, args)?
+            }
+        };
+        let exporter = self.exporter.get_or_insert(exporter);
+        let source = &opened.source;
+        let path = output_path(args, exporter, source.recording())?;
+        let folder = exporter.format(&args.format).is_some_and(|format| format.folder);
+        let output = OutputFile::new(&path, folder, args.force)?;
+        let index = Index::read_whole(source)?;
+        let stretch = stretch(&index, args)?;
+        let progress = Progress::new(stretch.to_ns - stretch.from_ns, label);
+        let cancelled = &self.cancelled;
+        let go_on = |done_ns| {
+            progress.show(done_ns);
+            !cancelled.load(Ordering::Relaxed)
+        };
+        let plan = Plan {
+            format: &args.format,
+            stretch,
+            options: &self.options,
+            output: output.temporary(),
+        };
+        let exported = export(source, &index, exporter, &plan, go_on);
+        progress.bar.finish_and_clear();
+        // The exporter's own end can't be interrupted, so a signal may have come since.
+        let Some(exported) = exported?.filter(|_| !self.is_cancelled()) else {
+            anyhow::bail!("cancelled: nothing was written");
+        };
+        let digest = digest_of(output.temporary())?;
+        opened.done(details([
+            ("bytes", exported.summary.bytes.into()),
+            ("sha256", digest.into()),
+        ]))?;
+        output.finish()?;
+        println!(
+            "{}  {} frames, {}, {} of the session{}",
+            path.display(),
+            exported.summary.frames,
+            size(exported.summary.bytes),
+            clock(stretch.to_ns - stretch.from_ns),
+            shown_in(&exported, stretch),
+        );
+        Ok(tell(&exported, index.end.is_none()))
+    }
+}
+
+/// How long the export is, where that isn't how long the session was.
+fn shown_in(exported: &Exported, stretch: Stretch) -> String {
+    if exported.length_ns == stretch.to_ns - stretch.from_ns {
+        String::new()
+    } else {
+        format!(" in {}", clock(exported.length_ns))
+    }
+}
+
+/// Where a recording's export goes.
+fn output_path(args: &Args, exporter: &ExporterHandle, recording: Uuid) -> anyhow::Result<PathBuf> {
+    let format = exporter.format(&args.format).context("the exporter makes the format")?;
+    let name = if format.extension.is_empty() {
+        recording.to_string()
+    } else {
+        format!("{recording}.{}", format.extension)
     };
-    let digest = digest_of(output.temporary())?;
-    opened.done(details([
-        ("bytes", exported.summary.bytes.into()),
-        ("sha256", digest.into()),
-    ]))?;
-    output.finish()?;
-    println!(
-        "{}  {} frames, {}, {} of the session",
-        args.output.display(),
-        exported.summary.frames,
-        size(exported.summary.bytes),
-        clock(length_ns),
-    );
-    Ok(tell(&exported, index.end.is_none()))
+    let several = args.recordings.len() > 1;
+    Ok(match &args.output {
+        None => PathBuf::from(name),
+        Some(folder) if several => {
+            match std::fs::create_dir(folder) {
+                Err(error) if !folder.is_dir() => {
+                    return Err(UsageError(format!(
+                        "-o {}: of several recordings it is a folder, which can't be made: {error}",
+                        folder.display()
+                    ))
+                    .into());
+                }
+                _ => {}
+            }
+            folder.join(name)
+        }
+        Some(folder) if !format.folder && folder.is_dir() => folder.join(name),
+        Some(path) => path.clone(),
+    })
 }
 
 /// What the person should know of the export.
@@ -130,10 +295,13 @@ fn tell(exported: &Exported, still_runs: bool) -> Outcome {
             exported.undecoded
         );
     }
+    for damage in &exported.damage {
+        eprintln!("deskreel: left out, marked as a gap: {}", visible(damage));
+    }
     if still_runs {
         eprintln!("deskreel: the recording has no end yet: this is all that is sealed");
     }
-    if exported.gaps > 0 || exported.undecoded > 0 {
+    if exported.gaps > 0 || exported.undecoded > 0 || !exported.damage.is_empty() {
         Outcome::Findings
     } else {
         Outcome::Fine
@@ -158,6 +326,25 @@ fn catch_signals(runtime: &Arc<Runtime>) -> anyhow::Result<Arc<AtomicBool>> {
 
 /// The exporter to use: the named one, or the first that makes the format.
 fn exporter(loaded: &Loaded, args: &Args) -> anyhow::Result<ExporterHandle> {
+    let exporter = find_exporter(loaded, args)?;
+    let can_be = |format: &&FormatInfo| format.lossless;
+    if args.look.lossless && !exporter.format(&args.format).as_ref().is_some_and(can_be) {
+        let able: Vec<&str> = exporter.formats.iter().filter(can_be).map(|f| f.id.as_str()).collect();
+        let able = if able.is_empty() {
+            "no format without loss".to_owned()
+        } else {
+            format!("{} without loss", able.join(", "))
+        };
+        return Err(UsageError(format!(
+            "--lossless: {} can't be so, exporter {} makes {able}",
+            args.format, exporter.name
+        ))
+        .into());
+    }
+    Ok(exporter)
+}
+
+fn find_exporter(loaded: &Loaded, args: &Args) -> anyhow::Result<ExporterHandle> {
     let plugins = Plugins::new(loaded);
     let configured = &loaded.config.exporters;
     let names = || {
@@ -232,11 +419,12 @@ struct Progress {
 }
 
 impl Progress {
-    fn new(length_ns: u64) -> Self {
+    fn new(length_ns: u64, label: &str) -> Self {
         let bar = ProgressBar::with_draw_target(Some(length_ns / 1_000_000), ProgressDrawTarget::stderr());
-        let style = ProgressStyle::with_template("exporting {bar:40} {percent:>3}%  {msg}  {eta} left")
+        let style = ProgressStyle::with_template("exporting {prefix}{bar:40} {percent:>3}%  {msg}  {eta} left")
             .unwrap_or_else(|_| ProgressStyle::default_bar());
         bar.set_style(style);
+        bar.set_prefix(label.to_owned());
         Self {
             bar,
             begun: std::time::Instant::now(),

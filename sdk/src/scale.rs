@@ -1,6 +1,6 @@
 //! Scaling down by area: each pixel is the mean of what it covers.
 
-use deskreel_sdk::Frame;
+use crate::exporter::Frame;
 
 /// Fixed-point bits of a weight.
 const BITS: u32 = 12;
@@ -13,23 +13,25 @@ struct Span {
     weights: Vec<u32>,
 }
 
-/// Scales pictures of one size to another that is not larger.
+/// Scales pictures of one size to another that is not larger: each pixel is the mean of what it covers.
 #[derive(Debug, Clone)]
-pub(crate) struct Scaler {
+pub struct Scaler {
     columns: Vec<Span>,
     rows: Vec<Span>,
 }
 
 impl Scaler {
-    pub(crate) fn new(source: (u32, u32), target: (u32, u32)) -> Self {
+    /// A scaler from one size to another; sizes are width and height, and not 0.
+    #[must_use]
+    pub fn new(source: (u32, u32), target: (u32, u32)) -> Self {
         Self {
             columns: spans(source.0, target.0),
             rows: spans(source.1, target.1),
         }
     }
 
-    /// Pixels of row `y` from column `x` on, as many as `out` holds.
-    pub(crate) fn row(&self, frame: &Frame<'_>, y: u32, x: u32, out: &mut [u8]) {
+    /// Pixels of the scaled row `y` from column `x` on, R, G, B, A, as many as `out` holds. What lies outside stays as it is.
+    pub fn row(&self, frame: &Frame<'_>, y: u32, x: u32, out: &mut [u8]) {
         let Some(vertical) = self.rows.get(y as usize) else {
             return;
         };
