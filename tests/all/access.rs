@@ -260,6 +260,13 @@ fn who_wins_over_whom() {
     assert_eq!((code, out.as_str()), (0, "session_recording_config updated\n"));
     assert!(err.contains("in force again at the next start or reload"), "{err}");
     assert_eq!(mode(), "node-sync");
+    // until then it can't be taken away either: that would leave neither of the two
+    assert_eq!(
+        folder.refused(1, &["rm", "session_recording_config"]),
+        "deskreel: session_recording_config is set in deskreel.yaml:2 and replaced until the next start or reload, which \
+         puts it back; to be rid of it, remove it there\n"
+    );
+    assert_eq!(mode(), "node-sync");
     // the section is gone: what commands said holds, then what is built in
     folder.write("deskreel.yaml", "data_dir: ./data\n");
     assert_eq!(mode(), "node-sync");

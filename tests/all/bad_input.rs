@@ -1,10 +1,13 @@
 //! Resources that are wrong, too large or too many: what happens is defined, and nothing of it widens access.
 
 use std::fs;
-
-use peers::gateway::{Gateway, Settings};
-use peers::process::{free_port, wait_for};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
 use std::time::Duration;
+
+use peers::gateway::{Gateway, Settings, deskreel};
+use peers::process::{free_port, wait_for};
 
 use crate::access::Folder;
 
@@ -240,15 +243,20 @@ fn everything_wrong_with_a_load_is_said_at_once() {
     let folder = Folder::new("");
     let both = format!(
         "{}{}",
-        role("typo", "{options: {desktop_clipbord: true}}"),
+        role(
+            "typo",
+            "{options: {desktop_clipbord: true}, allow: {windows_desktop_logins: ['{{internal.nobody}}']}}"
+        ),
         role("pattern", "{deny: {windows_desktop_labels: {env: '^(dev$'}}}")
     );
     let said = wrong(&folder, &both);
     assert!(said.contains("did you mean desktop_clipboard?"), "{said}");
-    assert!(
-        said.contains("role/pattern: spec.deny.windows_desktop_labels.env"),
-        "{said}"
-    );
+    for place in [
+        "role/pattern: spec.deny.windows_desktop_labels.env",
+        "role/typo: spec.allow.windows_desktop_logins[0]",
+    ] {
+        assert!(said.contains(place), "{said}");
+    }
     folder.write("resources/both.yaml", &both);
     let said = folder.refused(2, &["resources", "check"]);
     assert!(
@@ -275,6 +283,58 @@ fn everything_wrong_with_a_load_is_said_at_once() {
     let said = folder.refused(2, &[&claims[..], &["config", "check"]].concat());
     assert!(
         said.contains("access.claimed_roles: there is no role \"ghost\""),
+        "{said}"
+    );
+}
+
+/// Another account of the machine hears what it can do, whatever it asks, and nothing wrong.
+#[test]
+fn other_accounts_hear_what_to_do() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root can be somebody else");
+        return;
+    }
+    let folder = Folder::new("");
+    folder.ok(&["users", "add", "ann", "--roles", "access"]);
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let binary = folder.path().join("deskreel");
+    fs::copy(deskreel(), &binary).unwrap();
+    let commands = [
+        "get role",
+        "users ls",
+        "users passwd ann",
+        "tickets ls",
+        "sessions ls",
+        "recordings ls",
+        "audit ls",
+        "lock --user ann",
+        "explain --user ann --desktop lab",
+        "who-can --desktop lab",
+        "storages ls",
+        "keys show",
+        "serve",
+    ];
+    let run = |command: &str| {
+        let mut run = Command::new(&binary);
+        run.args(command.split(' '))
+            .arg("--config")
+            .arg(folder.path().join("deskreel.yaml"));
+        run.uid(65534).gid(65534).stdin(Stdio::null()).output().unwrap()
+    };
+    for command in commands {
+        let output = run(command);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{command}: {said}");
+        assert!(
+            said.contains("run this as root, as in `sudo deskreel ...`"),
+            "{command}: {said}"
+        );
+    }
+    let output = run("doctor");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(
+        said.contains("error    account") && !said.contains("catalog  "),
         "{said}"
     );
 }

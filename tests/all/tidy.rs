@@ -1,5 +1,6 @@
 //! Rules about the tree that a machine can hold.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use peers::process::run;
@@ -105,6 +106,41 @@ fn files_stay_readable() {
     assert!(long.is_empty(), "files of more than 800 lines: {long:?}");
 }
 
+/// Whoever reads the audit log finds each of its events explained.
+#[test]
+fn every_audit_event_is_documented() {
+    let audit = root().join("engine/app/src/audit");
+    let mut sources = rust_files(&audit.join("event"));
+    sources.push(audit.join("event.rs"));
+    let page = std::fs::read_to_string(root().join("docs/audit-events.md")).unwrap();
+    let words: BTreeSet<&str> = page
+        .split(|letter: char| letter != '.' && letter != '_' && !letter.is_ascii_alphanumeric())
+        .collect();
+    let mut found = 0;
+    for source in sources {
+        let text = std::fs::read_to_string(source).unwrap();
+        // ("name", "CODE")
+        for pair in text
+            .split("(\"")
+            .skip(1)
+            .filter_map(|rest| rest.split_once("\")"))
+            .map(|(pair, _)| pair)
+        {
+            let Some((name, code)) = pair.split_once("\", \"") else {
+                continue;
+            };
+            if name.contains('.') && code.ends_with(['I', 'W', 'E']) {
+                assert!(
+                    words.contains(name) && words.contains(code),
+                    "{name} {code} is not in docs/audit-events.md"
+                );
+                found += 1;
+            }
+        }
+    }
+    assert!(found >= 60, "{found} events");
+}
+
 /// Whoever wants to fuzz finds each target in the list, with seeds.
 #[test]
 fn every_fuzz_target_has_seeds() {
@@ -115,7 +151,10 @@ fn every_fuzz_target_has_seeds() {
     assert!(targets.len() >= 5);
     for target in targets {
         let name = target.file_stem().unwrap().to_string_lossy().into_owned();
-        assert!(manifest.contains(&format!("name = \"{name}\"")), "{name} is not in Cargo.toml");
+        assert!(
+            manifest.contains(&format!("name = \"{name}\"")),
+            "{name} is not in Cargo.toml"
+        );
         let row = readme.lines().find(|line| line.starts_with(&format!("| `{name}` |")));
         let row = row.unwrap_or_else(|| panic!("{name} is not in README.md"));
         let seeds = row.rsplit('|').nth(1).unwrap_or_default();

@@ -41,7 +41,7 @@ pub struct ReadOptions<'a> {
 /// What was read so far.
 #[derive(Debug, Default)]
 pub struct Stream {
-    /// The documents without errors.
+    /// The documents. Of a stream with errors some are wrong, and none is to be used but to find out what else is wrong.
     pub documents: Vec<Document>,
     /// What is wrong.
     pub errors: Vec<ConfigError>,
@@ -250,7 +250,7 @@ impl Stream {
             return self.error(name_origin, &format!("{subject}: metadata.name"), message);
         }
         match resource {
-            Ok(resource) if !refused => self.documents.push(Document {
+            Ok(resource) => self.documents.push(Document {
                 kind,
                 name: metadata.name,
                 resource,

@@ -209,12 +209,15 @@ fn rule_resource(kind: ResourceKind) -> Resource {
 
 /// What an account that `data_dir` is closed to can do.
 pub(crate) fn closed(data_dir: &Path, uid: u32, owner: u32) -> String {
+    let (owner_name, asker) = (os_user(owner), os_user(uid));
+    let how = match owner {
+        0 => "run this as root, as in `sudo deskreel ...`".to_owned(),
+        _ => format!("run this as {owner_name} or root, as in `sudo -u {owner_name} deskreel ...`"),
+    };
     format!(
-        "data_dir {} belongs to {1} and is closed to {2}: run this as root or {1}, as in `sudo -u {1} deskreel ...` \
-         (docs/operations.md, \"Who may use the command line\")",
-        data_dir.display(),
-        os_user(owner),
-        os_user(uid)
+        "data_dir {} belongs to {owner_name} and is closed to {asker}: {how}, or use the pages of web.listen as a Deskreel \
+         user (docs/operations.md, \"Who may use the command line\")",
+        data_dir.display()
     )
 }
 
@@ -227,4 +230,25 @@ fn os_user(uid: u32) -> String {
         (fields.nth(1)?.parse::<u32>().ok()? == uid).then(|| name.to_owned())
     };
     passwd.lines().find_map(of).unwrap_or_else(|| uid.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_shut_out_hears_what_to_do() {
+        let said = closed(Path::new("/var/lib/deskreel"), 4_000_000_001, 4_000_000_002);
+        assert!(
+            said.contains(
+                "belongs to 4000000002 and is closed to 4000000001: run this as 4000000002 or root, as in `sudo -u"
+            ),
+            "{said}"
+        );
+        let said = closed(Path::new("/var/lib/deskreel"), 4_000_000_001, 0);
+        assert!(
+            said.contains("run this as root, as in `sudo deskreel ...`, or use the pages"),
+            "{said}"
+        );
+    }
 }

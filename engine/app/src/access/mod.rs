@@ -26,7 +26,7 @@ pub(crate) use entry::{Entry, ResourceOrigin};
     reason = "the gateway names the type where it keeps TLS settings a desktop"
 )]
 pub(crate) use facts::Desktop;
-pub(crate) use snapshot::{Unloaded, look, open_for_change, unloaded};
+pub(crate) use snapshot::{Unloaded, configured_place, look, open_for_change, unloaded};
 pub(crate) use store::{Change, ChangeVerb, Force, Refused, events, remove, replace, subject};
 pub(crate) use view::{Ask, Snapshot, View, refused_problems};
 pub(crate) use watch::Access;

@@ -111,6 +111,24 @@ pub(crate) fn unloaded(loaded: &Loaded) -> anyhow::Result<Unloaded> {
     }
 }
 
+/// Where the configuration says a resource, if it does; whatever is in force.
+///
+/// # Errors
+/// A configuration or catalog that can't be read.
+pub(crate) fn configured_place(
+    loaded: &Loaded,
+    catalog: &Catalog,
+    kind: ResourceKind,
+    name: &str,
+) -> anyhow::Result<Option<String>> {
+    let configured = Configured::in_force(loaded, &Settings::of(loaded)?, &catalog.resources()?, true)?;
+    let said = configured
+        .stored()
+        .into_iter()
+        .find(|row| (row.kind, row.name.as_str()) == (kind, name));
+    Ok(said.map(|row| row.place))
+}
+
 /// What of the configuration's resources is not in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Unloaded {

@@ -7,8 +7,8 @@ use time::OffsetDateTime;
 
 use super::{Global, UsageError};
 use crate::access::{
-    self, Change, ChangeVerb, Entry, Force, Refused, ResourceOrigin, Snapshot, View, Who, check, events, look,
-    open_for_change, refused_problems, subject,
+    self, Change, ChangeVerb, Entry, Force, Refused, ResourceOrigin, Snapshot, View, Who, check, configured_place,
+    events, look, open_for_change, refused_problems, subject,
 };
 use crate::audit::Audit;
 use crate::catalog::Catalog;
@@ -97,6 +97,16 @@ impl Changer {
         let unread = self.snapshot.unreadable.iter().any(|one| is((one.kind, &one.name)));
         if !read && !unread && kind != ResourceKind::SessionRecordingConfig {
             bail!("there is no {}{}", subject(kind, name), self.near(kind, name));
+        }
+        let entry = self.snapshot.entries.get(&(kind, name.to_owned()));
+        if entry.is_some_and(|entry| entry.origin == ResourceOrigin::Dynamic)
+            && let Some(place) = configured_place(&self.loaded, &self.catalog, kind, name)?
+        {
+            bail!(
+                "{} is set in {place} and replaced until the next start or reload, which puts it back; to be rid of it, \
+                 remove it there",
+                subject(kind, name)
+            );
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! `deskreel doctor`: is this node as it should be?
 
 use super::{Global, Listing, Outcome};
+use crate::access::Who;
 use crate::doctor::{Finding, Report, State, examine};
 use crate::output::{self, visible};
 
@@ -27,7 +28,15 @@ pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
     match global.load() {
         Ok(loaded) => {
             report.ok("configuration", global.file_and_why(&loaded));
-            examine(&loaded, &mut report);
+            match Who::is(&loaded.config.data_dir) {
+                Ok(_) => examine(&loaded, &mut report),
+                // what it can't see, it would take for absent
+                Err(error) => report.error(
+                    "account",
+                    format!("{error:#}"),
+                    "run doctor as that account. Nothing else was looked at",
+                ),
+            }
         }
         Err(error) => {
             for line in format!("{error:#}").lines() {

@@ -6,6 +6,7 @@ use anyhow::bail;
 use serde::Serialize;
 
 use super::{Global, Listing, Outcome};
+use crate::access::Who;
 use crate::keys::{NodeKey, private_path};
 use crate::output;
 use crate::pipeline::FolderLock;
@@ -48,6 +49,7 @@ struct Shown {
 pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
     let loaded = global.load()?;
     let data_dir = &loaded.config.data_dir;
+    Who::is(data_dir)?;
     let listing = match &args.command {
         Command::Show { listing } => listing,
         Command::New => return new(data_dir),

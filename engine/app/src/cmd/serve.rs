@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
 use super::{Global, Outcome, UsageError};
-use crate::access::Access;
+use crate::access::{Access, Who};
 use crate::control::server::Server;
 use crate::dumps;
 use crate::gateway::Gateway;
@@ -38,6 +38,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
         end_with(parent)?;
     }
     let loaded = global.load()?;
+    Who::is(&loaded.config.data_dir)?;
     crate::log::init(loaded.config.log);
     if args.core_dumps {
         info!("--core-dumps: a crash writes passwords to a file");

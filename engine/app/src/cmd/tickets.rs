@@ -13,7 +13,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::users::{may_change, tell_change};
 use super::{Global, Listing, Outcome, UsageError};
-use crate::access::look;
+use crate::access::{Who, look};
 use crate::credentials::{Credentials, NewTicket, Ticket};
 use crate::{dumps, output};
 
@@ -104,6 +104,8 @@ impl From<Ticket> for Shown {
 pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<Outcome> {
     dumps::forbid()?;
     let loaded = global.load()?;
+    // who may not open the folder hears so, and not what SQLite makes of it
+    Who::is(&loaded.config.data_dir)?;
     let store = Credentials::open(&loaded.config.data_dir)?;
     match args.command {
         Command::Create(args) => {

@@ -49,7 +49,10 @@ fn tell_stale(view: &View, registry: &Registry, since: &mut Option<Instant>) {
         }
         (false, Some(begun)) => {
             *since = None;
-            info!(seconds = begun.elapsed().as_secs(), "the view of the locks is fresh again");
+            info!(
+                seconds = begun.elapsed().as_secs(),
+                "the view of the locks is fresh again"
+            );
         }
         _ => {}
     }
