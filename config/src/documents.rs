@@ -85,7 +85,7 @@ fn the_example_file_is_the_defaults() {
             .count()
     };
     assert!(
-        from_file(&in_force) + 4 >= in_force.entries().len(),
+        from_file(&in_force) + 6 >= in_force.entries().len(),
         "{:#?}",
         in_force.entries()
     );

@@ -23,8 +23,9 @@ use serde_json::{Map, Value};
 
 pub use error::{ConfigError, Errors, Origin};
 pub use model::{
-    Access, Audit, Catalog, ClaimedIdentity, ClientSecurity, Config, ExporterConfig, Gateway, HostLabels, Listener,
-    Log, LogFormat, LogLevel, Mode, OnFailure, Recording, Retention, RetentionRule, Spool, StorageConfig, TlsMin,
+    Access, Audit, Catalog, ClaimedIdentity, ClientSecurity, Config, ExporterConfig, Exports, Gateway, HostLabels,
+    Listener, Log, LogFormat, LogLevel, Mode, OnFailure, Recording, Retention, RetentionRule, Spool, StorageConfig,
+    TlsMin,
 };
 pub use resources::{
     BulkCompression, ClipboardLevel, ClipboardRight, ClusterMode, ClusterMode as RecordingMode, Credentials,

@@ -32,6 +32,8 @@ pub struct Config {
     pub catalog: Catalog,
     /// What recordings can be exported with, in the order of the file. Names are unique.
     pub exporters: Vec<ExporterConfig>,
+    /// What async exporters may take.
+    pub exports: Exports,
     /// Who may connect where.
     pub access: Access,
     /// The audit log.
@@ -256,12 +258,33 @@ pub struct ExporterConfig {
     pub path: Option<PathBuf>,
     /// SHA-256 that the plugin's file must have, 64 lower-case hex digits.
     pub sha256: Option<String>,
-    /// Always [`Mode::Sync`] for now: the export runs in the command that asks.
+    /// Sync: the export runs in the command that asks. Async: by itself, after each session that `when` selects.
     pub mode: Mode,
+    /// Of an async exporter: an expression over `session`; `None` = every recorded session.
+    pub when: Option<String>,
+    /// Of an async exporter: what it makes; `None` = the first format of the plugin.
+    pub format: Option<String>,
     /// The plugin's own settings, a JSON object; checked by the plugin's schema.
     pub settings: serde_json::Value,
     /// Where the entry stands in the configuration, such as `exporters[0]`.
     pub source_key: String,
+}
+
+/// Section `exports`: limits of what async exporters do beside the sessions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exports {
+    /// Exports at once. At least 1.
+    pub jobs_max: u32,
+    /// Attempts at one export before it has failed for good. At least 1.
+    pub attempts_max: u32,
+    /// Before the second attempt; doubled for each further one.
+    pub retry_after: Duration,
+    /// The longest time between two attempts.
+    pub retry_max: Duration,
+    /// Time for one attempt.
+    pub timeout: Duration,
+    /// Bytes of one file that an export makes.
+    pub max_bytes: u64,
 }
 
 /// Section `access`.

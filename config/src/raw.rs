@@ -23,6 +23,7 @@ pub(crate) struct RawConfig {
     pub(crate) retention: RawRetention,
     pub(crate) catalog: RawCatalog,
     pub(crate) exporters: Vec<RawExporter>,
+    pub(crate) exports: RawExports,
     pub(crate) access: RawAccess,
     pub(crate) audit: RawAudit,
     pub(crate) web: RawWeb,
@@ -144,7 +145,20 @@ pub(crate) struct RawExporter {
     pub(crate) path: Option<String>,
     pub(crate) sha256: Option<String>,
     pub(crate) mode: Mode,
+    pub(crate) when: Option<String>,
+    pub(crate) format: Option<String>,
     pub(crate) settings: serde_json::Value,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawExports {
+    pub(crate) jobs_max: u32,
+    pub(crate) attempts_max: u32,
+    pub(crate) retry_after: RawDuration,
+    pub(crate) retry_max: RawDuration,
+    pub(crate) timeout: RawDuration,
+    pub(crate) max_bytes: RawSize,
 }
 
 #[derive(Debug, Deserialize)]

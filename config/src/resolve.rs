@@ -5,8 +5,8 @@ use std::path::Path;
 
 use crate::layers::absolute;
 use crate::model::{
-    Access, Audit, Catalog, Config, ExporterConfig, Gateway, HostLabels, Listener, Log, Mode, Recording, Retention,
-    RetentionRule, Spool, StorageConfig, Web,
+    Access, Audit, Catalog, Config, ExporterConfig, Exports, Gateway, HostLabels, Listener, Log, Mode, Recording,
+    Retention, RetentionRule, Spool, StorageConfig, Web,
 };
 use crate::raw::{
     RawAccess, RawConfig, RawExporter, RawGateway, RawHostLabels, RawListener, RawRetention, RawRetentionRule,
@@ -65,6 +65,14 @@ pub(crate) fn resolve(raw: RawConfig, base_dir: &Path) -> (Config, Findings) {
             .enumerate()
             .map(|(index, raw)| exporter(raw, index, base_dir))
             .collect(),
+        exports: Exports {
+            jobs_max: raw.exports.jobs_max,
+            attempts_max: raw.exports.attempts_max,
+            retry_after: raw.exports.retry_after.0,
+            retry_max: raw.exports.retry_max.0,
+            timeout: raw.exports.timeout.0,
+            max_bytes: raw.exports.max_bytes.0,
+        },
         access: access(raw.access, base_dir),
         audit: Audit {
             file_max_bytes: raw.audit.file_max_bytes.0,
@@ -191,6 +199,8 @@ fn exporter(raw: RawExporter, index: usize, base_dir: &Path) -> ExporterConfig {
         path: raw.path.map(|path| absolute(base_dir, &path)),
         sha256: raw.sha256,
         mode: raw.mode,
+        when: raw.when,
+        format: raw.format,
         settings: raw.settings,
         source_key: format!("exporters[{index}]"),
     }
@@ -258,11 +268,15 @@ fn check(config: &Config) -> Findings {
             );
         }
     }
-    for exporter in config.exporters.iter().filter(|exporter| exporter.mode == Mode::Async) {
-        find(
-            format!("{}.mode", exporter.source_key),
-            "async exporters are not supported yet: write sync",
-        );
+    for exporter in config.exporters.iter().filter(|exporter| exporter.mode == Mode::Sync) {
+        for (key, set) in [("when", exporter.when.is_some()), ("format", exporter.format.is_some())] {
+            if set {
+                find(
+                    format!("{}.{key}", exporter.source_key),
+                    "is for exporters with mode: async; the command that asks says it of the others",
+                );
+            }
+        }
     }
     for (index, listener) in config.gateway.listeners.iter().enumerate() {
         let others = config.gateway.listeners.iter().take(index).map(|other| other.listen);

@@ -358,7 +358,7 @@ fn variables_and_flags_name_the_nearest_key() {
         &case.errors(),
         "\
 d.yaml:1:14: log.level: \"warm\" is not one of: error, warn, info, debug, trace, did you mean warn?
-DESKREEL_: unknown key (known sections: data_dir, plugin_dirs, gateway, session_recording, recording, spool, storages, retention, catalog, exporters, access, audit, web, log)
+DESKREEL_: unknown key (known sections: data_dir, plugin_dirs, gateway, session_recording, recording, spool, storages, retention, catalog, exporters, exports, access, audit, web, log)
 DESKREEL_EXPORTERS: exporters: not YAML: while parsing a node, did not find expected node content (line 2, column 1 of the value)
 DESKREEL_GATEWAY__LISTN: gateway.listn: unknown key, did you mean DESKREEL_GATEWAY__LISTEN?
 DESKREEL_GATWAY__LISTEN: gatway.listen: unknown key, did you mean DESKREEL_GATEWAY__LISTEN?
@@ -412,7 +412,7 @@ fn keys_are_checked_together() {
         []
     );
     let text = "gateway: {certificate: a.pem}\nspool: {max_bytes: 4MiB}\nstorages:\n- {name: a, plugin: local, required: false}\n\
-                - {name: a, plugin: s3, required: no}\nexporters: [{name: x, plugin: mp4, mode: async}]\n";
+                - {name: a, plugin: s3, required: no}\nexporters: [{name: x, plugin: mp4, when: session.recorded}]\n";
     assert_lines(
         &errors(text),
         "\
@@ -420,7 +420,7 @@ d.yaml:1:24: gateway.certificate: needs gateway.private_key beside it
 d.yaml:2:20: spool.max_bytes: must hold two segments of recording.segment_max_bytes at least
 d.yaml:3:1: storages: at least one must be required while session_recording is on
 d.yaml:5:10: storages[1].name: storages[0] is named a too
-d.yaml:6:42: exporters[0].mode: async exporters are not supported yet: write sync",
+d.yaml:6:42: exporters[0].when: is for exporters with mode: async; the command that asks says it of the others",
     );
 }
 

@@ -29,7 +29,7 @@ impl Node {
     }
 
     /// The configuration of a node that does not record by a demo, with more of it.
-    fn configure(&self, more: &str) {
+    pub(crate) fn configure(&self, more: &str) {
         let port = free_port().unwrap();
         let text = format!(
             "data_dir: ./data\ngateway: {{listen: '127.0.0.1:{port}'}}\n\
@@ -39,7 +39,7 @@ impl Node {
         fs::create_dir_all(self.home.join("resources")).unwrap();
     }
 
-    fn demo(&self, seconds: u32) -> Command {
+    pub(crate) fn demo(&self, seconds: u32) -> Command {
         let mut command = Command::new(deskreel());
         command
             .args(["demo", "--seconds", &seconds.to_string(), "--data-dir"])
@@ -87,7 +87,7 @@ impl Node {
         serde_json::from_str(&out).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {out}"))
     }
 
-    fn rows(&self) -> Vec<Value> {
+    pub(crate) fn rows(&self) -> Vec<Value> {
         self.json(0, &["recordings", "ls"]).as_array().cloned().unwrap()
     }
 
@@ -104,7 +104,7 @@ impl Node {
             .collect()
     }
 
-    fn serve(&self) -> Gateway {
+    pub(crate) fn serve(&self) -> Gateway {
         let listen = self.json(0, &["config", "show"]).to_string();
         let port = listen.split("127.0.0.1:").nth(1).unwrap();
         let port: String = port.chars().take_while(char::is_ascii_digit).collect();

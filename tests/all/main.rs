@@ -11,6 +11,7 @@ mod docs;
 mod doctor;
 mod drives;
 mod export;
+mod exports;
 mod harness;
 mod keep;
 mod keep_s3;

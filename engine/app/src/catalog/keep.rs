@@ -278,7 +278,7 @@ impl Catalog {
         if own {
             return Ok(());
         }
-        for table in ["placements", "gaps", "segments"] {
+        for table in ["placements", "gaps", "segments", "exports"] {
             let delete = format!("DELETE FROM {table} WHERE session = ?1");
             transaction.execute(&delete, params![id]).map_err(sql)?;
         }

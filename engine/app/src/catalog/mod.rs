@@ -6,6 +6,7 @@
 
 mod credentials;
 mod delivery;
+mod exports;
 mod health;
 mod keep;
 mod pages;
@@ -24,6 +25,7 @@ use rusqlite::{Connection, OpenFlags};
 use crate::private;
 
 pub(crate) use credentials::{PasswordRow, TicketRow};
+pub(crate) use exports::{ExportRow, ExportState, MadeRow};
 pub(crate) use keep::{Found, Imported};
 pub(crate) use pages::{Listing, SortBy};
 pub(crate) use resources::{ResourceTable, StoredOrigin, StoredResource};

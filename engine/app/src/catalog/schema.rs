@@ -134,6 +134,34 @@ const MIGRATIONS: &[&str] = &[
     ) STRICT, WITHOUT ROWID;",
     // 7
     LOCAL_AUTH,
+    // 8: exports that async exporters make
+    "-- 1 = closed, and nobody has said yet what is to be exported of it. What was closed before this column is not exported.
+    ALTER TABLE sessions ADD COLUMN exports_due INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX sessions_exports_due ON sessions (id) WHERE exports_due = 1;
+    CREATE TABLE exports (
+        session   TEXT NOT NULL REFERENCES sessions (id),
+        exporter  TEXT NOT NULL,
+        state     TEXT NOT NULL,
+        attempts  INTEGER NOT NULL DEFAULT 0,
+        queued_ms INTEGER NOT NULL,
+        next_ms   INTEGER NOT NULL,
+        -- Who asked for it; NULL = the exporter's when.
+        asked_by  TEXT,
+        problem   TEXT,
+        ended_ms  INTEGER,
+        -- What was made, once it is; object is NULL until then.
+        format    TEXT,
+        object    TEXT,
+        mime      TEXT,
+        files     INTEGER,
+        bytes     INTEGER,
+        sha256    TEXT,
+        notes     TEXT,
+        storages  TEXT,
+        PRIMARY KEY (session, exporter)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX exports_pending ON exports (next_ms) WHERE state = 'pending';
+    CREATE INDEX exports_failed ON exports (session) WHERE state = 'failed';",
 ];
 
 /// Takes password hashes and second factors of other systems out of users that were stored before they were dropped at once.

@@ -181,7 +181,7 @@ impl Catalog {
         transaction
             .execute(
                 "UPDATE sessions SET state = CASE state WHEN 'damaged' THEN state ELSE ?2 END, ended_ms = ?3, duration_ms = ?4, undecoded = ?5, end_reason = ?6,
-                 problem = coalesce(?7, problem), manifest_sha256 = coalesce(?8, manifest_sha256) WHERE id = ?1",
+                 problem = coalesce(?7, problem), manifest_sha256 = coalesce(?8, manifest_sha256), exports_due = 1 WHERE id = ?1",
                 params![
                     id,
                     closed.state.name(),
@@ -231,14 +231,25 @@ impl Catalog {
     /// # Errors
     /// SQLite failures.
     pub(crate) fn deleted(&self, session: Uuid, at: OffsetDateTime, by: &str, why: &str) -> Result<()> {
-        self.lock()
+        let sql = self.sql("note a deletion");
+        let id = session.to_string();
+        let mut connection = self.lock();
+        let transaction = connection.transaction().map_err(sql)?;
+        transaction
             .execute(
                 "UPDATE sessions SET state = ?2, deleted_ms = ?3, deleted_by = ?4, deleted_why = ?5,
-                 doomed_problem = NULL WHERE id = ?1",
-                params![session.to_string(), State::Deleted.name(), to_ms(at), by, why],
+                 doomed_problem = NULL, exports_due = 0 WHERE id = ?1",
+                params![id, State::Deleted.name(), to_ms(at), by, why],
             )
-            .map(drop)
-            .map_err(self.sql("note a deletion"))
+            .map_err(sql)?;
+        // One that is being made is removed by whoever makes it.
+        transaction
+            .execute(
+                "DELETE FROM exports WHERE session = ?1 AND state <> 'running'",
+                params![id],
+            )
+            .map_err(sql)?;
+        transaction.commit().map_err(sql)
     }
 
     /// Something is wrong with the recording. The first problem is kept, later ones are added.

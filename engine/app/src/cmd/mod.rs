@@ -9,6 +9,7 @@ mod demo;
 mod doctor;
 mod edit;
 mod explain;
+mod exports;
 mod get;
 mod keys;
 mod lock;
@@ -23,6 +24,7 @@ mod tickets;
 mod users;
 mod who_can;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -93,6 +95,16 @@ impl Global {
             working_dir,
         };
         deskreel_config::load(&sources).map_err(|errors| UsageError(errors.to_string()).into())
+    }
+}
+
+impl Global {
+    /// The flags that name this configuration to another process of this program. What was found in the working folder and
+    /// the environment is found there, too.
+    pub(crate) fn arguments(&self) -> Vec<OsString> {
+        let config = self.config.iter().flat_map(|file| ["--config".into(), file.into()]);
+        let set = self.set.iter().flat_map(|set| ["--set".into(), set.into()]);
+        config.chain(set).collect()
     }
 }
 
@@ -167,6 +179,8 @@ enum Command {
     Plugins(plugins::Args),
     /// List, show, verify, look at and export recordings
     Recordings(recordings::Args),
+    /// List and ask for exports that are made in the background
+    Exports(exports::Args),
     /// Run the gateway until SIGTERM or SIGINT
     Serve(serve::Args),
     /// List, watch and end the sessions that run now
@@ -217,6 +231,7 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Demo(args) => demo::run(&args),
         Command::Plugins(args) => plugins::run(&cli.global, args),
         Command::Recordings(args) => recordings::run(&cli.global, args),
+        Command::Exports(args) => exports::run(&cli.global, args),
         Command::Serve(args) => serve::run(&cli.global, &args),
         Command::Sessions(args) => sessions::run(&cli.global, &args),
         Command::Storages(args) => storages::run(&cli.global, args),

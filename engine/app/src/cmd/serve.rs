@@ -12,6 +12,7 @@ use super::{Global, Outcome, UsageError};
 use crate::access::{Access, Who};
 use crate::control::server::Server;
 use crate::dumps;
+use crate::exports::{self, Exports};
 use crate::gateway::Gateway;
 use crate::host::{Plugins, StorageHandle};
 use crate::keep::Opened;
@@ -84,6 +85,7 @@ async fn serve(global: &Global, loaded: &Loaded) -> anyhow::Result<Outcome> {
     let opened = storages(loaded).await?;
     let sessions = Sessions::start(config, opened.iter().cloned().map(as_storage).collect()).await?;
     let upkeep = upkeep(loaded, &opened, &sessions)?;
+    let exports = exports(global, loaded, &opened, &sessions)?;
     let gateway = Gateway::bind(config, &resources, Arc::clone(&access), sessions.clone()).await?;
     let web = Web::bind(config, access, gateway.registry(), &sessions, opened).await?;
     let pages = web.as_ref().map(Web::local_addr).transpose()?;
@@ -121,6 +123,7 @@ async fn serve(global: &Global, loaded: &Loaded) -> anyhow::Result<Outcome> {
         front.abort();
     }
     upkeep.stop();
+    drop(exports);
     tokio::select! {
         () = sessions.shutdown() => {}
         signal = signalled() => warn!(signal, "second signal: leaving the rest to the next start"),
@@ -186,6 +189,24 @@ fn as_storage(handle: Arc<StorageHandle>) -> Arc<dyn Storage> {
 
 /// What goes on beside the sessions: retention, and the catalog in step with the storages.
 fn upkeep(loaded: &Loaded, opened: &[Arc<StorageHandle>], sessions: &Sessions) -> anyhow::Result<Running> {
+    let (catalog, audit) = (Arc::clone(sessions.catalog()), sessions.audit().clone());
+    Ok(Upkeep::new(&loaded.config, all(loaded, opened), catalog, audit)?.start())
+}
+
+/// What exporters with `mode: async` do.
+fn exports(
+    global: &Global,
+    loaded: &Loaded,
+    opened: &[Arc<StorageHandle>],
+    sessions: &Sessions,
+) -> anyhow::Result<exports::Running> {
+    let (catalog, audit) = (Arc::clone(sessions.catalog()), sessions.audit().clone());
+    let storages = all(loaded, opened);
+    Exports::new(&loaded.config, global.arguments(), storages, catalog, audit)?.start()
+}
+
+/// Every configured storage, open or not.
+fn all(loaded: &Loaded, opened: &[Arc<StorageHandle>]) -> Vec<Opened> {
     let open = |config: &StorageConfig| Opened {
         name: config.name.clone(),
         required: config.required,
@@ -195,9 +216,7 @@ fn upkeep(loaded: &Loaded, opened: &[Arc<StorageHandle>], sessions: &Sessions) -
             .cloned()
             .ok_or_else(|| "it was not opened at the start".to_owned()),
     };
-    let storages = loaded.config.storages.iter().map(open).collect();
-    let (catalog, audit) = (Arc::clone(sessions.catalog()), sessions.audit().clone());
-    Ok(Upkeep::new(&loaded.config, storages, catalog, audit)?.start())
+    loaded.config.storages.iter().map(open).collect()
 }
 
 #[cfg(test)]

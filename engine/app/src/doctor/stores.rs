@@ -80,6 +80,14 @@ fn catalog(config: &Config, report: &mut Report) -> Option<OffsetDateTime> {
             "`deskreel recordings ls` names them, `deskreel recordings verify ID` says what is wrong",
         );
     }
+    let failed = catalog.exports_failed().unwrap_or(0);
+    if failed > 0 {
+        report.warn(
+            "exports",
+            format!("{failed} exports have failed for good"),
+            "`deskreel exports ls --state failed` says why, `deskreel exports retry ID` begins anew",
+        );
+    }
     catalog.newest_start().ok()?
 }
 

@@ -12,6 +12,8 @@ use deskreel_sdk::{Error, Key, ObjectInfo, Page, Prefix, Profile, PutOptions, Re
 
 /// The plugin whose storages are folders of this machine.
 const LOCAL: &str = "local";
+/// What a storage must manage of a file within its `op_timeout`.
+const FILE_STEP_BYTES: u64 = 16 << 20;
 
 /// A configured storage, open. Every operation ends within the storage's `op_timeout`; one that doesn't is given up and is a
 /// `Timeout` error. Errors say the storage's name.
@@ -60,9 +62,13 @@ impl StorageHandle {
     }
 
     async fn within<T>(&self, what: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
-        let outcome = match tokio::time::timeout(self.op_timeout, work).await {
+        self.within_time(what, self.op_timeout, work).await
+    }
+
+    async fn within_time<T>(&self, what: &str, limit: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let outcome = match tokio::time::timeout(limit, work).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(timed_out(what, self.op_timeout)),
+            Err(_) => Err(timed_out(what, limit)),
         };
         outcome.map_err(|error| error.with_context(format_args!("storage {}", self.name)))
     }
@@ -95,17 +101,17 @@ impl StorageHandle {
         .await
     }
 
-    /// Stores a finished file of this machine.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the whole interface is tested; no command needs this part yet")
-    )]
+    /// Stores a finished file of this machine. It has `op_timeout` for each [`FILE_STEP_BYTES`] of it that are begun.
     pub(crate) async fn put_file(&self, key: &Key, file: &Path, options: &PutOptions) -> Result<()> {
-        self.within("put_file", async {
-            self.too_large(key, tokio::fs::metadata(file).await?.len())?;
-            self.instance.put_file(key, file, &self.understood(options)).await
-        })
-        .await
+        let size = tokio::fs::metadata(file).await?.len();
+        self.too_large(key, size)?;
+        let steps = u32::try_from(size / FILE_STEP_BYTES)
+            .unwrap_or(u32::MAX)
+            .saturating_add(1);
+        let limit = self.op_timeout.saturating_mul(steps);
+        let options = self.understood(options);
+        self.within_time("put_file", limit, self.instance.put_file(key, file, &options))
+            .await
     }
 
     /// Reads a whole object.

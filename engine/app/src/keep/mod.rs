@@ -43,7 +43,8 @@ pub(crate) struct Opened {
 pub(crate) fn problems(config: &deskreel_config::Config) -> Vec<String> {
     let rules = retention::Rules::new(&config.retention).err();
     let keys = crate::keys::trust(config).err().map(|error| format!("{error:#}"));
-    rules.into_iter().chain(keys).collect()
+    let exports = crate::exports::problems(config);
+    rules.into_iter().chain(keys).chain(exports).collect()
 }
 
 /// Opens one configured storage.

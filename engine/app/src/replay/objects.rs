@@ -194,6 +194,28 @@ impl Objects {
         Ok(numbers)
     }
 
+    /// The names of what exporters have stored beside the recording, such as `exports/session.mp4`. A place that can't be
+    /// listed is left out as long as another can.
+    ///
+    /// # Errors
+    /// No place that can be listed.
+    pub(crate) async fn exports(&self) -> anyhow::Result<BTreeSet<String>> {
+        let (mut names, mut listed, mut failed) = (BTreeSet::new(), false, Vec::new());
+        for shelf in &self.shelves {
+            match shelf.names(self.recording).await {
+                Ok(found) => {
+                    listed = true;
+                    names.extend(found.into_iter().filter(|name| name.starts_with("exports/")));
+                }
+                Err(error) => failed.push(format!("{}: {error:#}", shelf.name())),
+            }
+        }
+        if !listed && !failed.is_empty() {
+            bail!("list the exports of {}: {}", self.recording, failed.join("; "));
+        }
+        Ok(names)
+    }
+
     pub(super) async fn find_manifest(&self) -> anyhow::Result<Option<Found>> {
         let found = self.find(Object::Manifest).await?;
         if let Some(Found::Whole(bytes)) = &found

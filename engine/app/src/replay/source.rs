@@ -1,6 +1,7 @@
 //! Where a recording's objects are read from.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -160,6 +161,22 @@ impl Source {
             );
         }
         Ok(segment)
+    }
+
+    /// The names of what exporters have stored beside the recording, such as `exports/session.mp4`.
+    ///
+    /// # Errors
+    /// No place that can be listed.
+    pub(crate) fn exports(&self) -> anyhow::Result<BTreeSet<String>> {
+        self.runtime.block_on(self.objects.exports())
+    }
+
+    /// A part of such an object; `None` when no place has it.
+    ///
+    /// # Errors
+    /// Places that could not be read, when no other has it.
+    pub(crate) fn file_range(&self, name: &str, range: Range<u64>) -> anyhow::Result<Option<Bytes>> {
+        self.runtime.block_on(self.objects.file_range(name, range))
     }
 
     /// The manifest's bytes; `None` when there is none yet.

@@ -1,11 +1,13 @@
 //! `recordings ls`.
 
+use std::collections::HashMap;
+
 use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::door::Rules;
 use super::{moment, size};
-use crate::catalog::{Catalog, Error, PlaceRow, SessionRow, State};
+use crate::catalog::{Catalog, Error, ExportRow, ExportState, PlaceRow, SessionRow, State};
 use crate::cmd::{Global, Listing, Outcome};
 use crate::output::{self, utc};
 use crate::pipeline::Fill;
@@ -67,8 +69,8 @@ impl StateName {
 pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
     let loaded = global.load()?;
     let rules = Rules::open(&loaded)?;
-    let (rows, mut places) = match Catalog::open_read_only(&loaded.config.data_dir) {
-        Ok(catalog) => (catalog.sessions()?, catalog.places()?),
+    let (rows, mut places, exports) = match Catalog::open_read_only(&loaded.config.data_dir) {
+        Ok(catalog) => (catalog.sessions()?, catalog.places()?, catalog.all_exports()?),
         // Nothing was recorded yet: an empty list, not a failure.
         Err(Error::Missing(_)) => Default::default(),
         Err(error) => return Err(error.into()),
@@ -77,10 +79,15 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
     let all: Vec<String> = rows.iter().map(|row| row.id.to_string()).collect();
     rows.retain(|row| args.wants(row));
     rows.sort_by_key(|row| (row.started, row.id));
+    let mut by_recording: HashMap<uuid::Uuid, Vec<ExportRow>> = HashMap::new();
+    for export in exports {
+        by_recording.entry(export.session).or_default().push(export);
+    }
     let rows: Vec<Listed> = rows
         .into_iter()
         .map(|row| Listed {
             storages: places.remove(&row.id).unwrap_or_default(),
+            exports: by_recording.remove(&row.id).unwrap_or_default(),
             row,
         })
         .collect();
@@ -95,6 +102,7 @@ struct Listed {
     #[serde(flatten)]
     row: SessionRow,
     storages: Vec<PlaceRow>,
+    exports: Vec<ExportRow>,
 }
 
 /// What waits in a spool that fills up is at no storage yet.
@@ -124,7 +132,7 @@ fn text(rows: &[Listed], all: &[String]) -> String {
     let length = id_length(all);
     let cells: Vec<Vec<String>> = rows
         .iter()
-        .map(|Listed { row, storages }| {
+        .map(|Listed { row, storages, exports }| {
             let id = row.id.to_string();
             vec![
                 id.get(..length).unwrap_or(&id).to_owned(),
@@ -141,7 +149,7 @@ fn text(rows: &[Listed], all: &[String]) -> String {
                 row.client_addr.clone(),
                 size(row.bytes),
                 stored(storages),
-                notes(row),
+                notes(row, exports),
             ]
         })
         .collect();
@@ -172,7 +180,7 @@ fn stored(storages: &[PlaceRow]) -> String {
 }
 
 /// What a person should look at.
-fn notes(row: &SessionRow) -> String {
+fn notes(row: &SessionRow, exports: &[ExportRow]) -> String {
     let mut notes = Vec::new();
     let count = |count: u64, one: &str, many: &str| format!("{count} {}", if count == 1 { one } else { many });
     if row.gaps > 0 {
@@ -192,6 +200,21 @@ fn notes(row: &SessionRow) -> String {
     }
     if row.doomed_problem.is_some() && row.state != State::Deleted {
         notes.push("deletion refused".to_owned());
+    }
+    for (state, words) in [
+        (ExportState::Done, "exported"),
+        (ExportState::Running, "being exported"),
+        (ExportState::Pending, "to be exported"),
+        (ExportState::Failed, "export failed"),
+    ] {
+        let names: Vec<&str> = exports
+            .iter()
+            .filter(|export| export.state == state && (state != ExportState::Done || export.made.is_some()))
+            .map(|export| export.exporter.as_str())
+            .collect();
+        if !names.is_empty() {
+            notes.push(format!("{words}: {}", names.join(" ")));
+        }
     }
     notes.extend(row.problem.clone());
     if notes.is_empty() {

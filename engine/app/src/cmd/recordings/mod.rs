@@ -1,7 +1,6 @@
 //! `deskreel recordings`: list, show, play, export, verify, copy and delete recordings.
 
 mod copy;
-mod digest;
 pub(in crate::cmd) mod door;
 mod download;
 mod events;
@@ -21,6 +20,7 @@ mod verify;
 use clap::Subcommand;
 
 use super::{Global, Outcome};
+use crate::digest;
 
 /// Arguments of `deskreel recordings`.
 #[derive(Debug, clap::Args)]
@@ -43,7 +43,7 @@ enum Command {
     Frame(frame::Args),
     /// Export a recording as a video or as pictures
     Export(export::Args),
-    /// Copy a recording's segments and manifest, and verify the copy
+    /// Copy a recording's segments, manifest and exports, and verify the copy
     Download(download::Args),
     /// Delete a recording from all storages
     ///

@@ -10,7 +10,7 @@ use super::target::{Details, Found, Target, runtime};
 use super::{ls, size};
 use crate::access::recordings::Purpose;
 use crate::audit::RecordingAction;
-use crate::catalog::{Catalog, GapRow, PlacementRow, SessionRow, State};
+use crate::catalog::{Catalog, ExportRow, GapRow, PlacementRow, SessionRow, State};
 use crate::cmd::{Global, Listing, Outcome, UsageError};
 use crate::keep::retention::{Rules, ended};
 use crate::output;
@@ -33,6 +33,8 @@ struct Shown {
     session: SessionRow,
     gap_list: Vec<GapRow>,
     storages: Vec<Stored>,
+    /// What async exporters have made of it, or will.
+    exports: Vec<ExportRow>,
     /// Until when retention keeps it, and what says so; `null`: nothing in the configuration does.
     kept_until: Option<String>,
     /// What policy decided, where it was asked.
@@ -83,6 +85,7 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
                 gap_list: catalog.gaps(row.id)?,
                 storages: by_storage(&catalog.placements(row.id)?),
                 decision: catalog.decision(row.id)?,
+                exports: catalog.exports(row.id)?,
                 kept_until: kept_until(&loaded.config.retention, &row)?,
                 verify: format!("deskreel recordings verify {}", row.id),
                 session: *row,
@@ -234,10 +237,30 @@ fn text(shown: &Shown) -> String {
         rows.push(("storage", text));
         rows.extend(stored.problems.iter().map(|problem| ("", problem.clone())));
     }
+    rows.extend(shown.exports.iter().map(|export| ("export", exported(export))));
     if !matches!(row.state, State::NotRecorded | State::Deleted) {
         rows.push(("verify", shown.verify.clone()));
     }
     facts(rows)
+}
+
+/// How an export stands, and what was made.
+fn exported(export: &ExportRow) -> String {
+    let mut text = format!("{}: {}", export.exporter, export.state);
+    if let Some(made) = &export.made {
+        text.push_str(&format!(", {}, {}", made.object, size(made.bytes)));
+    }
+    if !export.storages.is_empty() {
+        text.push_str(&format!(", at {}", export.storages.join(", ")));
+    }
+    for note in export
+        .problem
+        .iter()
+        .chain(export.made.iter().flat_map(|made| &made.notes))
+    {
+        text.push_str(&format!(" ({note})"));
+    }
+    text
 }
 
 /// When and by whom.

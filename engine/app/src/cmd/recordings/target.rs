@@ -199,7 +199,10 @@ pub(super) fn recorded(row: Option<&SessionRow>) -> anyhow::Result<()> {
 }
 
 /// Opens the configured storages. One that can't be opened is skipped with a warning as long as another can.
-fn open_storages(loaded: &Loaded, runtime: &Arc<Runtime>) -> anyhow::Result<Vec<Arc<StorageHandle>>> {
+pub(in crate::cmd) fn open_storages(
+    loaded: &Loaded,
+    runtime: &Arc<Runtime>,
+) -> anyhow::Result<Vec<Arc<StorageHandle>>> {
     let plugins = Plugins::new(loaded);
     let mut opened = Vec::new();
     let mut failed = None;
@@ -219,6 +222,6 @@ fn open_storages(loaded: &Loaded, runtime: &Arc<Runtime>) -> anyhow::Result<Vec<
 }
 
 /// Where sealed segments wait for their storages.
-pub(super) fn spool(loaded: &Loaded, id: Uuid) -> Place {
+pub(in crate::cmd) fn spool(loaded: &Loaded, id: Uuid) -> Place {
     Place::Folder(loaded.config.spool.path.join(id.to_string()))
 }

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 ///
 /// # Errors
 /// Files that can't be read.
-pub(super) fn digest_of(path: &Path) -> anyhow::Result<String> {
+pub(crate) fn digest_of(path: &Path) -> anyhow::Result<String> {
     if !path.is_dir() {
         return file_digest(path).with_context(|| format!("read {}", path.display()));
     }
