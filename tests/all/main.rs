@@ -24,4 +24,5 @@ mod sessions;
 mod storage_gcs;
 mod storage_s3;
 mod tidy;
+mod watching;
 mod web;

@@ -13,8 +13,8 @@ use serde_json::Value;
 /// One settled screen of the client and when it was seen.
 pub(crate) struct Moment {
     at: SystemTime,
-    screen: Picture,
-    what: &'static str,
+    pub(crate) screen: Picture,
+    pub(crate) what: &'static str,
 }
 
 impl Moment {

@@ -1,13 +1,14 @@
 //! The pages in the browser, and the decoder in them.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use peers::gateway::{Gateway, deskreel, run_in};
+use peers::pages::{Browser, PASSWORD, add_user, set_password};
 use peers::picture::Picture;
 use peers::process::{Process, free_port, run, wait_for, which};
 use serde_json::{Value, json};
@@ -162,12 +163,12 @@ fn modules() -> anyhow::Result<PathBuf> {
 }
 
 /// Whether the browser tests can run here.
-fn has_browser(test: &str) -> bool {
+pub(crate) fn has_browser(test: &str) -> bool {
     has("node", "nodejs", test) && has("npm", "npm", test) && has("chromium", "chromium", test)
 }
 
 /// One of the steps of browser.mjs.
-fn browse(step: &str, mut settings: Value) -> anyhow::Result<Value> {
+pub(crate) fn browse(step: &str, mut settings: Value) -> anyhow::Result<Value> {
     settings["modules"] = modules()?.display().to_string().into();
     let output = Command::new("node")
         .args([&script("browser.mjs"), step])
@@ -179,29 +180,28 @@ fn browse(step: &str, mut settings: Value) -> anyhow::Result<Value> {
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
-const PASSWORD: &str = "A-viewer-of-1";
+/// Turns the pages on; gives their port. Runs until the gateway is dropped.
+fn serve(home: &Path, more: &str) -> anyhow::Result<(Gateway, u16)> {
+    let port = free_port()?;
+    let config = home.join("deskreel.yaml");
+    let text = fs::read_to_string(&config)?;
+    fs::write(&config, format!("{text}web: {{listen: '127.0.0.1:{port}'{more}}}\n"))?;
+    let mut gateway = Gateway::restart(home, crate::docs::listening_port(home)?)?;
+    gateway.process.wait_listening(port, Duration::from_secs(30))?;
+    Ok((gateway, port))
+}
 
-/// A user who may sign in.
-fn add_user(home: &Path, name: &str, roles: &str) -> anyhow::Result<()> {
-    let mut child = Command::new(deskreel())
-        .args(["users", "add", name, "--roles", roles, "--logins", name, "--config"])
-        .arg(home.join("deskreel.yaml"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    writeln!(child.stdin.take().context("stdin")?, "{PASSWORD}")?;
-    let output = child.wait_with_output()?;
-    anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let mut child = Command::new(deskreel())
-        .args(["users", "passwd", name, "--config"])
-        .arg(home.join("deskreel.yaml"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()?;
-    writeln!(child.stdin.take().context("stdin")?, "{PASSWORD}")?;
-    anyhow::ensure!(child.wait()?.success(), "users passwd");
-    Ok(())
+/// A role that allows these verbs on all recordings, and somebody who has it.
+fn add_viewer(home: &Path, name: &str, verbs: &str) -> anyhow::Result<()> {
+    let role = format!(
+        "kind: role\nversion: v7\nmetadata: {{name: {name}}}\n\
+         spec: {{allow: {{rules: [{{resources: [session], verbs: [{verbs}]}}]}}}}\n"
+    );
+    let file = home.join(format!("{name}.yaml"));
+    fs::write(&file, role)?;
+    let created = run_in(home, &["create", &file.display().to_string()])?;
+    anyhow::ensure!(created.status.success(), "{}", String::from_utf8_lossy(&created.stderr));
+    add_user(home, name, name)
 }
 
 /// Compares what the browser showed with `recordings frame`, pointer included.
@@ -231,11 +231,7 @@ fn the_pages_show_recordings_to_those_who_may() -> anyhow::Result<()> {
     }
     let dir = tempfile::tempdir()?;
     let demo = Demo::record(dir.path(), 12)?;
-    let port = free_port()?;
-    let config = demo.home.join("deskreel.yaml");
-    let text = fs::read_to_string(&config)?;
-    fs::write(&config, format!("{text}web: {{listen: '127.0.0.1:{port}'}}\n"))?;
-    let gateway = Gateway::restart(&demo.home, crate::docs::listening_port(&demo.home)?)?;
+    let (gateway, port) = serve(&demo.home, "")?;
     add_user(&demo.home, "ann", "auditor")?;
     add_user(&demo.home, "bob", "access")?;
     let settings = json!({
@@ -330,5 +326,132 @@ fn a_running_session_is_followed_and_ended() -> anyhow::Result<()> {
     let shown = run_in(&home, &["recordings", "events", &id])?;
     let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
     assert!(shown.contains("a test of ending"), "{shown}");
+    Ok(())
+}
+
+/// The ids that a question about the list finds.
+fn found(browser: &mut Browser, question: &str) -> anyhow::Result<Vec<String>> {
+    let answer = browser.get(&format!("/api/recordings?{question}"))?;
+    anyhow::ensure!(answer.status == 200, "{question}: {answer:?}");
+    let rows = answer.json()["recordings"].as_array().cloned().context("a list")?;
+    Ok(rows
+        .iter()
+        .filter_map(|row| Some(row["id"].as_str()?.to_owned()))
+        .collect())
+}
+
+#[test]
+fn what_happened_is_found_by_those_who_may_read_it() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let demo = Demo::record(dir.path(), 4)?;
+    let (gateway, port) = serve(&demo.home, "")?;
+    add_viewer(&demo.home, "reader", "list, read")?;
+    add_viewer(&demo.home, "lister", "list")?;
+    let mut reader = Browser::sign_in(port, "reader")?;
+    // The text of an event, and no fact of the session.
+    wait_for(Duration::from_secs(60), "the events to be read", || {
+        Ok(!found(&mut reader, "q=RESIZ")?.is_empty())
+    })?;
+    assert_eq!(found(&mut reader, "q=resized%20width")?, Vec::<String>::new());
+    let row = reader.get("/api/recordings?q=resized")?.json()["recordings"][0].clone();
+    assert_eq!((&row["id"], &row["said"]), (&demo.id.clone().into(), &true.into()));
+    assert_eq!(
+        reader.get("/api/recordings?q=demo")?.json()["recordings"][0]["said"],
+        false
+    );
+    let mut lister = Browser::sign_in(port, "lister")?;
+    assert_eq!(found(&mut lister, "q=demo")?, [demo.id.clone()]);
+    assert_eq!(
+        found(&mut lister, "q=resized")?,
+        Vec::<String>::new(),
+        "what it may not read"
+    );
+    for (question, expected) in [
+        ("sort=size", 1),
+        ("login=DEM", 1),
+        ("login=root", 0),
+        ("gaps=1", 0),
+        ("min_ms=60000", 0),
+        ("max_ms=60000&state=complete", 1),
+        ("label=none", 0),
+        ("from=2020-01-01T00:00:00Z", 1),
+        ("to=2020-01-01T00:00:00Z", 0),
+    ] {
+        assert_eq!(found(&mut lister, question)?.len(), expected, "{question}");
+    }
+    let removed = gateway.run(&["recordings", "rm", &demo.id, "--yes"])?;
+    assert!(removed.status.success(), "{}", String::from_utf8_lossy(&removed.stderr));
+    assert_eq!(found(&mut reader, "q=resized")?, Vec::<String>::new(), "it is gone");
+    Ok(())
+}
+
+#[test]
+fn a_copy_that_is_whole_is_shown_for_one_that_is_not() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let demo = Demo::record(dir.path(), 4)?;
+    let config = demo.home.join("deskreel.yaml");
+    let text = fs::read_to_string(&config)?;
+    let worn = "storages:\n  - {name: worn, plugin: local, settings: {path: ./worn}}";
+    fs::write(&config, text.replace("storages:", worn))?;
+    let copy = demo.home.join("worn").join(&demo.id);
+    fs::create_dir_all(&copy)?;
+    for entry in fs::read_dir(demo.folder())? {
+        let entry = entry?;
+        fs::copy(entry.path(), copy.join(entry.file_name()))?;
+    }
+    let name = "00000000.mcap";
+    let whole = fs::read(demo.folder().join(name))?;
+    let mut bytes = whole.clone();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(copy.join(name), bytes)?;
+    let (gateway, port) = serve(&demo.home, "")?;
+    add_user(&demo.home, "ann", "auditor")?;
+    let mut browser = Browser::sign_in(port, "ann")?;
+    let base = format!("/api/recordings/{}", demo.id);
+    assert_eq!(browser.post(&format!("{base}/play"), &json!({}))?.status, 200);
+    let segment = browser.get(&format!("{base}/segments/0"))?;
+    assert_eq!(segment.status, 200);
+    assert!(segment.body == whole, "the damaged copy was shown");
+    let report = browser.get(&format!("{base}/verify"))?.json();
+    assert_eq!(report["outcome"], "whole", "{report}");
+    assert!(
+        gateway.process.log().contains("asking elsewhere"),
+        "the damaged copy was not asked"
+    );
+    Ok(())
+}
+
+#[test]
+fn sign_ins_outlive_a_restart_until_they_are_ended() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let demo = Demo::record(dir.path(), 2)?;
+    let (gateway, port) = serve(&demo.home, "")?;
+    for user in ["ann", "bob", "eve"] {
+        add_user(&demo.home, user, "auditor")?;
+    }
+    let [ann, bob, eve] = ["ann", "bob", "eve"].map(|user| Browser::sign_in(port, user));
+    let (ann, bob, eve) = (ann?, bob?, eve?);
+    let out = Browser::sign_in(port, "ann")?;
+    assert_eq!(out.again()?.post("/api/sign-out", &json!({}))?.status, 200);
+    let rdp = gateway.port;
+    drop(gateway);
+    let mut gateway = Gateway::restart(&demo.home, rdp)?;
+    gateway.process.wait_listening(port, Duration::from_secs(30))?;
+    let status = |browser: &Browser| anyhow::Ok(browser.again()?.get("/api/me")?.status);
+    assert_eq!((status(&ann)?, status(&bob)?, status(&eve)?), (200, 200, 200));
+    assert_eq!(status(&out)?, 401, "signed out before");
+    // The token of changes holds, too.
+    assert_eq!(ann.again()?.post("/api/sign-out", &json!({}))?.status, 200);
+    assert_eq!(status(&ann)?, 401);
+    let locked = gateway.run(&["lock", "--user", "bob", "--message", "a test"])?;
+    assert!(locked.status.success(), "{}", String::from_utf8_lossy(&locked.stderr));
+    wait_for(Duration::from_secs(30), "the lock to end the sign-in", || {
+        Ok(status(&bob)? == 401)
+    })?;
+    set_password(&demo.home, "eve")?;
+    wait_for(Duration::from_secs(30), "the new password to end the sign-in", || {
+        Ok(status(&eve)? == 401)
+    })?;
     Ok(())
 }

@@ -75,6 +75,94 @@ async function seeks(page, count) {
   return found;
 }
 
+/** Goes to parts of the recording by clicks and saves what is shown, without the pointer. */
+async function looks(page, parts, prefix = '') {
+  const track = await page.locator('#track').boundingBox();
+  const found = [];
+  for (const [n, part] of parts.entries()) {
+    await page.evaluate(() => delete document.body.dataset.sought);
+    await page.mouse.click(track.x + part * track.width, track.y + track.height / 2);
+    await page.waitForSelector('body[data-sought]');
+    const time = await page.evaluate(() => document.body.dataset.sought);
+    const [download] = await Promise.all([page.waitForEvent('download'), page.keyboard.press('Shift+X')]);
+    const file = join(settings.output, `${prefix}${n}.png`);
+    await download.saveAs(file);
+    // Chromium drops a page's downloads beyond ten a second.
+    await page.waitForTimeout(110);
+    found.push({ time, file });
+  }
+  return found;
+}
+
+/** Collects where the worker was, and when by its own clock, until `done` says that it is enough. */
+async function collect(page, done) {
+  await page.evaluate(() => {
+    globalThis.clocks = [];
+    globalThis.watcher = new MutationObserver(() => globalThis.clocks.push(document.body.dataset.clock.split(' ').map(Number)));
+    globalThis.watcher.observe(document.body, { attributeFilter: ['data-clock'] });
+  });
+  await page.keyboard.press('k');
+  await page.waitForFunction(done.test, done.of, { timeout: 120_000 });
+  const paused = await page.getAttribute('#play', 'aria-label');
+  if (paused === 'Pause') await page.keyboard.press('k');
+  return page.evaluate(() => {
+    globalThis.watcher.disconnect();
+    return globalThis.clocks;
+  });
+}
+
+/** Seconds of the recording in a second, while nothing is skipped. */
+async function pace(page, speed) {
+  await page.keyboard.press('Home');
+  await page.selectOption('#speed', speed);
+  if ((await page.getAttribute('#idle', 'aria-pressed')) === 'true') await page.click('#idle');
+  const clocks = await collect(page, { test: (count) => globalThis.clocks.length >= count, of: speed === '16' ? 3 : 12 });
+  await page.click('#idle');
+  await page.selectOption('#speed', '1');
+  const [[begun, from], [ended, to]] = [clocks[0], clocks.at(-1)];
+  return (to - from) / 1e6 / (ended - begun);
+}
+
+/** The moments at which the picture was while it played from just before a stretch to just behind it. */
+async function passes(page, from, to, length) {
+  const track = await page.locator('#track').boundingBox();
+  await page.evaluate(() => delete document.body.dataset.sought);
+  await page.mouse.click(track.x + (Math.max(0, from - 1e9) / length) * track.width, track.y + track.height / 2);
+  await page.waitForSelector('body[data-sought]');
+  const clocks = await collect(page, { test: (until) => globalThis.clocks.some(([, time]) => time >= until), of: to });
+  return clocks.map(([, time]) => time);
+}
+
+/** Marks a span and composes the command for it. */
+async function exporting(page) {
+  const command = () => page.textContent('#export-command');
+  await page.click('#export');
+  assert.equal(await command(), `deskreel recordings export ${id} --format mp4 -o session.mp4`);
+  await check(page, 'export');
+  await page.keyboard.press('Escape');
+  await page.keyboard.press('Home');
+  for (const key of ['Shift+ArrowRight', 'Shift+ArrowRight', 'i', 'ArrowRight', 'o']) await page.keyboard.press(key);
+  await page.waitForSelector('#span:not([hidden])');
+  await page.click('#export');
+  const marked = /--from (\S+)s --to (\S+)s$/.exec(await command());
+  assert.ok(marked !== null && Number(marked[2]) - Number(marked[1]) === 5, await command());
+  await page.selectOption('#export-format', 'webm');
+  await page.selectOption('#export-speed', '4');
+  await page.selectOption('#export-width', '1280');
+  await page.selectOption('#export-fps', '15');
+  for (const box of ['pointer', 'clock', 'keys', 'idle']) await page.click(`#export-${box}`);
+  const rest = '--speed 4 --skip-idle --fps-max 15 --width 1280 --no-pointer --overlay keys,clock';
+  assert.equal(await command(), `deskreel recordings export ${id} --format webm -o session.webm ${marked[0]} ${rest}`);
+  await page.selectOption('#export-format', 'json');
+  assert.equal(await command(), `deskreel recordings export ${id} --format json -o session.json ${marked[0]}`);
+  await page.fill('#export-from', 'tomorrow');
+  await page.waitForSelector('#export-problem:not([hidden])');
+  assert.ok(await page.isDisabled('#export-copy'));
+  await page.keyboard.press('Escape');
+  await page.keyboard.press('Escape');
+  assert.ok(await page.isHidden('#span'));
+}
+
 const steps = {
   /** Signs in from a shared link, looks at all pages, seeks. */
   async pages() {
@@ -97,6 +185,7 @@ const steps = {
     await page.keyboard.press('?');
     await check(page, 'shortcuts');
     await page.keyboard.press('Escape');
+    await exporting(page);
     await page.goto(base);
     await page.waitForSelector('#rows tr');
     await page.fill('[name=q]', 'nobody has this name');
@@ -126,6 +215,34 @@ const steps = {
     await page.click('#out');
     await page.waitForURL('**/sign-in*');
     return { pictures };
+  },
+
+  /**
+   * A long look at one recording: seeks to the moments that are asked for, at which pictures are saved without the pointer,
+   * then speed and idle stretches by the worker's own clock, which a slow machine does not falsify.
+   */
+  async session() {
+    const made = await context();
+    const page = await made.newPage();
+    await page.goto(`${base}/play/${id}`);
+    await page.waitForURL('**/sign-in*');
+    await signIn(page, settings);
+    await page.waitForSelector('body[data-ready][data-sought]');
+    if ((await page.getAttribute('#play', 'aria-label')) === 'Pause') await page.click('#play');
+    const length = (await (await made.request.get(`${base}/api/recordings/${id}/index`)).json()).duration_ns;
+    const pictures = await looks(page, settings.moments.map((moment) => moment / length));
+    const random = await looks(page, Array.from({ length: settings.seeks }, (_, n) => 0.02 + 0.97 * ((n * 0.618034 + 0.31) % 1)), 'random-');
+    const { idle } = await (await made.request.get(`${base}/api/recordings/${id}/timeline`)).json();
+    assert.ok(idle.length > 0, 'the session rested for a while');
+    const speeds = {};
+    for (const speed of ['0.25', '1', '2', '16']) speeds[speed] = await pace(page, speed);
+    const [from, to] = idle[0];
+    const skipped = await passes(page, from, to, length);
+    assert.deepEqual(skipped.filter((time) => time > from + 1e8 && time < to), [], 'an idle stretch is skipped');
+    await page.keyboard.press('s');
+    const seen = await passes(page, from, to, length);
+    assert.ok(seen.some((time) => time > from + 1e8 && time < to), 'an idle stretch is shown when it is not to be skipped');
+    return { pictures, random, speeds, idle };
   },
 
   /** Rules hold, and other sites' pages can do nothing. */

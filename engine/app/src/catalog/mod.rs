@@ -9,11 +9,14 @@ mod delivery;
 mod exports;
 mod health;
 mod keep;
+mod listing;
 mod pages;
 mod query;
 mod resources;
 mod rows;
 mod schema;
+mod search;
+mod sign_ins;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -27,11 +30,13 @@ use crate::private;
 pub(crate) use credentials::{PasswordRow, TicketRow};
 pub(crate) use exports::{ExportRow, ExportState, MadeRow};
 pub(crate) use keep::{Found, Imported};
-pub(crate) use pages::{Listing, SortBy};
+pub(crate) use listing::{Listing, SortBy, is_about};
+
 pub(crate) use resources::{ResourceTable, StoredOrigin, StoredResource};
 pub(crate) use rows::{
     Backlog, GapRow, IdentityKind, NewSession, Object, PlaceRow, PlacementRow, SegmentRow, SessionRow, State,
 };
+pub(crate) use sign_ins::SignIn;
 pub(crate) use write::Closed;
 
 /// How long a statement waits for another process that holds the database.

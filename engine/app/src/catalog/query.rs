@@ -9,7 +9,7 @@ use super::{Catalog, Error, GapRow, IdentityKind, Object, PlacementRow, Result, 
 pub(super) const SESSION_COLUMNS: &str =
     "SELECT s.id, s.state, s.started_ms, s.ended_ms, s.duration_ms, s.user, s.identity,
     s.login, s.desktop, s.client_addr, s.client_name, s.undecoded, s.end_reason, s.problem,
-    (SELECT coalesce(sum(bytes), 0) FROM segments WHERE session = s.id),
+    s.bytes,
     (SELECT count(*) FROM segments WHERE session = s.id),
     (SELECT coalesce(max(last_ns), 0) FROM segments WHERE session = s.id),
     (SELECT count(*) FROM gaps WHERE session = s.id),

@@ -162,6 +162,51 @@ const MIGRATIONS: &[&str] = &[
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX exports_pending ON exports (next_ms) WHERE state = 'pending';
     CREATE INDEX exports_failed ON exports (session) WHERE state = 'failed';",
+    // 9: sizes to sort by, and the texts of events to search
+    "ALTER TABLE sessions ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
+    UPDATE sessions SET bytes = (SELECT coalesce(sum(g.bytes), 0) FROM segments g WHERE g.session = sessions.id);
+    CREATE INDEX sessions_by_size ON sessions (bytes, id);
+    CREATE TRIGGER segment_added AFTER INSERT ON segments BEGIN
+        UPDATE sessions SET bytes = bytes + NEW.bytes WHERE id = NEW.session;
+    END;
+    CREATE TRIGGER segment_changed AFTER UPDATE OF bytes ON segments BEGIN
+        UPDATE sessions SET bytes = bytes + NEW.bytes - OLD.bytes WHERE id = NEW.session;
+    END;
+    CREATE TRIGGER segment_gone AFTER DELETE ON segments BEGIN
+        UPDATE sessions SET bytes = bytes - OLD.bytes WHERE id = OLD.session;
+    END;
+
+    -- What a session is called by in the tables that are searched, once it is in them; VACUUM may change a rowid, but not this.
+    ALTER TABLE sessions ADD COLUMN n INTEGER;
+    CREATE UNIQUE INDEX sessions_by_n ON sessions (n);
+    -- Parts of words of the facts of sessions; those with words_read = 0 are not in it yet, or have changed since.
+    CREATE VIRTUAL TABLE session_words USING fts5(user, login, desktop, labels, rest, tokenize = 'trigram');
+    ALTER TABLE sessions ADD COLUMN words_read INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX sessions_unnamed ON sessions (id) WHERE words_read = 0;
+    CREATE TRIGGER session_changed AFTER UPDATE OF user, login, desktop, desktop_addr, labels, client_name, client_addr,
+        end_reason, problem ON sessions WHEN NEW.words_read = 1 BEGIN
+        UPDATE sessions SET words_read = 0 WHERE id = NEW.id;
+    END;
+    -- What the events of recordings say; those with events_read = 0 are not in it yet.
+    CREATE VIRTUAL TABLE event_texts USING fts5(text, tokenize = 'unicode61 remove_diacritics 2');
+    INSERT INTO event_texts (event_texts, rank) VALUES ('secure-delete', 1);
+    ALTER TABLE sessions ADD COLUMN events_read INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX sessions_unread ON sessions (started_ms)
+        WHERE events_read = 0 AND state IN ('delivering', 'complete', 'recovered', 'damaged');
+    CREATE TRIGGER session_deleted AFTER UPDATE OF state ON sessions WHEN NEW.state = 'deleted' AND NEW.n IS NOT NULL BEGIN
+        DELETE FROM event_texts WHERE rowid = NEW.n;
+    END;
+    CREATE TRIGGER session_forgotten AFTER DELETE ON sessions WHEN OLD.n IS NOT NULL BEGIN
+        DELETE FROM event_texts WHERE rowid = OLD.n;
+        DELETE FROM session_words WHERE rowid = OLD.n;
+    END;",
+    // 10: who is signed in to the pages
+    "CREATE TABLE sign_ins (
+        -- SHA-256 of the cookie's value.
+        token    BLOB PRIMARY KEY NOT NULL,
+        user     TEXT NOT NULL,
+        begun_ms INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;",
 ];
 
 /// Takes password hashes and second factors of other systems out of users that were stored before they were dropped at once.

@@ -29,19 +29,19 @@ const CERTIFICATE_FILE: &str = "gateway.crt";
 const KEY_FILE: &str = "gateway.key";
 /// Validity of a certificate that we made ourselves. Clients pin it, so it should outlive them.
 const SELF_SIGNED_YEARS: i32 = 10;
-/// What the gateway shows to clients.
+/// What the gateway shows to clients, and the pages to browsers.
 #[derive(Clone)]
-pub(super) struct Identity {
+pub(crate) struct Identity {
     /// For the acceptor.
-    pub(super) config: Arc<ServerConfig>,
+    pub(crate) config: Arc<ServerConfig>,
     /// SHA-256 of the certificate's DER, as lower-case hex.
     pub(super) fingerprint: String,
     /// Content of the certificate's `subjectPublicKey`, which CredSSP binds to.
     pub(super) public_key: Vec<u8>,
 }
 
-/// The gateway's certificate, read again when its files change.
-pub(super) struct Identities {
+/// A certificate, the gateway's or the pages', read again when its files change.
+pub(crate) struct Identities {
     certificate: PathBuf,
     private_key: PathBuf,
     tls_min: TlsMin,
@@ -62,7 +62,7 @@ impl Identities {
     ///
     /// # Errors
     /// A file that can't be read or used.
-    pub(super) fn load(
+    pub(crate) fn load(
         certificate: Option<&Path>,
         private_key: Option<&Path>,
         data_dir: &Path,
@@ -80,7 +80,7 @@ impl Identities {
     }
 
     /// The certificate to show now. New files that can't be used are warned of once; the old certificate stays.
-    pub(super) fn current(&self) -> Identity {
+    pub(crate) fn current(&self) -> Identity {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let seen = stamps(&self.certificate, &self.private_key);
         if seen != current.seen {
@@ -150,7 +150,7 @@ impl Identity {
     fn read(certificate: &Path, private_key: &Path, tls_min: TlsMin) -> anyhow::Result<Self> {
         let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
             .and_then(Iterator::collect)
-            .map_err(|error| anyhow!("read the gateway's certificate {}: {error}", certificate.display()))?;
+            .map_err(|error| anyhow!("read the certificate {}: {error}", certificate.display()))?;
         let first = chain
             .first()
             .with_context(|| format!("no certificate in {}", certificate.display()))?;
@@ -158,7 +158,7 @@ impl Identity {
         let public_key =
             credssp::public_key(first).with_context(|| format!("read the key in {}", certificate.display()))?;
         let key = PrivateKeyDer::from_pem_file(private_key)
-            .map_err(|error| anyhow!("read the gateway's private key {}: {error}", private_key.display()))?;
+            .map_err(|error| anyhow!("read the private key {}: {error}", private_key.display()))?;
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(versions(tls_min))
             .context("set up TLS for clients")?

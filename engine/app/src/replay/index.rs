@@ -35,7 +35,8 @@ impl IndexedSegment {
         }
     }
 
-    fn has(&self, channel: &str) -> bool {
+    /// Whether it has events of a channel.
+    pub(crate) fn has(&self, channel: &str) -> bool {
         self.events.get(channel).is_some_and(|count| *count > 0)
     }
 }

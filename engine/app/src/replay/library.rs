@@ -41,15 +41,10 @@ struct Standing {
 /// All places that this engine reads back from. Objects leave the spool when a storage has them, so the spool is asked
 /// first: asked afterwards, it may have nothing any more. Then come storages on this machine, then the others, the
 /// quickest first; one that failed within the last 30 seconds is asked last.
-#[allow(
-    dead_code,
-    reason = "commands read with `Source`; the web pages, which are being built, read with this"
-)]
 pub(crate) struct Library {
     shelves: Vec<Arc<Shelf>>,
 }
 
-#[allow(dead_code, reason = "see the type")]
 impl Library {
     /// The spool, and storages in the order of the configuration.
     pub(crate) fn new(spool: &Path, storages: Vec<Arc<dyn Storage>>) -> Arc<Self> {

@@ -22,10 +22,8 @@ mod tests;
 
 pub(crate) use export::{Exported, Options, Overlay, Plan, Speed, Stretch, export};
 pub(crate) use index::{Index, IndexedSegment};
-#[allow(unused_imports, reason = "see `Library`")]
 pub(crate) use library::{Library, Place};
 pub(crate) use objects::Known;
-#[allow(unused_imports, reason = "see `Library`")]
 pub(crate) use objects::Objects;
 pub(crate) use player::{Player, Step};
 pub(crate) use source::Source;

@@ -31,7 +31,6 @@ pub(crate) struct Known {
     pub(super) manifest: Option<String>,
 }
 
-#[allow(dead_code, reason = "see `Library`")]
 impl Known {
     /// What the catalog has noted when they were sealed.
     ///
@@ -51,22 +50,15 @@ impl Known {
 pub(super) enum Found {
     /// As it was written.
     Whole(Bytes),
-    /// No place has it whole; the first that has it at all has this, and what is wrong with it.
-    Damaged(Bytes, String),
+    /// No place has it whole; the first that has it at all has this. The log says what is wrong with it.
+    Damaged(Bytes),
 }
 
 impl Found {
     /// The bytes, whatever they are worth.
     pub(super) fn bytes(self) -> Bytes {
         match self {
-            Self::Whole(bytes) | Self::Damaged(bytes, _) => bytes,
-        }
-    }
-
-    fn whole(self) -> anyhow::Result<Bytes> {
-        match self {
-            Self::Whole(bytes) => Ok(bytes),
-            Self::Damaged(_, problem) => bail!(problem),
+            Self::Whole(bytes) | Self::Damaged(bytes) => bytes,
         }
     }
 }
@@ -108,7 +100,6 @@ pub(crate) struct Objects {
     cache: Mutex<Cache>,
 }
 
-#[allow(dead_code, reason = "see `Library`")]
 impl Objects {
     pub(super) fn new(recording: Uuid, shelves: Vec<Arc<Shelf>>, known: Known) -> Self {
         Self {
@@ -124,37 +115,14 @@ impl Objects {
         self.recording
     }
 
-    /// The manifest; `None` when there is none yet.
-    ///
-    /// # Errors
-    /// Places that could not be read, when no other has it; damage, when no place has it whole.
-    pub(crate) async fn manifest(&self) -> anyhow::Result<Option<Bytes>> {
-        self.find_manifest().await?.map(Found::whole).transpose()
+    /// More is known of the digests now.
+    pub(crate) fn learn(&self, more: Known) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.segments.extend(more.segments);
+        known.manifest = more.manifest.or(known.manifest.take());
     }
 
-    /// A segment, its digest checked; `None` when no place has it. Segments that follow are read ahead when they are
-    /// asked for in a row.
-    ///
-    /// # Errors
-    /// As [`Objects::manifest`].
-    pub(crate) async fn segment(self: &Arc<Self>, number: u32) -> anyhow::Result<Option<Bytes>> {
-        self.find_segment(number).await?.map(Found::whole).transpose()
-    }
-
-    /// A part of a segment. The whole of it is read and checked, as its digest covers the whole, and kept for the next
-    /// parts. An end past the segment's end gives what there is.
-    ///
-    /// # Errors
-    /// As [`Objects::manifest`].
-    pub(crate) async fn segment_range(
-        self: &Arc<Self>,
-        number: u32,
-        range: Range<u64>,
-    ) -> anyhow::Result<Option<Bytes>> {
-        let whole = self.segment(number).await?;
-        Ok(whole.map(|whole| slice(&whole, &range)))
-    }
-
+    #[allow(dead_code, reason = "the pages hand out what exporters have stored with it, next")]
     /// A part of another object of the recording, such as `exports/session.mp4`, from the nearest place that has it. No
     /// digest covers it.
     ///
@@ -216,6 +184,10 @@ impl Objects {
         Ok(names)
     }
 
+    /// The manifest; `None` when there is none yet.
+    ///
+    /// # Errors
+    /// Places that could not be read, when no other has it.
     pub(super) async fn find_manifest(&self) -> anyhow::Result<Option<Found>> {
         let found = self.find(Object::Manifest).await?;
         if let Some(Found::Whole(bytes)) = &found
@@ -230,6 +202,11 @@ impl Objects {
         Ok(found)
     }
 
+    /// A segment, its digest checked; `None` when no place has it. Segments that follow are read ahead when they are
+    /// asked for in a row.
+    ///
+    /// # Errors
+    /// As [`Objects::find_manifest`].
     pub(super) async fn find_segment(self: &Arc<Self>, number: u32) -> anyhow::Result<Option<Found>> {
         let (slot, ahead) = self.slots(number);
         for slot in ahead {
@@ -331,7 +308,7 @@ impl Objects {
             }
         }
         match damaged {
-            Some((bytes, problem)) => Ok(Some(Found::Damaged(bytes, problem))),
+            Some(bytes) => Ok(Some(Found::Damaged(bytes))),
             None if failed.is_empty() => Ok(None),
             None => bail!("read {}/{name}: {}", self.recording, failed.join("; ")),
         }
@@ -342,7 +319,7 @@ impl Objects {
         object: Object,
         shelf: &Shelf,
         found: Result<Option<Bytes>, String>,
-        damaged: &mut Option<(Bytes, String)>,
+        damaged: &mut Option<Bytes>,
         failed: &mut Vec<String>,
     ) -> Option<Bytes> {
         match found {
@@ -355,7 +332,7 @@ impl Objects {
                         shelf.name()
                     );
                     tracing::warn!(problem, "asking elsewhere");
-                    damaged.get_or_insert((bytes, problem));
+                    damaged.get_or_insert(bytes);
                 }
             },
             Ok(None) => {}

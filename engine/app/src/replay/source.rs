@@ -69,8 +69,13 @@ impl Source {
     /// A recording in some places, of which digests are known.
     pub(crate) fn known(recording: Uuid, places: Vec<Place>, known: Known, runtime: impl Into<Blocking>) -> Self {
         let shelves = places.into_iter().map(Shelf::new).collect();
+        Self::shared(Arc::new(Objects::new(recording, shelves, known)), runtime)
+    }
+
+    /// A recording that others read, too.
+    pub(crate) fn shared(objects: Arc<Objects>, runtime: impl Into<Blocking>) -> Self {
         Self {
-            objects: Arc::new(Objects::new(recording, shelves, known)),
+            objects,
             only: None,
             runtime: runtime.into(),
         }

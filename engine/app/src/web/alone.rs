@@ -115,7 +115,7 @@ pub(super) async fn open(Shared(site): Shared<Arc<Site>>, Path(said): Path<Strin
         }
         *token = None;
     }
-    let value = site.doors.enter("local");
+    let value = site.doors.enter("local")?;
     let place = [
         (header::SET_COOKIE, set_cookie(&site, &value)),
         (header::LOCATION, format!("/play/{}", alone.row.id)),

@@ -17,6 +17,8 @@ pub(super) enum Failure {
     NotFound,
     /// The rules say no, of something that this user may know of.
     Forbidden(String),
+    /// The recording has to be opened first.
+    Closed,
     /// The request makes no sense.
     Request(&'static str),
     /// Too many of something.
@@ -55,6 +57,7 @@ impl IntoResponse for Failure {
         let (status, text) = match self {
             Self::SignedOut => (StatusCode::UNAUTHORIZED, "nobody is signed in".to_owned()),
             Self::NotFound => (StatusCode::NOT_FOUND, "there is no such thing".to_owned()),
+            Self::Closed => (StatusCode::CONFLICT, "open the recording first".to_owned()),
             Self::Forbidden(why) => (StatusCode::FORBIDDEN, why),
             Self::Request(why) => (StatusCode::BAD_REQUEST, why.to_owned()),
             Self::TooMany(why) => (StatusCode::TOO_MANY_REQUESTS, why.to_owned()),

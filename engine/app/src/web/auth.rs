@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{FromRequestParts, State};
@@ -14,6 +14,7 @@ use rand::Rng as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use time::OffsetDateTime;
 use tracing::{info, warn};
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -23,6 +24,7 @@ use super::desk::Desk;
 use super::server::Peer;
 use super::viewing::View;
 use super::{Site, desk};
+use crate::catalog::{self, Catalog, SignIn};
 
 /// Sign-ins at once; the oldest makes room.
 const SIGNED_MAX: usize = 10_000;
@@ -33,24 +35,36 @@ const VIEWS_MAX: usize = 64;
 /// Longest user name and password, in bytes.
 const NAME_MAX: usize = 255;
 const PASSWORD_MAX: usize = 1024;
+/// Between two looks for sign-ins that are over.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
+/// How far clocks may jump back without ending sign-ins.
+const CLOCK_SLACK: Duration = Duration::from_secs(300);
 /// Passwords that are checked at once: each takes some tens of milliseconds and 19 MiB.
 const CHECKS_MAX: usize = 4;
 
 /// SHA-256 of a cookie's value: the value itself is kept nowhere.
 type Key = [u8; 32];
 
-/// All sign-ins.
+/// All sign-ins: in memory, and in the catalog for the time after a restart.
 pub(super) struct Doors {
     ttl: Duration,
     signed: Mutex<HashMap<Key, Entry>>,
+    store: Option<Arc<Catalog>>,
     checks: tokio::sync::Semaphore,
 }
 
 struct Entry {
     user: String,
-    csrf: String,
-    begun: Instant,
+    begun: OffsetDateTime,
     views: Vec<(Uuid, View)>,
+}
+
+impl Entry {
+    fn is_over(&self, ttl: Duration, now: OffsetDateTime) -> bool {
+        let lasted = now - self.begun;
+        // Nobody signs in tomorrow: the clock was wrong, and how long ago it was can't be told.
+        lasted >= ttl || lasted + CLOCK_SLACK < time::Duration::ZERO
+    }
 }
 
 /// Somebody who is signed in.
@@ -78,52 +92,116 @@ fn key(value: &str) -> Key {
     Sha256::digest(value.as_bytes()).into()
 }
 
+/// The page's token: whoever has the cookie could make it, and nobody else can.
+fn csrf(value: &str) -> String {
+    hex::encode(Sha256::digest(format!("deskreel csrf {value}")))
+}
+
 impl Doors {
+    /// Doors that nobody has passed yet.
     pub(super) fn new(ttl: Duration) -> Self {
         Self {
             ttl,
             signed: Mutex::default(),
+            store: None,
             checks: tokio::sync::Semaphore::new(CHECKS_MAX),
         }
+    }
+
+    /// With the sign-ins that the catalog has. Blocks.
+    ///
+    /// # Errors
+    /// The catalog's.
+    pub(super) fn stored(ttl: Duration, store: Arc<Catalog>) -> catalog::Result<Self> {
+        let kept = store.sign_ins()?.into_iter().map(|SignIn { token, user, begun }| {
+            let views = Vec::new();
+            (token, Entry { user, begun, views })
+        });
+        let doors = Self {
+            signed: Mutex::new(kept.collect()),
+            store: Some(store),
+            ..Self::new(ttl)
+        };
+        doors.sweep(|_, _| true)?;
+        Ok(doors)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, Entry>> {
         self.signed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets a user in; gives the cookie's value.
-    pub(super) fn enter(&self, user: &str) -> String {
+    fn forget(&self, keys: &[Key]) -> catalog::Result<()> {
+        match &self.store {
+            Some(store) if !keys.is_empty() => store.signed_out(keys),
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets a user in; gives the cookie's value. Blocks.
+    ///
+    /// # Errors
+    /// The catalog's; nobody is in then.
+    pub(super) fn enter(&self, user: &str) -> catalog::Result<String> {
         let value = random();
+        let begun = OffsetDateTime::now_utc();
+        if let Some(store) = &self.store {
+            store.signed_in(&SignIn {
+                token: key(&value),
+                user: user.to_owned(),
+                begun,
+            })?;
+        }
         let entry = Entry {
             user: user.to_owned(),
-            csrf: random(),
-            begun: Instant::now(),
+            begun,
             views: Vec::new(),
         };
         let mut signed = self.lock();
-        signed.retain(|_, entry| entry.begun.elapsed() < self.ttl);
-        make_room(&mut signed, |entry| entry.user == user, SIGNED_PER_USER_MAX);
-        make_room(&mut signed, |_| true, SIGNED_MAX);
+        let mut gone = make_room(&mut signed, |entry| entry.user == user, SIGNED_PER_USER_MAX);
+        gone.extend(make_room(&mut signed, |_| true, SIGNED_MAX));
         signed.insert(key(&value), entry);
-        value
+        drop(signed);
+        self.forget(&gone)?;
+        Ok(value)
     }
 
-    fn leave(&self, key: &Key) {
+    /// Ends one sign-in. Blocks.
+    ///
+    /// # Errors
+    /// The catalog's; it is over in this process all the same.
+    fn leave(&self, key: &Key) -> catalog::Result<()> {
         self.lock().remove(key);
+        self.forget(&[*key])
+    }
+
+    /// Ends the sign-ins whose time is over, and those of users who `may` not be in any more, by name and begin. Blocks.
+    ///
+    /// # Errors
+    /// The catalog's.
+    pub(super) fn sweep(&self, may: impl Fn(&str, OffsetDateTime) -> bool) -> catalog::Result<()> {
+        let now = OffsetDateTime::now_utc();
+        let all: Vec<(Key, String, OffsetDateTime, bool)> = {
+            let signed = self.lock();
+            let rows = signed.iter();
+            rows.map(|(key, entry)| (*key, entry.user.clone(), entry.begun, entry.is_over(self.ttl, now)))
+                .collect()
+        };
+        let over = all
+            .into_iter()
+            .filter(|(_, user, begun, is_over)| *is_over || !may(user, *begun));
+        let over: Vec<Key> = over.map(|(key, ..)| key).collect();
+        self.lock().retain(|key, _| !over.contains(key));
+        self.forget(&over)
     }
 
     fn find(&self, value: &str, address: IpAddr) -> Option<Signed> {
         let key = key(value);
-        let mut signed = self.lock();
+        let signed = self.lock();
         let entry = signed.get(&key)?;
-        if entry.begun.elapsed() >= self.ttl {
-            signed.remove(&key);
-            return None;
-        }
-        Some(Signed {
+        (!entry.is_over(self.ttl, OffsetDateTime::now_utc())).then(|| Signed {
             key,
             user: entry.user.clone(),
-            csrf: entry.csrf.clone(),
+            csrf: csrf(value),
             address,
         })
     }
@@ -151,15 +229,33 @@ impl Doors {
     }
 }
 
-/// Removes the oldest of those that `counts` until fewer than `max` are left.
-fn make_room(signed: &mut HashMap<Key, Entry>, counts: impl Fn(&Entry) -> bool, max: usize) {
+/// Removes the oldest of those that `counts` until fewer than `max` are left, and says which.
+fn make_room(signed: &mut HashMap<Key, Entry>, counts: impl Fn(&Entry) -> bool, max: usize) -> Vec<Key> {
+    let mut gone = Vec::new();
     while signed.values().filter(|entry| counts(entry)).count() >= max {
         let oldest = signed
             .iter()
             .filter(|(_, entry)| counts(entry))
             .min_by_key(|(_, entry)| entry.begun);
-        let Some(key) = oldest.map(|(key, _)| *key) else { return };
+        let Some(key) = oldest.map(|(key, _)| *key) else { break };
         signed.remove(&key);
+        gone.push(key);
+    }
+    gone
+}
+
+/// Ends sign-ins whose time is over or whose user may not be in any more, until it is dropped.
+pub(super) async fn sweep(site: Arc<Site>) {
+    loop {
+        tokio::time::sleep(SWEEP_EVERY).await;
+        let site = Arc::clone(&site);
+        let swept = tokio::task::spawn_blocking(move || match &site.desk {
+            Desk::Gateway(gateway) => site.doors.sweep(|user, begun| gateway.still_lets_in(user, begun)),
+            Desk::Alone(_) => Ok(()),
+        });
+        if let Ok(Err(error)) = swept.await {
+            warn!(%error, "sign-ins can't be looked through");
+        }
     }
 }
 
@@ -197,7 +293,8 @@ impl FromRequestParts<Arc<Site>> for Signed {
         let signed = site.doors.find(value, address).ok_or(Failure::SignedOut)?;
         // Who was locked out or removed meanwhile is out at once.
         if !site.desk.lets_in(&signed.user) {
-            site.doors.leave(&signed.key);
+            let (doors, key) = (Arc::clone(site), signed.key);
+            blocking(move || Ok(doors.doors.leave(&key)?)).await?;
             return Err(Failure::SignedOut);
         }
         Ok(signed)
@@ -240,7 +337,7 @@ impl FromRequestParts<Arc<Site>> for Caller {
 /// What the sign-in page sends.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct SignIn {
+pub(super) struct Credentials {
     user: String,
     password: String,
 }
@@ -259,7 +356,7 @@ pub(super) async fn me(State(site): State<Arc<Site>>, signed: Signed) -> Json<Va
 pub(super) async fn sign_in(
     State(site): State<Arc<Site>>,
     Caller(address): Caller,
-    Json(SignIn { user, password }): Json<SignIn>,
+    Json(Credentials { user, password }): Json<Credentials>,
 ) -> Result<Response, Failure> {
     let password = Zeroizing::new(password);
     if user.len() > NAME_MAX || password.len() > PASSWORD_MAX {
@@ -277,7 +374,8 @@ pub(super) async fn sign_in(
     match checked.await? {
         desk::Checked::Right => {
             info!(user, %address, "signed in to the pages");
-            let value = site.doors.enter(&user);
+            let (doors, name) = (Arc::clone(&site), user.clone());
+            let value = blocking(move || Ok(doors.doors.enter(&name)?)).await?;
             let cookie = [(header::SET_COOKIE, set_cookie(&site, &value))];
             Ok((StatusCode::OK, cookie, Json(json!({}))).into_response())
         }
@@ -293,7 +391,79 @@ pub(super) async fn sign_in(
 }
 
 /// `POST /api/sign-out`
-pub(super) async fn sign_out(State(site): State<Arc<Site>>, Changing(signed): Changing) -> Response {
-    site.doors.leave(&signed.key);
-    ([(header::SET_COOKIE, set_cookie(&site, ""))], Json(json!({}))).into_response()
+pub(super) async fn sign_out(State(site): State<Arc<Site>>, Changing(signed): Changing) -> Result<Response, Failure> {
+    let doors = Arc::clone(&site);
+    blocking(move || Ok(doors.doors.leave(&signed.key)?)).await?;
+    Ok(([(header::SET_COOKIE, set_cookie(&site, ""))], Json(json!({}))).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    const TTL: Duration = Duration::from_secs(60);
+
+    fn is_in(doors: &Doors, value: &str) -> bool {
+        doors.find(value, IpAddr::from([127, 0, 0, 1])).is_some()
+    }
+
+    #[test]
+    fn sign_ins_outlive_a_restart_and_end_when_they_must() {
+        let dir = tempfile::tempdir().unwrap();
+        let catalog = Arc::new(Catalog::open(dir.path()).unwrap());
+        let doors = Doors::stored(TTL, Arc::clone(&catalog)).unwrap();
+        let [ann, left, bob] = ["ann", "ann", "bob"].map(|user| doors.enter(user).unwrap());
+        doors.leave(&key(&left)).unwrap();
+        let again = || Doors::stored(TTL, Arc::clone(&catalog)).unwrap();
+        let after = again();
+        assert_eq!(
+            [&ann, &left, &bob].map(|value| is_in(&after, value)),
+            [true, false, true]
+        );
+        assert!(!is_in(&after, "made up"));
+        let kept = format!("{:?}", catalog.sign_ins().unwrap());
+        assert!(!kept.contains(&ann), "the cookie itself is kept nowhere");
+
+        after.sweep(|user, _| user != "bob").unwrap();
+        assert_eq!([is_in(&after, &ann), is_in(&after, &bob)], [true, false]);
+        assert_eq!([is_in(&again(), &ann), is_in(&again(), &bob)], [true, false]);
+        let short = Doors::stored(Duration::ZERO, Arc::clone(&catalog)).unwrap();
+        assert!(!is_in(&short, &ann) && catalog.sign_ins().unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_oldest_makes_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let catalog = Arc::new(Catalog::open(dir.path()).unwrap());
+        let doors = Doors::stored(TTL, Arc::clone(&catalog)).unwrap();
+        let other = doors.enter("bob").unwrap();
+        let values: Vec<String> = (0..=SIGNED_PER_USER_MAX).map(|_| doors.enter("ann").unwrap()).collect();
+        let out = values.iter().filter(|value| !is_in(&doors, value)).count();
+        assert_eq!((out, is_in(&doors, &other)), (1, true));
+        assert_eq!(catalog.sign_ins().unwrap().len(), SIGNED_PER_USER_MAX + 1);
+    }
+
+    #[test]
+    fn what_begins_tomorrow_is_over() {
+        let now = OffsetDateTime::now_utc();
+        let over = |begun| {
+            let entry = Entry {
+                user: String::new(),
+                begun,
+                views: Vec::new(),
+            };
+            entry.is_over(TTL, now)
+        };
+        assert_eq!(
+            [
+                now,
+                now - TTL,
+                now + time::Duration::hours(1),
+                now + time::Duration::seconds(5)
+            ]
+            .map(over),
+            [false, true, true, false]
+        );
+    }
 }

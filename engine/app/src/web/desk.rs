@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use deskreel_config::Config;
@@ -15,7 +15,8 @@ use uuid::Uuid;
 
 use super::alone::Alone;
 use super::answer::Failure;
-use super::auth::Signed;
+use super::auth::{Doors, Signed};
+use super::shelf::Kept;
 use crate::access::Access;
 use crate::access::recordings::{Asker, Gate, Purpose, Ruler, facts};
 use crate::audit::{Actor, Audit, RecordingAction};
@@ -24,7 +25,11 @@ use crate::credentials::{Credentials, Proof};
 use crate::gateway::guard::{Guard, GuardLimits};
 use crate::gateway::registry::Registry;
 use crate::host::StorageHandle;
-use crate::replay::{Place, Source};
+use crate::pipeline::Storage;
+use crate::replay::{Known, Library, Objects, Source};
+
+/// Recordings of which the last read segments are kept, up to 32 MiB each.
+const OPEN_MAX: usize = 8;
 
 /// Where the recordings are.
 pub(super) enum Desk {
@@ -37,12 +42,13 @@ pub(super) enum Desk {
 /// The gateway's side.
 pub(super) struct Gateway {
     access: Arc<Access>,
-    pub(super) catalog: Catalog,
+    pub(super) catalog: Arc<Catalog>,
     audit: Audit,
     pub(super) registry: Registry,
     credentials: Credentials,
     guard: Guard,
-    storages: Vec<Arc<StorageHandle>>,
+    library: Arc<Library>,
+    open: Mutex<Kept<Uuid, Option<Arc<Objects>>>>,
     pub(super) spool: PathBuf,
     runtime: Handle,
     keys: Vec<VerifyingKey>,
@@ -63,6 +69,7 @@ pub(super) enum Checked {
 pub(super) struct May {
     pub(super) play: bool,
     pub(super) export: bool,
+    pub(super) download: bool,
     pub(super) watch: bool,
     pub(super) terminate: bool,
 }
@@ -85,12 +92,13 @@ impl Gateway {
         let trust = crate::keys::trust(config).context("read the keys that seals are checked with")?;
         Ok(Self {
             access,
-            catalog: Catalog::open_beside(&config.data_dir).context("open the catalog for the pages")?,
+            catalog: Arc::new(Catalog::open_beside(&config.data_dir).context("open the catalog for the pages")?),
             audit,
             registry,
             credentials: Credentials::open(&config.data_dir)?,
             guard: Guard::new(limits),
-            storages,
+            library: Library::new(&config.spool.path, storages.into_iter().map(as_storage).collect()),
+            open: Mutex::new(Kept::new(OPEN_MAX)),
             spool: config.spool.path.clone(),
             runtime: Handle::current(),
             keys: trust.own.into_iter().chain(trust.others).collect(),
@@ -108,6 +116,26 @@ impl Gateway {
             return Ok(Checked::Right);
         }
         Ok(Checked::Wrong)
+    }
+
+    /// Who is signed in from before.
+    ///
+    /// # Errors
+    /// The catalog's.
+    pub(super) fn doors(&self, ttl: Duration) -> anyhow::Result<Doors> {
+        let doors = Doors::stored(ttl, Arc::clone(&self.catalog)).context("read who is signed in")?;
+        doors.sweep(|user, begun| self.still_lets_in(user, begun))?;
+        Ok(doors)
+    }
+
+    /// Whether a sign-in still counts: not when the user is locked out or the password was set anew since. Blocks.
+    pub(super) fn still_lets_in(&self, user: &str, begun: OffsetDateTime) -> bool {
+        let is_old = || match self.catalog.password_set(user) {
+            Ok(set) => set.is_none_or(|set| set > begun),
+            // Whoever can't be looked at stays until that is possible.
+            Err(_) => false,
+        };
+        self.lets_in(user) && !is_old()
     }
 
     /// Whether the user exists and isn't locked out.
@@ -145,11 +173,41 @@ impl Gateway {
         })
     }
 
-    fn source(&self, id: Uuid) -> Source {
-        let mut places = vec![Place::Folder(self.spool.join(id.to_string()))];
-        places.extend(self.storages.iter().map(|storage| Place::Storage(storage.clone())));
-        Source::new(id, places, self.runtime.clone())
+    /// A recording's objects, with the digests that the catalog knows by now. Blocks.
+    pub(super) fn source(&self, id: Uuid) -> Result<Source, Failure> {
+        let known = Known::from_catalog(&self.catalog, id)?;
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = open.entry(id);
+        let objects = match slot {
+            Some(objects) => {
+                objects.learn(known);
+                Arc::clone(objects)
+            }
+            None => Arc::clone(slot.insert(self.library.objects(id, known))),
+        };
+        Ok(Source::shared(objects, self.runtime.clone()))
     }
+
+    /// As [`Gateway::source`], for whoever reads it once. Blocks.
+    pub(super) fn unshared(&self, id: Uuid) -> Result<Source, Failure> {
+        let known = Known::from_catalog(&self.catalog, id)?;
+        Ok(Source::shared(self.library.objects(id, known), self.runtime.clone()))
+    }
+
+    /// As [`Gateway::source`], of a recording that was opened before.
+    fn opened(&self, id: Uuid) -> Result<Source, Failure> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let objects = open.get(&id).cloned().flatten();
+        drop(open);
+        match objects {
+            Some(objects) => Ok(Source::shared(objects, self.runtime.clone())),
+            None => self.source(id),
+        }
+    }
+}
+
+fn as_storage(handle: Arc<StorageHandle>) -> Arc<dyn Storage> {
+    handle
 }
 
 impl Desk {
@@ -166,6 +224,7 @@ impl Desk {
             return May {
                 play: true,
                 export: true,
+                download: false,
                 watch: false,
                 terminate: false,
             };
@@ -177,6 +236,7 @@ impl Desk {
             May {
                 play: is_recorded && may(Verb::Read),
                 export: is_recorded && may(Verb::Export),
+                download: is_recorded && may(Verb::Download),
                 watch: is_recorded && may(Verb::Watch),
                 terminate: may(Verb::Terminate),
             }
@@ -201,7 +261,7 @@ impl Desk {
                     .begin(&looked, serde_json::Map::new())
                     .map_err(anyhow::Error::from)?;
                 pass.shown();
-                Ok((looked.row.clone(), gateway.source(id)))
+                Ok((looked.row.clone(), gateway.source(id)?))
             }),
         }
     }
@@ -219,7 +279,8 @@ impl Desk {
                 let (session, now) = (facts(&row), OffsetDateTime::now_utc());
                 let known = gateway.ruled(user, |ruler| ruler.knows(&session, now));
                 if known {
-                    Ok((row, gateway.source(id)))
+                    let source = gateway.source(id)?;
+                    Ok((row, source))
                 } else {
                     Err(Failure::NotFound)
                 }
@@ -234,7 +295,7 @@ impl Desk {
     pub(super) fn again(&self, user: &str, row: &SessionRow) -> Result<Source, Failure> {
         match self {
             Self::Alone(alone) => Ok(alone.source()),
-            Self::Gateway(gateway) if self.may(user, row).play => Ok(gateway.source(row.id)),
+            Self::Gateway(gateway) if self.may(user, row).play => gateway.opened(row.id),
             Self::Gateway(_) => Err(Failure::NotFound),
         }
     }
@@ -261,6 +322,13 @@ pub(super) const PLAY: Purpose = Purpose {
     verb: Verb::Read,
     what: RecordingAction::Access,
     action: "play",
+};
+
+/// Taking a copy of it.
+pub(super) const DOWNLOAD: Purpose = Purpose {
+    verb: Verb::Download,
+    what: RecordingAction::Download,
+    action: "download",
 };
 
 /// Checking the seals.

@@ -15,8 +15,8 @@ use super::Site;
 use super::answer::{Failure, blocking};
 use super::auth::Signed;
 use super::desk::{Desk, Gateway};
-use crate::access::recordings::facts;
-use crate::catalog::{Listing, SessionRow, SortBy, State};
+use crate::access::recordings::{Ruler, facts};
+use crate::catalog::{Listing, SessionRow, SortBy, State, is_about};
 
 /// Rows of a page at most.
 const LIMIT_MAX: u32 = 200;
@@ -74,7 +74,8 @@ impl Asked {
                 None | Some("started") => SortBy::Started,
                 Some("duration") => SortBy::Duration,
                 Some("user") => SortBy::User,
-                Some(_) => return Err(Failure::Request("sort is started, duration or user")),
+                Some("size") => SortBy::Size,
+                Some(_) => return Err(Failure::Request("sort is started, duration, size or user")),
             },
             descending: self.order.as_deref() != Some("asc"),
             running: false,
@@ -115,14 +116,21 @@ pub(super) async fn recordings(
                     ..listing.clone()
                 };
                 gateway.ruled(&signed.user, |ruler| {
-                    Ok::<_, Failure>(ruler.visible(gateway.catalog.page(&running, None, RUNNING_MAX)?))
+                    let mut rows = ruler.visible(gateway.catalog.page(&running, None, RUNNING_MAX)?);
+                    rows.retain(|row| shows(&listing, &ruler, row));
+                    Ok::<_, Failure>(rows)
                 })?
             }
             Some(_) => Vec::new(),
         };
         let page = page(gateway, &signed.user, &listing, asked.cursor, limit)?;
         let shown = |rows: &[SessionRow]| -> Result<Vec<Value>, Failure> {
-            rows.iter().map(|row| describe(&site, &signed.user, row)).collect()
+            let describe = |row: &SessionRow| {
+                let mut described = describe(&site, &signed.user, row)?;
+                described["said"] = is_said(listing.text.as_deref(), row).into();
+                Ok(described)
+            };
+            rows.iter().map(describe).collect()
         };
         Ok(Json(json!({
             "live": shown(&live)?,
@@ -131,6 +139,16 @@ pub(super) async fn recordings(
         })))
     })
     .await
+}
+
+/// Whether the row may be told as found: what only the events say, only those may find who may read them.
+fn shows(listing: &Listing, ruler: &Ruler<'_>, row: &SessionRow) -> bool {
+    !is_said(listing.text.as_deref(), row) || ruler.may(Verb::Read, &facts(row), OffsetDateTime::now_utc()).allowed
+}
+
+/// Whether only the events have what was searched for.
+fn is_said(text: Option<&str>, row: &SessionRow) -> bool {
+    text.is_some_and(|text| !is_about(row, text))
 }
 
 /// Rows that the rules show, and where to go on.
@@ -154,7 +172,7 @@ fn page(gateway: &Gateway, user: &str, listing: &Listing, after: Option<Uuid>, l
                     return Ok(Page { rows, next: after });
                 }
                 after = Some(row.id);
-                if ruler.may(Verb::List, &facts(&row), now).allowed {
+                if ruler.may(Verb::List, &facts(&row), now).allowed && shows(listing, &ruler, &row) {
                     rows.push(row);
                 }
             }

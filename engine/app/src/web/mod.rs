@@ -9,9 +9,11 @@ mod answer;
 mod assets;
 mod auth;
 mod desk;
+mod download;
 mod listing;
 mod live;
 mod look;
+mod reader;
 mod server;
 mod shelf;
 mod shield;
@@ -24,12 +26,12 @@ use anyhow::Context as _;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
-use deskreel_config::Config;
+use deskreel_config::{Config, TlsMin};
 use tokio::net::TcpListener;
-use tokio_rustls::rustls::ServerConfig;
 
 use crate::access::Access;
 use crate::gateway::registry::Registry;
+use crate::gateway::tls::Identities;
 use crate::host::StorageHandle;
 use crate::pipeline::Sessions;
 use auth::Doors;
@@ -56,7 +58,7 @@ pub(crate) struct Site {
 /// The bound server.
 pub(crate) struct Web {
     listener: TcpListener,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Identities>,
     site: Arc<Site>,
 }
 
@@ -76,7 +78,11 @@ impl Web {
             return Ok(None);
         };
         let tls = match (&config.web.certificate, &config.web.private_key) {
-            (Some(certificate), Some(private_key)) => Some(server::tls(certificate, private_key)?),
+            (Some(certificate), Some(private_key)) => {
+                let identities =
+                    Identities::load(Some(certificate), Some(private_key), &config.data_dir, TlsMin::Tls12);
+                Some(identities.context("use web.certificate and web.private_key")?)
+            }
             _ => None,
         };
         let listener = TcpListener::bind(listen)
@@ -86,7 +92,7 @@ impl Web {
         let is_secure = tls.is_some() || origin.as_deref().is_some_and(|url| url.starts_with("https://"));
         let gateway = Gateway::open(config, access, registry, sessions.audit().clone(), storages)?;
         let site = Site {
-            doors: Doors::new(config.web.session_ttl),
+            doors: gateway.doors(config.web.session_ttl)?,
             desk: Desk::Gateway(Box::new(gateway)),
             shelf: Shelf::default(),
             origin,
@@ -109,7 +115,10 @@ impl Web {
 
     /// Serves until it is dropped.
     pub(crate) async fn run(self) {
-        server::serve(self.listener, self.tls, router(self.site)).await;
+        let reading = reader::run(Arc::clone(&self.site));
+        let serving = server::serve(self.listener, self.tls, router(Arc::clone(&self.site)));
+        let sweeping = auth::sweep(self.site);
+        tokio::join!(reading, sweeping, serving);
     }
 }
 
@@ -131,6 +140,7 @@ fn router(site: Arc<Site>) -> Router {
         .route("/api/recordings/{id}/index", get(viewing::index))
         .route("/api/recordings/{id}/timeline", get(viewing::timeline))
         .route("/api/recordings/{id}/segments/{number}", get(viewing::segment))
+        .route("/api/recordings/{id}/download", get(download::recording))
         .route("/api/recordings/{id}/verify", get(look::verify))
         .route("/api/sessions/{id}/terminate", post(live::terminate))
         .fallback(answer::nothing_here)

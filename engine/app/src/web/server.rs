@@ -2,11 +2,9 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
 use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -14,13 +12,11 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tracing::{debug, warn};
+
+use crate::gateway::tls::Identities;
 
 /// Connections at once.
 const CONNECTIONS_MAX: usize = 512;
@@ -28,7 +24,8 @@ const CONNECTIONS_MAX: usize = 512;
 const PER_ADDRESS_MAX: usize = 64;
 /// How long TLS may take, and a request's head; also how long a connection may rest between two requests.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Longest life of a connection: whoever takes an answer byte by byte gives the place back.
+/// Longest life of a connection, but while something large is taken from it at a fair pace: whoever takes an answer byte by
+/// byte gives the place back.
 const LIFE_MAX: Duration = Duration::from_secs(600);
 /// Longest head of a request, in bytes.
 const HEAD_MAX_BYTES: usize = 32 << 10;
@@ -41,30 +38,34 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Peer(pub(super) SocketAddr);
 
-/// Reads certificate and key.
-///
-/// # Errors
-/// Files that can't be read or don't belong together.
-pub(super) fn tls(certificate: &Path, private_key: &Path) -> anyhow::Result<Arc<ServerConfig>> {
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
-        .and_then(Iterator::collect)
-        .map_err(|error| anyhow!("read web.certificate {}: {error}", certificate.display()))?;
-    let key = PrivateKeyDer::from_pem_file(private_key)
-        .map_err(|error| anyhow!("read web.private_key {}: {error}", private_key.display()))?;
-    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .context("set up TLS for the pages")?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .with_context(|| format!("use {} with {}", certificate.display(), private_key.display()))?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+/// How long a connection may live; those who hand out something large put its end off.
+#[derive(Debug, Clone)]
+pub(super) struct Life(Arc<Mutex<Instant>>);
+
+impl Life {
+    fn new() -> Self {
+        Self(Arc::new(Mutex::new(Instant::now() + LIFE_MAX)))
+    }
+
+    /// From now on as long as at the beginning.
+    pub(super) fn extend(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + LIFE_MAX;
+    }
+
+    fn end(&self) -> Instant {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn over(&self) {
+        while self.end() > Instant::now() {
+            tokio::time::sleep_until(self.end()).await;
+        }
+    }
 }
 
 /// Answers until it is dropped.
-pub(super) async fn serve(listener: TcpListener, tls: Option<Arc<ServerConfig>>, router: Router) {
+pub(super) async fn serve(listener: TcpListener, tls: Option<Identities>, router: Router) {
     let places = Arc::new(Places::default());
-    let tls = tls.map(TlsAcceptor::from);
     // Ends what still answers when this future is dropped.
     let mut connections = JoinSet::new();
     loop {
@@ -78,11 +79,18 @@ pub(super) async fn serve(listener: TcpListener, tls: Option<Arc<ServerConfig>>,
                     debug!(%peer, "too many connections to the pages");
                     continue;
                 };
-                let router = router.clone().layer(Extension(Peer(peer)));
-                let tls = tls.clone();
+                let life = Life::new();
+                let router = router
+                    .clone()
+                    .layer(Extension(Peer(peer)))
+                    .layer(Extension(life.clone()));
+                let tls = tls
+                    .as_ref()
+                    .map(|identities| TlsAcceptor::from(identities.current().config));
                 connections.spawn(async move {
-                    if timeout(LIFE_MAX, connection(stream, tls, router)).await.is_err() {
-                        debug!(%peer, "a connection to the pages has lasted too long");
+                    tokio::select! {
+                        () = connection(stream, tls, router) => {}
+                        () = life.over() => debug!(%peer, "a connection to the pages has lasted too long"),
                     }
                     drop(place);
                 });

@@ -74,26 +74,26 @@ fn with<T, R>(lock: &Mutex<T>, work: impl FnOnce(&mut T) -> R) -> R {
 }
 
 /// The last used of many.
-struct Kept<K, V> {
+pub(super) struct Kept<K, V> {
     max: usize,
     rows: HashMap<K, (Instant, V)>,
 }
 
 impl<K: Hash + Eq + Copy, V: Default> Kept<K, V> {
-    fn new(max: usize) -> Self {
+    pub(super) fn new(max: usize) -> Self {
         Self {
             max,
             rows: HashMap::new(),
         }
     }
 
-    fn get(&mut self, key: &K) -> Option<&V> {
+    pub(super) fn get(&mut self, key: &K) -> Option<&V> {
         let (used, value) = self.rows.get_mut(key)?;
         *used = Instant::now();
         Some(value)
     }
 
-    fn entry(&mut self, key: K) -> &mut V {
+    pub(super) fn entry(&mut self, key: K) -> &mut V {
         if !self.rows.contains_key(&key) && self.rows.len() >= self.max {
             let oldest = self.rows.iter().min_by_key(|(_, (used, _))| *used).map(|(key, _)| *key);
             if let Some(oldest) = oldest {

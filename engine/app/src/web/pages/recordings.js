@@ -127,6 +127,7 @@ function row(entry) {
   const [kind, picture, text] = outcome(entry.verified);
   const title = `${entry.user} on ${entry.desktop}, ${started.day} ${started.time}`;
   const gaps = entry.gaps > 0 ? make('span', { class: 'badge warn' }, `${entry.gaps} gap${entry.gaps === 1 ? '' : 's'}`) : null;
+  const said = entry.said ? make('span', { class: 'badge', title: 'The words are in the events of this recording' }, 'In events') : null;
   const integrity = entry.segments === 0
     ? make('span', { class: 'soft' }, '–')
     : make('span', { class: `badge ${kind}`, title: entry.verified ? `Checked ${moment(entry.verified.checked).full}` : undefined }, icon(picture), text);
@@ -140,12 +141,17 @@ function row(entry) {
     make('td', { class: 'cell-duration right num' }, clock(entry.duration_ms * 1e6)),
     make('td', { class: 'cell-size right num' }, entry.bytes > 0 ? size(entry.bytes) : '–'),
     make('td', { class: 'stored small' }, stored(entry)),
-    make('td', { class: 'cell-state' }, make('div', { class: 'badges' }, stateBadge(entry), gaps)),
+    make('td', { class: 'cell-state' }, make('div', { class: 'badges' }, stateBadge(entry), gaps, said)),
     make('td', { class: 'cell-integrity' }, integrity),
     make('td', { class: 'cell-play' }, playable
-      ? make('a', { class: 'button primary', href: `/play/${entry.id}`, target: '_blank', rel: 'noopener', 'aria-label': `Play ${title}` },
+      ? make('a', { class: 'button primary', href: player(entry), target: '_blank', rel: 'noopener', 'aria-label': `Play ${title}` },
         icon('play'), make('span', {}, entry.running ? 'Watch' : 'Play'))
       : null));
+}
+
+/** The player; where the events were what matched, it looks for the same words. */
+function player(entry) {
+  return entry.said ? `/play/${entry.id}?find=${encodeURIComponent(form.elements.q.value.trim())}` : `/play/${entry.id}`;
 }
 
 function desktopIcon() {

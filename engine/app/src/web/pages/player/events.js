@@ -120,8 +120,9 @@ export class EventList {
   }
 
   #fill() {
-    const wanted = this.#search.value.trim().toLowerCase();
-    const found = wanted === '' ? this.#all : this.#all.filter(({ text }) => text.includes(wanted));
+    const wanted = this.#search.value.trim();
+    const words = wanted.toLowerCase().split(/\s+/);
+    const found = this.#all.filter(({ text }) => words.every((word) => text.includes(word)));
     this.#rows = found.slice(0, ROWS_MAX).map(({ time, headline, rest }) => {
       const what = make('span', { class: 'what' }, make('strong', {}, headline), rest ? ` ${rest}` : '');
       const button = make('button', { type: 'button', 'data-time': String(time) }, make('time', {}, clock(time)), what);
@@ -134,6 +135,12 @@ export class EventList {
     if (found.length > ROWS_MAX) notes.push(`The first ${ROWS_MAX} of ${found.length}: search to see others.`);
     if (!this.complete) notes.push('This recording has more events than are listed here: deskreel recordings events shows all.');
     this.#note.textContent = notes.join(' ');
+  }
+
+  /** Looks for words, as if somebody had typed them. */
+  find(words) {
+    this.#search.value = words;
+    this.#fill();
   }
 
   /** Marks the row that the picture has come to, and brings it into view. */

@@ -26,6 +26,8 @@ let playing = false;
 let following = false;
 let picture = { width: 16, height: 9 };
 let events = [];
+/** What is marked for an export. */
+let span = { from: null, to: null };
 
 const track = new Track(byId('track'), {
   onSeek: (time) => seek(time),
@@ -173,6 +175,26 @@ async function copyLink() {
   toast(`Link to ${clock(now, true)} copied`);
 }
 
+/** Marks where a span begins or ends; the other end gives way where they would cross. */
+function mark(end) {
+  span = { ...span, [end]: now };
+  if (span.from !== null && span.to !== null && span.from >= span.to) span = { from: null, to: null, [end]: now };
+  drawSpan();
+  const [from, to] = [span.from ?? 0, span.to ?? info.duration_ns];
+  toast(`Marked ${clock(from, true)} to ${clock(to, true)}`);
+}
+
+function drawSpan() {
+  track.span(span.from === null && span.to === null ? null : [span.from ?? 0, span.to ?? info.duration_ns]);
+}
+
+function unmark() {
+  if (span.from === null && span.to === null) return;
+  span = { from: null, to: null };
+  drawSpan();
+  toast('The mark is gone');
+}
+
 function fullScreen() {
   if (document.fullscreenElement) void document.exitFullscreen();
   else void document.body.requestFullscreen();
@@ -196,6 +218,8 @@ const actions = {
   link: () => void copyLink(),
   camera: () => worker.postMessage({ type: 'screenshot', pointer: true }),
   full: fullScreen,
+  'mark-in': () => mark('from'),
+  'mark-out': () => mark('to'),
   help,
   'side-toggle': () => showSide(byId('side').hidden),
 };
@@ -216,7 +240,7 @@ const keys = {
   ArrowRight: ({ shiftKey }) => seek(now + (shiftKey ? 1 : 5) * SECOND),
   Home: actions.restart, End: toEnd, b: () => toEvent(false), n: () => toEvent(true),
   '-': () => setSpeed(-1), '+': () => setSpeed(1), '=': () => setSpeed(1), s: actions.idle, z: cycleZoom,
-  p: actions.highlight, e: actions['side-toggle'], f: fullScreen, c: actions.link, x: actions.camera, '?': help,
+  p: actions.highlight, e: actions['side-toggle'], f: fullScreen, c: actions.link, i: actions['mark-in'], o: actions['mark-out'], Escape: unmark, x: actions.camera, '?': help,
 };
 
 function onKey(event) {
@@ -278,6 +302,8 @@ function heading() {
   byId('live').hidden = !info.live;
   byId('terminate').hidden = !(info.live && info.may.terminate);
   byId('export').hidden = !info.may.export;
+  byId('download').hidden = !info.may.download;
+  byId('download').href = `${base}/download`;
   byId('home').hidden = info.alone;
 }
 
@@ -295,6 +321,7 @@ function drawTrack() {
     gaps: info.gaps.map(({ from_ns: from, to_ns: to }) => [from, to]),
     marks: marks(timeline.events),
   }, info.duration_ns);
+  drawSpan();
   shown(now);
 }
 
@@ -321,6 +348,7 @@ async function follow() {
       if (following && grown && now < info.duration_ns - EDGE) seek(info.duration_ns);
     } catch (error) {
       if (error.status === 401) return signIn();
+      if (error.status === 409) await api(`${base}/play`, { body: {} }).catch(() => {});
       problem(`The session can't be followed just now: ${error.message}.`);
       continue;
     }
@@ -349,18 +377,20 @@ async function open() {
   now = info.live && !wanted ? info.duration_ns : Math.min(wanted > 0 ? wanted * SECOND : first, info.duration_ns);
   following = info.live && now === info.duration_ns;
   const { segments, duration_ns: duration, live } = info;
-  worker.postMessage({ type: 'open', base, screen, overlay, segments, duration, live, idle: [], time: now }, [screen, overlay]);
+  worker.postMessage({ type: 'open', base, csrf, screen, overlay, segments, duration, live, idle: [], time: now }, [screen, overlay]);
   thumbnails.postMessage({ type: 'open', base, segments });
   document.addEventListener('keydown', onKey);
   byId('speed').addEventListener('change', ({ target }) => option('speed', Number(target.value)));
   byId('zoom').addEventListener('change', fit);
   new ResizeObserver(fit).observe(byId('stage'));
-  const exporting = new ExportSheet(info.target);
-  byId('export').addEventListener('click', () => exporting.open(now, info.duration_ns));
+  const files = (info.exports ?? []).map((file) => ({ ...file, href: `${base}/exports/${encodeURIComponent(file.name)}` }));
+  const exporting = new ExportSheet(info.target, files);
+  byId('export').addEventListener('click', () => exporting.open(span.from ?? 0, span.to ?? info.duration_ns, info.duration_ns));
   terminateSheet(id);
   const { badge, verify } = integrityBadge(base, info.recording.verified);
   byId('badges').replaceChildren(...(info.alone ? [] : [stateBadge(info.recording)]), badge);
   if (matchMedia('(max-width: 900px)').matches) showSide(false);
+  list.find(new URLSearchParams(location.search).get('find') ?? '');
   timeline = await api(`${base}/timeline`);
   useTimeline();
   extend();

@@ -19,6 +19,7 @@ const SHORTCUTS = [
   [['P'], 'Highlight pointer and clicks'],
   [['E'], 'Show or hide events'],
   [['F'], 'Full screen'],
+  [['I', 'O'], 'Mark the begin or the end of a span to export; Esc removes the mark'],
   [['C'], 'Copy link at this moment'],
   [['X'], 'Save a screenshot'],
   [['?'], 'This help'],
@@ -95,35 +96,72 @@ function report(verified) {
   );
 }
 
-/** The command that exports a stretch; shown, copied, never run by the page. */
+/** What each format's output is called. */
+const OUTPUTS = { mp4: 'session.mp4', webm: 'session.webm', gif: 'session.gif', frames: 'frames', json: 'session.json' };
+
+/** As a shell takes it: one word, whatever is in it. */
+function quoted(word) {
+  return /^[\w./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+}
+
+/** `1:02:03.4` in seconds; `null` for what is no time. */
+function seconds(text) {
+  const match = /^(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?)$/.exec(text);
+  if (match === null) return null;
+  const [, hours = '0', minutes = '0', rest] = match;
+  return Number(hours) * 3600 + Number(minutes) * 60 + Number(rest);
+}
+
+/** The command that exports a stretch, composed and copied, never run by the page; and what exporters have made already. */
 export class ExportSheet {
   #target;
+  #length = 0;
 
-  constructor(target) {
+  /** `target`: what the command works on; `finished`: `{name, bytes, href}` each. */
+  constructor(target, finished) {
     this.#target = target;
-    for (const id of ['export-format', 'export-from', 'export-to']) byId(id).addEventListener('input', () => this.#draw());
+    byId('export-sheet').addEventListener('input', () => this.#draw());
     byId('export-copy').addEventListener('click', async () => {
       await navigator.clipboard.writeText(byId('export-command').textContent);
       toast('Command copied');
     });
+    byId('export-finished').hidden = finished.length === 0;
+    byId('export-files').replaceChildren(...finished.map(({ name, bytes, href }) => make('li', {},
+      make('a', { href, download: name }, name), make('span', { class: 'soft num' }, size(bytes)))));
   }
 
-  open(now, duration) {
-    byId('export-from').value = clock(0);
-    byId('export-to').value = clock(duration);
-    byId('export-from').placeholder = clock(now);
-    this.length = byId('export-to').value;
+  /** Opens with a span, both ends in nanoseconds. */
+  open(from, to, duration) {
+    byId('export-from').value = clock(from, true);
+    byId('export-to').value = clock(to, true);
+    this.#length = duration / 1e9;
     this.#draw();
     byId('export-sheet').showModal();
   }
 
   #draw() {
-    const [format, from, to] = ['export-format', 'export-from', 'export-to'].map((id) => byId(id).value.trim());
-    const target = /^[\w./-]+$/.test(this.#target) ? this.#target : `'${this.#target.replaceAll("'", "'\\''")}'`;
-    const words = ['deskreel recordings export', target, '--format', format, '-o', format === 'mp4' ? 'session.mp4' : 'frames'];
-    const plain = /^[\d:.]+$/;
-    if (plain.test(from) && from !== '0:00') words.push('--from', from);
-    if (plain.test(to) && to !== this.length) words.push('--to', to);
+    const value = (name) => byId(`export-${name}`).value.trim();
+    const on = (name) => byId(`export-${name}`).checked;
+    const format = value('format');
+    const hasPicture = format !== 'json';
+    for (const part of document.querySelectorAll('#export-sheet [data-for="picture"]')) part.hidden = !hasPicture;
+    const [from, to] = [seconds(value('from')), seconds(value('to'))];
+    const problem = from === null || to === null ? 'A time is written as 1:02:03.4.' : from >= to ? 'The end is not after the begin.' : '';
+    byId('export-problem').textContent = problem;
+    byId('export-problem').hidden = problem === '';
+    byId('export-copy').disabled = problem !== '';
+    const words = ['deskreel recordings export', quoted(this.#target), '--format', format, '-o', OUTPUTS[format]];
+    if (from !== null && from > 0) words.push('--from', `${from}s`);
+    if (to !== null && to < this.#length - 0.1) words.push('--to', `${to}s`);
+    if (hasPicture) {
+      if (value('speed') !== '1') words.push('--speed', value('speed'));
+      if (on('idle')) words.push('--skip-idle');
+      if (value('fps') !== '') words.push('--fps-max', value('fps'));
+      if (value('width') !== '') words.push('--width', value('width'));
+      if (!on('pointer')) words.push('--no-pointer');
+      const overlays = ['keys', 'clock', 'user'].filter(on);
+      if (overlays.length > 0) words.push('--overlay', overlays.join(','));
+    }
     byId('export-command').textContent = words.join(' ');
   }
 }

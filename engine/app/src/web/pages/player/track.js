@@ -60,6 +60,15 @@ export class Track {
     }
   }
 
+  /** What is marked, as `[from, to]`; `null`: nothing. */
+  span(range) {
+    const box = this.#track.querySelector('#span');
+    box.hidden = range === null || this.#duration <= 0;
+    if (box.hidden) return;
+    box.style.left = `${(range[0] / this.#duration) * 100}%`;
+    box.style.width = `${((range[1] - range[0]) / this.#duration) * 100}%`;
+  }
+
   /** A thumbnail came. */
   thumbnail(bitmap) {
     this.#thumb.width = bitmap.width;

@@ -14,6 +14,7 @@ const RECTS_MAX = 48;
 let recording = null;
 let replay = null;
 let base = '';
+let csrf = '';
 let duration = 0;
 let live = false;
 let screen = null;
@@ -30,7 +31,13 @@ let stale = true;
 let clicks = [];
 
 async function load(number) {
-  const response = await fetch(`${base}/segments/${number}`, { cache: 'no-store' });
+  const ask = () => fetch(`${base}/segments/${number}`, { cache: 'no-store' });
+  let response = await ask();
+  if (response.status === 409) {
+    // The server was restarted, and forgot what was open.
+    await fetch(`${base}/play`, { method: 'POST', headers: { 'Content-Type': 'application/json', 'X-CSRF-Token': csrf }, body: '{}' });
+    response = await ask();
+  }
   if (response.status === 404) throw new SegmentError(`segment ${number} is missing`);
   if (!response.ok) throw new Error(response.status === 401 ? 'signed out' : `the server answered ${response.status}`);
   return new Uint8Array(await response.arrayBuffer());
@@ -38,7 +45,7 @@ async function load(number) {
 
 const commands = {
   open(message) {
-    base = message.base;
+    ({ base, csrf } = message);
     screen = message.screen.getContext('2d', { alpha: false });
     overlay = message.overlay.getContext('2d');
     recording = new Recording(message.segments, load);
