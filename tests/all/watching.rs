@@ -1,5 +1,6 @@
 //! A real session in the browser: what the player shows is what the RDP client saw.
 
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,13 +9,14 @@ use peers::Peers;
 use peers::client::Client;
 use peers::desktop::{USER, Xrdp};
 use peers::gateway::{Gateway, Settings};
+use peers::node::browse;
 use peers::pages::{PASSWORD, add_user};
 use peers::picture::Picture;
 use peers::process::free_port;
 use serde_json::{Value, json};
 
 use crate::sessions::{Moment, work};
-use crate::web::{browse, has_browser};
+use crate::web::{Demo, has_browser, serve};
 
 /// Random moments that are looked at.
 const SEEKS: usize = 50;
@@ -89,6 +91,42 @@ fn the_browser_shows_what_the_rdp_client_saw() -> anyhow::Result<()> {
             "at {speed}x the recording goes {pace} times as fast"
         );
     }
+    Ok(())
+}
+
+#[test]
+fn the_pages_over_tls_with_a_certificate_that_is_renewed() -> anyhow::Result<()> {
+    if !has_browser("the_pages_over_tls_with_a_certificate_that_is_renewed") {
+        return Ok(());
+    }
+    let dir = tempfile::tempdir()?;
+    let demo = Demo::record(dir.path(), 3)?;
+    let renew = || -> anyhow::Result<()> {
+        let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()])?;
+        fs::write(demo.home.join("web.key"), made.signing_key.serialize_pem())?;
+        fs::write(demo.home.join("web.crt"), made.cert.pem())?;
+        Ok(())
+    };
+    renew()?;
+    let (gateway, port) = serve(&demo.home, ", certificate: ./web.crt, private_key: ./web.key")?;
+    add_user(&demo.home, "ann", "auditor")?;
+    let settings = json!({
+        "base": format!("https://127.0.0.1:{port}"),
+        "id": demo.id,
+        "user": "ann",
+        "password": PASSWORD,
+    });
+    let first = browse("tls", settings.clone())?;
+    renew()?;
+    let second = browse("tls", settings.clone())?;
+    assert_ne!(
+        first["fingerprint"], second["fingerprint"],
+        "the new certificate is shown"
+    );
+    fs::write(demo.home.join("web.crt"), "no certificate")?;
+    let third = browse("tls", settings)?;
+    assert_eq!(second["fingerprint"], third["fingerprint"], "the one before stays");
+    assert!(gateway.process.log().contains("the one before stays"));
     Ok(())
 }
 

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use peers::gateway::{Gateway, deskreel, run_in};
+use peers::node::{browse, script};
 use peers::pages::{Browser, PASSWORD, add_user, set_password};
 use peers::picture::Picture;
 use peers::process::{Process, free_port, run, wait_for, which};
@@ -15,11 +16,6 @@ use serde_json::{Value, json};
 
 /// Moments at which pictures are compared.
 const MOMENTS: usize = 50;
-
-fn script(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("web").join(name);
-    path.display().to_string()
-}
 
 /// Whether a program is there; its absence is a failure where tests must run.
 fn has(program: &str, package: &str, test: &str) -> bool {
@@ -34,13 +30,13 @@ fn has(program: &str, package: &str, test: &str) -> bool {
 }
 
 /// A recording of the demo's desktop: the demo's folder, the recording's folder and its id.
-struct Demo {
-    home: PathBuf,
-    id: String,
+pub(crate) struct Demo {
+    pub(crate) home: PathBuf,
+    pub(crate) id: String,
 }
 
 impl Demo {
-    fn record(dir: &Path, seconds: u32) -> anyhow::Result<Self> {
+    pub(crate) fn record(dir: &Path, seconds: u32) -> anyhow::Result<Self> {
         let home = dir.join("demo");
         let demo = Command::new(deskreel())
             .args(["demo", "--seconds", &seconds.to_string(), "--data-dir"])
@@ -134,54 +130,13 @@ fn the_browsers_pictures_are_exact() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Where playwright-core and axe-core are; installed once a target folder.
-fn modules() -> anyhow::Result<PathBuf> {
-    let test = std::env::current_exe()?;
-    let target = test.ancestors().nth(3).context("a target folder")?;
-    let folder = target.join("web-tests");
-    fs::create_dir_all(&folder)?;
-    let wanted = fs::read_to_string(script("package.json"))?;
-    let package = folder.join("package.json");
-    let is_there = fs::read_to_string(&package).is_ok_and(|there| there == wanted)
-        && folder.join("node_modules/playwright-core/package.json").exists();
-    if !is_there {
-        fs::write(&package, wanted)?;
-        let prefix = folder.display().to_string();
-        run(
-            "npm",
-            &[
-                "install",
-                "--no-audit",
-                "--no-fund",
-                "--no-package-lock",
-                "--prefix",
-                &prefix,
-            ],
-        )?;
-    }
-    Ok(folder)
-}
-
 /// Whether the browser tests can run here.
 pub(crate) fn has_browser(test: &str) -> bool {
     has("node", "nodejs", test) && has("npm", "npm", test) && has("chromium", "chromium", test)
 }
 
-/// One of the steps of browser.mjs.
-pub(crate) fn browse(step: &str, mut settings: Value) -> anyhow::Result<Value> {
-    settings["modules"] = modules()?.display().to_string().into();
-    let output = Command::new("node")
-        .args([&script("browser.mjs"), step])
-        .env("WEB_TEST", settings.to_string())
-        .output()?;
-    if !output.status.success() {
-        bail!("{step}: {}", String::from_utf8_lossy(&output.stderr));
-    }
-    Ok(serde_json::from_slice(&output.stdout)?)
-}
-
 /// Turns the pages on; gives their port. Runs until the gateway is dropped.
-fn serve(home: &Path, more: &str) -> anyhow::Result<(Gateway, u16)> {
+pub(crate) fn serve(home: &Path, more: &str) -> anyhow::Result<(Gateway, u16)> {
     let port = free_port()?;
     let config = home.join("deskreel.yaml");
     let text = fs::read_to_string(&config)?;
@@ -249,6 +204,20 @@ fn the_pages_show_recordings_to_those_who_may() -> anyhow::Result<()> {
 
     let told = gateway.run(&["audit", "ls", "--format", "json"])?;
     let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    let rows: Vec<Value> = serde_json::from_str(&told)?;
+    let logins = rows.iter().filter(|row| row["event"] == "user.login");
+    for login in logins.clone() {
+        assert_eq!(
+            (&login["via"], &login["address"]),
+            (&"web".into(), &"127.0.0.1".into()),
+            "{login}"
+        );
+    }
+    let of = |user: &str, code: &str| logins.clone().any(|row| row["user"] == user && row["code"] == code);
+    assert!(
+        of("ann", "T1000I") && of("bob", "T1000I") && of("bob", "T1000W"),
+        "{told}"
+    );
     for (event, user) in [("session.recording.access", "ann"), ("session.recording.access", "bob")] {
         let rows: Vec<Value> = serde_json::from_str(&told)?;
         let of = |row: &&Value| row["event"] == event && row["user"] == user && row["sid"] == demo.id;

@@ -8,6 +8,7 @@ pub mod faults;
 pub mod gateway;
 pub mod gcs;
 pub mod http;
+pub mod node;
 pub mod pages;
 pub mod picture;
 pub mod process;

@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
+import { connect } from 'node:tls';
 
 const settings = JSON.parse(process.env.WEB_TEST);
 const require = createRequire(join(settings.modules, 'node_modules', 'x.js'));
@@ -113,7 +114,9 @@ async function collect(page, done) {
 
 /** Seconds of the recording in a second, while nothing is skipped. */
 async function pace(page, speed) {
+  await page.evaluate(() => delete document.body.dataset.sought);
   await page.keyboard.press('Home');
+  await page.waitForSelector('body[data-sought]');
   await page.selectOption('#speed', speed);
   if ((await page.getAttribute('#idle', 'aria-pressed')) === 'true') await page.click('#idle');
   const clocks = await collect(page, { test: (count) => globalThis.clocks.length >= count, of: speed === '16' ? 3 : 12 });
@@ -282,6 +285,87 @@ const steps = {
     }
     assert.ok(wrong[0] === 401 && wrong.at(-1) === 429, `guesses are limited: ${wrong}`);
     return {};
+  },
+
+  /** Over TLS: what browsers are told, and which certificate they see. */
+  async tls() {
+    const made = await context({ ignoreHTTPSErrors: true });
+    const page = await made.newPage();
+    const answer = await page.goto(`${base}/sign-in`);
+    assert.match(answer.headers()['strict-transport-security'], /max-age=\d{6,}/);
+    await signIn(page, settings);
+    await page.waitForSelector('#rows tr');
+    const cookies = await made.cookies();
+    assert.deepEqual(
+      cookies.map(({ name, secure, httpOnly, sameSite, path }) => [name, secure, httpOnly, sameSite, path]),
+      [['__Host-deskreel', true, true, 'Strict', '/']],
+    );
+    await openPlayer(page, `/play/${id}`);
+    const { hostname, port } = new URL(base);
+    const fingerprint = await new Promise((resolve, reject) => {
+      const socket = connect({ host: hostname, port: Number(port), rejectUnauthorized: false }, () => {
+        resolve(socket.getPeerCertificate().fingerprint256);
+        socket.end();
+      });
+      socket.on('error', reject);
+    });
+    await assert.rejects(made.request.get(base.replace('https:', 'http:')), 'nothing is said in clear text');
+    return { fingerprint };
+  },
+
+  /** How soon, how quick and how large: of a long recording, in a browser that has just been started. */
+  async bars() {
+    const made = await context();
+    const page = await made.newPage();
+    // The cookie first: what counts is opening the player, not the program.
+    await made.request.get(settings.url, { maxRedirects: 0 });
+    const begun = performance.now();
+    await page.goto(`${base}/play/${settings.id}`);
+    await page.waitForSelector('body[data-sought]');
+    const first = performance.now() - begun;
+    await page.waitForSelector('body[data-ready]', { timeout: 300_000 });
+    if ((await page.getAttribute('#play', 'aria-label')) === 'Pause') await page.click('#play');
+    const track = await page.locator('#track').boundingBox();
+    const times = [];
+    for (let n = 0; n < settings.seeks; n++) {
+      const x = track.x + 2 + ((n * 0.618034 + 0.11) % 1) * (track.width - 4);
+      // From the press to the message of the worker that has drawn it, as the page sees both.
+      await page.evaluate(() => {
+        delete document.body.dataset.sought;
+        addEventListener('pointerdown', () => { globalThis.pressed = performance.now(); }, { once: true, capture: true });
+        new MutationObserver((_, observer) => {
+          if (document.body.dataset.sought === undefined) return;
+          globalThis.seen = performance.now();
+          observer.disconnect();
+        }).observe(document.body, { attributeFilter: ['data-sought'] });
+      });
+      await page.mouse.click(x, track.y + track.height / 2);
+      await page.waitForFunction(() => globalThis.seen > globalThis.pressed);
+      times.push(await page.evaluate(() => globalThis.seen - globalThis.pressed));
+    }
+    times.sort((a, b) => a - b);
+    const at = (part) => Math.round(times[Math.min(times.length - 1, Math.floor(times.length * part))]);
+    await page.keyboard.press('Home');
+    await page.selectOption('#speed', '16');
+    await page.click('#idle');
+    await page.waitForTimeout(500);
+    const clocks = await collect(page, { test: (seconds) => {
+      const { clocks } = globalThis;
+      return clocks.length > 1 && clocks.at(-1)[0] - clocks[0][0] > seconds * 1000;
+    }, of: settings.seconds });
+    const wall = clocks.at(-1)[0] - clocks[0][0];
+    const pauses = clocks.slice(1).map(([now], i) => now - clocks[i][0]);
+    const session = await browser.newBrowserCDPSession();
+    const { processInfo } = await session.send('SystemInfo.getProcessInfo');
+    const memory = processInfo
+      .filter(({ type }) => type === 'renderer')
+      .map(({ id: pid }) => Number(/^Pss:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))[1]) / 1000);
+    return {
+      first_ms: Math.round(first), p50: at(0.5), p95: at(0.95), p99: at(0.99),
+      pace: ((clocks.at(-1)[1] - clocks[0][1]) / 1e6 / wall).toFixed(2),
+      pictures: (clocks.length / (wall / 1000)).toFixed(1), pause_ms: Math.round(Math.max(...pauses)),
+      memory_mb: Math.round(Math.max(...memory)),
+    };
   },
 
   /** Follows a running session to its end, which this page asks for. */

@@ -24,6 +24,7 @@ use super::desk::Desk;
 use super::server::Peer;
 use super::viewing::View;
 use super::{Site, desk};
+use crate::audit::{Login, LoginVia};
 use crate::catalog::{self, Catalog, SignIn};
 
 /// Sign-ins at once; the oldest makes room.
@@ -35,6 +36,8 @@ const VIEWS_MAX: usize = 64;
 /// Longest user name and password, in bytes.
 const NAME_MAX: usize = 255;
 const PASSWORD_MAX: usize = 1024;
+/// Characters of a browser's own name that the audit log gets.
+const AGENT_MAX_CHARS: usize = 256;
 /// Between two looks for sign-ins that are over.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// How far clocks may jump back without ending sign-ins.
@@ -356,6 +359,7 @@ pub(super) async fn me(State(site): State<Arc<Site>>, signed: Signed) -> Json<Va
 pub(super) async fn sign_in(
     State(site): State<Arc<Site>>,
     Caller(address): Caller,
+    headers: HeaderMap,
     Json(Credentials { user, password }): Json<Credentials>,
 ) -> Result<Response, Failure> {
     let password = Zeroizing::new(password);
@@ -365,17 +369,36 @@ pub(super) async fn sign_in(
     let Ok(_permit) = site.doors.checks.try_acquire() else {
         return Err(Failure::TooMany("too many sign-ins at once: try again in a moment"));
     };
-    let asked = Arc::clone(&site);
-    let name = user.clone();
-    let checked = blocking(move || match &asked.desk {
-        Desk::Gateway(gateway) => gateway.check(&name, &password, address),
-        Desk::Alone(_) => Ok(desk::Checked::Wrong),
+    let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
+    let agent: Option<String> = agent.map(|agent| agent.chars().take(AGENT_MAX_CHARS).collect());
+    let (asked, name) = (Arc::clone(&site), user.clone());
+    let entered = blocking(move || {
+        let Desk::Gateway(gateway) = &asked.desk else {
+            return Ok((desk::Checked::Wrong, String::new()));
+        };
+        let checked = gateway.check(&name, &password, address)?;
+        let login = match checked {
+            desk::Checked::Right => Login::proved(LoginVia::Web, "password"),
+            desk::Checked::Wrong => Login::failed(LoginVia::Web, "logon_failed", "no such user, or another password"),
+            // Whoever goes on guessing doesn't fill the audit log: the guesses that led to this are in it.
+            desk::Checked::Blocked => return Ok((checked, String::new())),
+        };
+        let login = Login {
+            address: Some(address.to_string()),
+            user_agent: agent,
+            ..login
+        };
+        gateway.tell(&name, login)?;
+        let value = match checked {
+            desk::Checked::Right => asked.doors.enter(&name)?,
+            _ => String::new(),
+        };
+        Ok((checked, value))
     });
-    match checked.await? {
+    let (checked, value) = entered.await?;
+    match checked {
         desk::Checked::Right => {
             info!(user, %address, "signed in to the pages");
-            let (doors, name) = (Arc::clone(&site), user.clone());
-            let value = blocking(move || Ok(doors.doors.enter(&name)?)).await?;
             let cookie = [(header::SET_COOKIE, set_cookie(&site, &value))];
             Ok((StatusCode::OK, cookie, Json(json!({}))).into_response())
         }

@@ -19,7 +19,7 @@ use super::auth::{Doors, Signed};
 use super::shelf::Kept;
 use crate::access::Access;
 use crate::access::recordings::{Asker, Gate, Purpose, Ruler, facts};
-use crate::audit::{Actor, Audit, RecordingAction};
+use crate::audit::{Actor, Audit, Event, Login, RecordingAction};
 use crate::catalog::{Catalog, SessionRow, State};
 use crate::credentials::{Credentials, Proof};
 use crate::gateway::guard::{Guard, GuardLimits};
@@ -116,6 +116,19 @@ impl Gateway {
             return Ok(Checked::Right);
         }
         Ok(Checked::Wrong)
+    }
+
+    /// Tells the audit log who signs in, or tried to. Blocks.
+    ///
+    /// # Errors
+    /// The event can't be written, and `audit.on_failure` is strict.
+    pub(super) fn tell(&self, user: &str, login: Login) -> Result<(), Failure> {
+        let actor = Actor {
+            user: user.to_owned(),
+            ..Actor::default()
+        };
+        let told = self.audit.emit_or_fail(actor, &Event::Login(login));
+        told.map_err(|error| Failure::Internal(error.into()))
     }
 
     /// Who is signed in from before.

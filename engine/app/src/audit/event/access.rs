@@ -11,7 +11,6 @@ pub(crate) enum LoginVia {
     /// At the gateway, with an RDP client.
     Rdp,
     /// At the pages.
-    #[allow(dead_code, reason = "the pages tell of nobody yet")]
     Web,
 }
 

@@ -76,6 +76,7 @@ function shown(time) {
 const answers = {
   at(message) {
     now = message.time;
+    if (message.wall !== null) document.body.dataset.clock = `${message.wall} ${message.time}`;
     if (playing !== message.playing) {
       playing = message.playing;
       drawPlaying();
@@ -216,7 +217,7 @@ const actions = {
   idle: () => toggle('idle', (on) => option('skipIdle', on)),
   highlight: () => toggle('highlight', (on) => option('highlight', on)),
   link: () => void copyLink(),
-  camera: () => worker.postMessage({ type: 'screenshot', pointer: true }),
+  camera: ({ shiftKey }) => worker.postMessage({ type: 'screenshot', pointer: !shiftKey }),
   full: fullScreen,
   'mark-in': () => mark('from'),
   'mark-out': () => mark('to'),

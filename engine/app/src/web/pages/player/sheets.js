@@ -21,7 +21,7 @@ const SHORTCUTS = [
   [['F'], 'Full screen'],
   [['I', 'O'], 'Mark the begin or the end of a span to export; Esc removes the mark'],
   [['C'], 'Copy link at this moment'],
-  [['X'], 'Save a screenshot'],
+  [['X'], 'Save a screenshot; with Shift without the pointer'],
   [['?'], 'This help'],
 ];
 

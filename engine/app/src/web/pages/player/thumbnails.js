@@ -1,11 +1,16 @@
-// Small pictures of keyframes, for the pointer over the time line. A worker of its own, so that playing does not wait.
+// Small pictures for the pointer over the time line. A worker of its own, so that playing does not wait.
 
-import { KEY, readSegment } from './mcap.js';
+import { KEY, SCREEN, readSegment } from './mcap.js';
 import { ScreenDecoder } from './screen.js';
 
 const WIDTH = 240;
 /** Thumbnails that are kept: about 10 MB. */
 const CACHE_MAX = 80;
+
+/** Moments behind a keyframe that have thumbnails of their own, in nanoseconds. */
+const STEP = 4e9;
+/** Screen messages that are decoded for a thumbnail at most. */
+const MESSAGES_MAX = 400;
 
 let base = '';
 let segments = [];
@@ -14,7 +19,11 @@ let wanted = null;
 let busy = false;
 
 addEventListener('message', ({ data }) => {
-  if (data.type === 'open') ({ base, segments } = data);
+  if (data.type === 'open') {
+    ({ base, segments } = data);
+    // The open segment of a running session has grown.
+    last = { number: -1, segment: null };
+  }
   else wanted = data.time;
   if (!busy) void work();
 });
@@ -39,21 +48,37 @@ async function thumbnail(time) {
   if (place < 0) return null;
   const { number, keys_ns: keys } = segments[place];
   const key = keys.findLast((key) => key <= time);
-  if (!made.has(key)) {
-    const response = await fetch(`${base}/segments/${number}`, { cache: 'no-store' });
-    if (!response.ok) return null;
-    const segment = readSegment(new Uint8Array(await response.arrayBuffer()));
-    const i = segment.times.findIndex((at, i) => at === key && segment.topics[i] === KEY);
-    if (i < 0) return null;
-    made.set(key, shrink(segment.payloads[i]));
+  const until = key + Math.floor((time - key) / STEP) * STEP;
+  if (!made.has(until)) {
+    const segment = await read(number);
+    if (segment === null) return null;
+    const first = segment.times.findIndex((at, i) => at === key && segment.topics[i] === KEY);
+    if (first < 0) return null;
+    made.set(until, shrink(segment, first, until));
     if (made.size > CACHE_MAX) made.delete(made.keys().next().value);
   }
-  return createImageBitmap(made.get(key));
+  return createImageBitmap(made.get(until));
 }
 
-function shrink(message) {
+/** The last segment that was read: thumbnails are asked for side by side. */
+let last = { number: -1, segment: null };
+
+async function read(number) {
+  if (last.number === number) return last.segment;
+  const response = await fetch(`${base}/segments/${number}`, { cache: 'no-store' });
+  if (!response.ok) return null;
+  last = { number, segment: readSegment(new Uint8Array(await response.arrayBuffer())) };
+  return last.segment;
+}
+
+/** The picture at a moment, or as near to it as may be decoded for a thumbnail, made small. */
+function shrink(segment, first, until) {
   const screen = new ScreenDecoder();
-  screen.apply(true, message);
+  for (let i = first, left = MESSAGES_MAX; i < segment.length && segment.times[i] <= until && left > 0; i++) {
+    if (segment.topics[i] !== KEY && segment.topics[i] !== SCREEN) continue;
+    screen.apply(segment.topics[i] === KEY, segment.payloads[i]);
+    left--;
+  }
   const { width, height } = screen;
   const whole = new OffscreenCanvas(width, height);
   whole.getContext('2d').putImageData(new ImageData(screen.rgba, width, height), 0, 0);

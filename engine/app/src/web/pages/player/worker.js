@@ -172,7 +172,7 @@ async function tick() {
       take(changes);
       draw(changes);
       if (target >= duration && !live) clock = null;
-      tell();
+      tell(now);
     } else {
       stale = true;
     }
@@ -184,8 +184,9 @@ async function tick() {
   schedule();
 }
 
-function tell() {
-  postMessage({ type: 'at', time: replay.time ?? 0, playing: clock !== null, picture: replay.screen.whole });
+/** `wall`: the worker's own time for which the picture was made, where it plays. */
+function tell(wall = null) {
+  postMessage({ type: 'at', wall, time: replay.time ?? 0, playing: clock !== null, picture: replay.screen.whole });
 }
 
 function take(changes) {
