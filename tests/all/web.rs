@@ -208,7 +208,7 @@ fn the_pages_show_recordings_to_those_who_may() -> anyhow::Result<()> {
     let logins = rows.iter().filter(|row| row["event"] == "user.login");
     for login in logins.clone() {
         assert_eq!(
-            (&login["via"], &login["address"]),
+            (&login["via"], &login["addr.remote"]),
             (&"web".into(), &"127.0.0.1".into()),
             "{login}"
         );
@@ -329,7 +329,7 @@ fn what_happened_is_found_by_those_who_may_read_it() -> anyhow::Result<()> {
         false
     );
     let mut lister = Browser::sign_in(port, "lister")?;
-    assert_eq!(found(&mut lister, "q=demo")?, [demo.id.clone()]);
+    assert_eq!(found(&mut lister, "q=demo")?, [demo.id.as_str()]);
     assert_eq!(
         found(&mut lister, "q=resized")?,
         Vec::<String>::new(),

@@ -294,13 +294,32 @@ impl Catalog {
     /// # Errors
     /// SQLite failures.
     pub(crate) fn page(&self, listing: &Listing, after: Option<Uuid>, limit: u32) -> Result<Vec<SessionRow>> {
-        if let Some(near) = listing.near(after, limit) {
+        if let Some(near) = listing.near(after, limit).filter(|_| !self.is_rare(listing)) {
             let found = self.ask(listing, near)?;
             if found.len() >= limit as usize {
                 return Ok(found);
             }
         }
         self.ask(listing, listing.all(after, limit))
+    }
+
+    /// Whether so few sessions have the text that the first rows need not be looked through for it.
+    fn is_rare(&self, listing: &Listing) -> bool {
+        let Some(text) = &listing.text else { return false };
+        let Some(part) = part("", text) else { return false };
+        let few = |table: &str, words: Value| {
+            let sql = format!(
+                "SELECT count(*) FROM (SELECT rowid FROM {table} WHERE {table} MATCH ?1 LIMIT {})",
+                WINDOW + 1
+            );
+            let connection = self.lock();
+            let count = connection
+                .prepare_cached(&sql)
+                .and_then(|mut statement| statement.query_row([words], |row| row.get::<_, u32>(0)));
+            // What can't be counted is for the question itself to tell.
+            count.is_ok_and(|count| count <= WINDOW)
+        };
+        few("session_words", part) && search::query(text).is_none_or(|words| few("event_texts", words.into()))
     }
 
     /// Chosen first and read then: what is not shown costs as little as can be.

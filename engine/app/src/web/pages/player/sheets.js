@@ -158,6 +158,7 @@ export class ExportSheet {
       if (on('idle')) words.push('--skip-idle');
       if (value('fps') !== '') words.push('--fps-max', value('fps'));
       if (value('width') !== '') words.push('--width', value('width'));
+      if (on('lossless')) words.push('--lossless');
       if (!on('pointer')) words.push('--no-pointer');
       const overlays = ['keys', 'clock', 'user'].filter(on);
       if (overlays.length > 0) words.push('--overlay', overlays.join(','));

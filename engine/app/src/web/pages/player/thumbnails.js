@@ -23,8 +23,9 @@ addEventListener('message', ({ data }) => {
     ({ base, segments } = data);
     // The open segment of a running session has grown.
     last = { number: -1, segment: null };
+  } else {
+    wanted = data.time;
   }
-  else wanted = data.time;
   if (!busy) void work();
 });
 
