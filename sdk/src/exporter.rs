@@ -403,7 +403,7 @@ pub enum MarkerKind {
     },
     /// The user pressed a key.
     Key {
-        /// The key in words, such as `Ctrl+C`.
+        /// What it writes, or its name: `h`, `Enter`, `Ctrl+C`. Where only scan codes are recorded, as on a US keyboard.
         text: String,
     },
     /// The clipboard was used.

@@ -12,7 +12,7 @@ use peers::process::run;
 use serde_json::Value;
 
 /// The frame that a player shows at `seconds`, decoded by ffmpeg.
-fn video_frame(video: &str, seconds: f64, into: &std::path::Path) -> anyhow::Result<Picture> {
+pub(crate) fn video_frame(video: &str, seconds: f64, into: &std::path::Path) -> anyhow::Result<Picture> {
     let at = format!("{seconds:.3}");
     let path = into.join(format!("video-{at}.png"));
     let file = path.display().to_string();

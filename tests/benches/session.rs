@@ -14,7 +14,7 @@ use peers::client::Client;
 use peers::desktop::{USER, Xrdp};
 use peers::display::Display;
 use peers::gateway::{Gateway, Settings};
-use peers::process::{cpu_seconds, resident_bytes, run};
+use peers::process::{children_cpu_seconds, cpu_seconds, resident_bytes, run};
 
 /// Sixty seconds of office work, as the terminal of the desktop does it by itself: scrolling text at 20 lines a second
 /// (20 s), three windows (10 s), a picture with many colours (12 s), a burst of 10,000 lines (12 s), rest (6 s).
@@ -119,9 +119,9 @@ fn export(name: &str, script: &str, seconds: u64) -> anyhow::Result<()> {
 fn export_speed(gateway: &Gateway, row: &serde_json::Value, name: &str) -> anyhow::Result<()> {
     let id = row["id"].as_str().context("a recording has an id")?;
     let file = gateway.dir.join("bench.mp4").display().to_string();
-    let begun = Instant::now();
+    let (begun, cpu_before) = (Instant::now(), children_cpu_seconds());
     let exported = gateway.run(&["recordings", "export", id, "--format", "mp4", "--force", "-o", &file])?;
-    let took = begun.elapsed().as_secs_f64();
+    let (took, cpu) = (begun.elapsed().as_secs_f64(), children_cpu_seconds() - cpu_before);
     anyhow::ensure!(
         exported.status.success(),
         "export: {}",
@@ -133,8 +133,9 @@ fn export_speed(gateway: &Gateway, row: &serde_json::Value, name: &str) -> anyho
     }
     let session = row["duration_ms"].as_f64().unwrap_or_default() / 1000.0;
     println!(
-        "export to mp4, {name}: {session:.1} s in {took:.2} s, {:.1}x real time",
-        session / took
+        "export to mp4, {name}: {session:.1} s in {took:.2} s, {:.1}x real time; {cpu:.2} CPU s, {:.1} s of session a CPU second",
+        session / took,
+        session / cpu
     );
     Ok(())
 }

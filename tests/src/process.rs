@@ -205,18 +205,25 @@ pub fn run<S: AsRef<OsStr>>(program: &str, arguments: &[S]) -> anyhow::Result<Ve
 /// CPU seconds that a process and its living descendants have used, waited-for children included.
 #[must_use]
 pub fn cpu_seconds(root: Pid) -> f64 {
-    let mut total = 0u64;
-    for pid in family(root) {
-        if let Some(fields) = stat_fields(pid) {
-            // utime, stime, cutime, cstime are fields 14 to 17 of proc(5); `fields` starts at field 3.
-            total += fields
-                .iter()
-                .skip(11)
-                .take(4)
-                .filter_map(|field| field.parse::<u64>().ok())
-                .sum::<u64>();
-        }
-    }
+    // utime, stime, cutime, cstime are fields 14 to 17 of proc(5); `fields` starts at field 3.
+    family(root).into_iter().map(|pid| ticks_seconds(pid, 11, 4)).sum()
+}
+
+/// CPU seconds of this process's children that have ended and were waited for.
+#[must_use]
+pub fn children_cpu_seconds() -> f64 {
+    ticks_seconds(rustix::process::getpid().as_raw_nonzero().get(), 13, 2)
+}
+
+/// The sum of some fields of a process's `stat` that count clock ticks.
+fn ticks_seconds(pid: i32, skip: usize, take: usize) -> f64 {
+    let fields = stat_fields(pid).unwrap_or_default();
+    let ticks = fields
+        .iter()
+        .skip(skip)
+        .take(take)
+        .filter_map(|field| field.parse::<u64>().ok());
+    let total: u64 = ticks.sum();
     #[expect(clippy::cast_precision_loss, reason = "clock ticks of a test run are far below 2^52")]
     let seconds = total as f64 / rustix::param::clock_ticks_per_second() as f64;
     seconds

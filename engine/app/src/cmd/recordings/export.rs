@@ -1,6 +1,6 @@
 //! `recordings export`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -29,7 +29,7 @@ use crate::replay::{Exported, Index, Options, Overlay, Plan, Speed, Stretch, clo
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  deskreel recordings export 01902b6e --format mp4 -o session.mp4\n  \
-    deskreel recordings export 01902b6e --format mp4 --skip-idle --speed 4 --overlay user,clock,keys\n  \
+    deskreel recordings export 01902b6e --format mp4 -o fast.mp4 --skip-idle --speed 4 --overlay user,clock,keys\n  \
     deskreel recordings export 01902b6e 0190311f --format mp4 -o videos/\n  \
     deskreel recordings export 01902b6e --format frames --from 1m --to 1m30s -o pictures/\n\n\
     Exit code 3: done, but with gaps, damaged segments or undecoded parts; what is missing is marked in the picture."
@@ -44,8 +44,8 @@ pub(super) struct Args {
     /// The exporter of the configuration to use; default: the first that makes the format
     #[arg(long, value_name = "NAME")]
     exporter: Option<String>,
-    /// The file, or for pictures the folder, to write; of several recordings the folder to write them into. Default: the
-    /// recording's id, here
+    /// The file, or for pictures the folder, to write; of several recordings, or with a / at its end, the folder to write
+    /// them into. Default: the recording's id, here
     #[arg(short, long, value_name = "OUT")]
     output: Option<PathBuf>,
     /// Where to begin: 12.5s, 1m30s, 00:01:30
@@ -260,17 +260,15 @@ fn output_path(args: &Args, exporter: &ExporterHandle, recording: Uuid) -> anyho
     } else {
         format!("{recording}.{}", format.extension)
     };
-    let several = args.recordings.len() > 1;
+    let says_folder = |path: &Path| !format.folder && path.as_os_str().as_encoded_bytes().ends_with(b"/");
     Ok(match &args.output {
         None => PathBuf::from(name),
-        Some(folder) if several => {
+        Some(folder) if args.recordings.len() > 1 || says_folder(folder) => {
             match std::fs::create_dir(folder) {
                 Err(error) if !folder.is_dir() => {
-                    return Err(UsageError(format!(
-                        "-o {}: of several recordings it is a folder, which can't be made: {error}",
-                        folder.display()
-                    ))
-                    .into());
+                    return Err(
+                        UsageError(format!("-o {}: the folder can't be made: {error}", folder.display())).into(),
+                    );
                 }
                 _ => {}
             }

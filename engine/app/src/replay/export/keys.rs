@@ -4,6 +4,8 @@ use deskreel_recording::event::{Input, KeyContent};
 
 /// How long a caption stays after the last key.
 const STAYS_NS: u64 = 3_000_000_000;
+/// Bytes that a caption keeps at most.
+const CAPTION_MAX_BYTES: usize = 4096;
 /// What a caption says where the keys themselves are not recorded.
 const UNRECORDED: &str = "typing (keys are not recorded)";
 
@@ -95,6 +97,15 @@ struct Held {
     win: bool,
 }
 
+/// A key that went down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Pressed {
+    /// Its name, or what it writes.
+    Known(String),
+    /// Which one is not recorded.
+    Unrecorded,
+}
+
 /// What was typed lately.
 #[derive(Debug, Default)]
 pub(super) struct Keys {
@@ -104,26 +115,32 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// Takes an event in. `stays`: how much of the session passes while a caption that stays for so long is read.
-    pub(super) fn apply(&mut self, time_ns: u64, input: &Input, stays: impl Fn(u64) -> u64) -> bool {
+    /// Takes an event in; the key that went down in words, such as `h`, `Enter` or `Ctrl+C`. `None` for everything else.
+    /// `stays`: how much of the session passes while a caption that stays for so long is read.
+    pub(super) fn apply(&mut self, time_ns: u64, input: &Input, stays: impl Fn(u64) -> u64) -> Option<Pressed> {
         let Input::Key { down, content } = input else {
-            return false;
+            return None;
         };
         let pressed = match content {
-            Some(content) => self.pressed(*down, *content),
-            None => down.then(|| UNRECORDED.to_owned()),
+            Some(content) => Pressed::Known(self.pressed(*down, *content)?),
+            None if *down => Pressed::Unrecorded,
+            None => return None,
         };
-        let Some(pressed) = pressed else { return false };
-        if pressed == UNRECORDED {
-            self.caption = pressed;
-        } else {
-            self.caption.push_str(&pressed);
+        match &pressed {
+            Pressed::Unrecorded => UNRECORDED.clone_into(&mut self.caption),
+            Pressed::Known(word) if word.chars().count() == 1 => self.caption.push_str(word),
+            Pressed::Known(word) => self.caption.push_str(&format!("[{word}]")),
+        }
+        // Only the end is ever shown.
+        if self.caption.len() > CAPTION_MAX_BYTES {
+            let from = self.caption.ceil_char_boundary(CAPTION_MAX_BYTES / 2);
+            self.caption.drain(..from);
         }
         self.until_ns = Some(time_ns.saturating_add(stays(STAYS_NS)));
-        true
+        Some(pressed)
     }
 
-    /// What a key that went down adds to the caption.
+    /// A key that went down, in words.
     fn pressed(&mut self, down: bool, content: KeyContent) -> Option<String> {
         let code = content.scancode.unwrap_or(0);
         let held = match code {
@@ -167,13 +184,12 @@ impl Keys {
             .iter()
             .filter_map(|(held, word)| held.then_some(*word))
             .collect();
-        let is_text = chord.is_empty() && name.chars().count() == 1;
-        Some(if is_text {
+        Some(if chord.is_empty() {
             name
         } else if name.chars().count() == 1 {
-            format!("[{chord}{}]", name.to_uppercase())
+            format!("{chord}{}", name.to_uppercase())
         } else {
-            format!("[{chord}{name}]")
+            format!("{chord}{name}")
         })
     }
 
@@ -199,7 +215,7 @@ impl Keys {
 mod tests {
     use super::*;
 
-    fn key(keys: &mut Keys, down: bool, scancode: u16) -> bool {
+    fn key(keys: &mut Keys, down: bool, scancode: u16) -> Option<Pressed> {
         let content = KeyContent {
             scancode: Some(scancode),
             ..KeyContent::default()
@@ -222,12 +238,15 @@ mod tests {
         ] {
             key(&mut keys, down, code);
         }
-        assert!(!key(&mut keys, true, 0x1d));
-        for code in [0x2e, 0x58, 0x4b] {
-            assert!(key(&mut keys, true, code));
+        assert_eq!(key(&mut keys, true, 0x1d), None);
+        assert_eq!(key(&mut keys, true, 0x2e), Some(Pressed::Known("Ctrl+C".into())));
+        for code in [0x58, 0x4b] {
+            assert!(key(&mut keys, true, code).is_some());
         }
-        assert!(!key(&mut keys, false, 0x1d));
-        assert!(key(&mut keys, true, 0x39) && key(&mut keys, true, 0x7d));
+        assert_eq!(key(&mut keys, false, 0x1d), None);
+        for code in [0x39, 0x7d] {
+            assert!(key(&mut keys, true, code).is_some());
+        }
         assert_eq!(keys.caption(99), "Hi1[Enter][Ctrl+C][Ctrl+F12][Ctrl+Left] [key 7dh]");
         assert_eq!(keys.caption(4), "7dh]");
         assert_eq!(keys.until_ns(), Some(5 + 2 * STAYS_NS));
@@ -243,7 +262,7 @@ mod tests {
                 down: true,
                 content: None,
             };
-            assert!(keys.apply(0, &press, |stays| stays));
+            assert_eq!(keys.apply(0, &press, |stays| stays), Some(Pressed::Unrecorded));
         }
         assert_eq!(keys.caption(99), UNRECORDED);
         let content = Some(KeyContent {

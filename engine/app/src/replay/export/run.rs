@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 
 use deskreel_recording::Event;
-use deskreel_recording::event::{Gap, GapReason, Input, SessionEvent};
+use deskreel_recording::event::{Gap, GapReason, SessionEvent};
 use deskreel_sdk::{ExportJob, Marker, MarkerKind};
 
-use super::keys::Keys;
+use super::keys::{Keys, Pressed};
 use super::stage::Stage;
 use super::time_map::TimeMap;
 use super::{Exported, Plan, Stretch, words};
@@ -250,6 +250,9 @@ impl<'a, J: ExportJob> Run<'a, J> {
     }
 
     fn caption(&mut self, now_ns: u64) {
+        if !self.overlay.keys {
+            return;
+        }
         let width = self.stage.size().0;
         if let Some(bar) = &mut self.stage.bar {
             bar.typed(self.keys.caption(bar.characters(width)));
@@ -314,12 +317,14 @@ impl<'a, J: ExportJob> Run<'a, J> {
     fn take(&mut self, step: &Step) -> anyhow::Result<()> {
         let now_ns = step.time_ns;
         self.tell(step)?;
-        if self.overlay.keys
-            && let Event::Input(input) = &step.event
-        {
+        if let Event::Input(input) = &step.event {
             let speed = self.speed;
-            if self.keys.apply(now_ns, input, |stays| speed.lengthen(stays)) {
+            let pressed = self.keys.apply(now_ns, input, |stays| speed.lengthen(stays));
+            if pressed.is_some() {
                 self.caption(now_ns);
+            }
+            if let Some(Pressed::Known(text)) = pressed {
+                self.marker(now_ns, MarkerKind::Key { text })?;
             }
         }
         if self.stage.change(&step.changed, step.pointer_changed) {
@@ -356,13 +361,6 @@ impl<'a, J: ExportJob> Run<'a, J> {
             Event::Clipboard(clipboard) => {
                 let text = words::clipboard(clipboard);
                 self.marker(now_ns, MarkerKind::Clipboard { text })?;
-            }
-            Event::Input(Input::Key {
-                down: true,
-                content: Some(content),
-            }) => {
-                let text = words::key(*content);
-                self.marker(now_ns, MarkerKind::Key { text })?;
             }
             _ => {}
         }

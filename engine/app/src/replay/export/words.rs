@@ -2,7 +2,7 @@
 
 use deskreel_recording::Event;
 use deskreel_recording::event::{
-    Clipboard, ClipboardKind, Drive, DriveOperation, Gap, KeyContent, SessionEvent, SessionStart, Transfer,
+    Clipboard, ClipboardKind, Drive, DriveOperation, Gap, SessionEvent, SessionStart, Transfer,
 };
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -43,16 +43,6 @@ fn to(direction: Transfer) -> &'static str {
         Transfer::ToClient => " to the client",
         Transfer::ToDesktop => " to the desktop",
         Transfer::Unknown => "",
-    }
-}
-
-/// A key in words, for [`deskreel_sdk::MarkerKind::Key`].
-pub(super) fn key(content: KeyContent) -> String {
-    match (content.unicode, content.scancode) {
-        (Some(unit), _) => char::from_u32(unit.into()).map_or_else(|| format!("unit {unit:04x}h"), String::from),
-        (None, Some(code)) if content.extended => format!("scan code e0 {code:02x}h"),
-        (None, Some(code)) => format!("scan code {code:02x}h"),
-        (None, None) => "key".to_owned(),
     }
 }
 
