@@ -5,6 +5,7 @@
 
 #[doc(hidden)]
 pub mod abi;
+pub mod bucket;
 mod context;
 mod error;
 mod exporter;
@@ -28,7 +29,7 @@ pub use exporter::{
 };
 pub use object::{KEY_MAX_BYTES, KEY_PART_MAX_BYTES, Key, Mode, ObjectInfo, Page, Prefix, Profile, PutOptions};
 pub use scale::Scaler;
-pub use settings::{Secret, SettingPath};
+pub use settings::{Secret, SettingDuration, SettingPath, SettingSize};
 pub use storage::{Blocking, BlockingStorage, Storage};
 pub use url::StorageUrl;
 
@@ -37,7 +38,7 @@ pub mod prelude {
     pub use crate::{
         Blocking, BlockingStorage, Context, Error, ErrorContext, ErrorKind, ExportJob, Exporter, Format, Frame, Key,
         Marker, MarkerKind, Mode, ObjectInfo, Output, Page, Pointer, Prefix, Profile, PutOptions, Region, Result,
-        Secret, SettingPath, Storage, StorageUrl, Summary, VideoParams,
+        Secret, SettingDuration, SettingPath, SettingSize, Storage, StorageUrl, Summary, VideoParams,
     };
     pub use bytes::Bytes;
     pub use schemars::JsonSchema;

@@ -19,6 +19,7 @@ mod keep_s3;
 mod limits;
 mod nla;
 mod picture;
+mod plugin_authors;
 mod rights;
 mod secrets;
 mod sessions;

@@ -99,7 +99,7 @@ pub struct FormatInfo {
 
 impl FormatInfo {
     /// `lossless`: ids of the exporter's formats that can be so.
-    pub(super) fn new(format: &crate::Format, lossless: &[&str]) -> Self {
+    pub(crate) fn new(format: &crate::Format, lossless: &[&str]) -> Self {
         Self {
             id: format.id.to_owned(),
             extension: format.extension.to_owned(),

@@ -1,9 +1,20 @@
 //! What every storage must do, as tests for the author's crate.
 //!
 //! [`storage_tests!`](crate::storage_tests) writes one named `#[test]` for each check of [`storage`]. Each opens the storage
-//! in a fresh folder (or bucket prefix: the settings are the author's to make).
+//! in a fresh folder (or bucket prefix: the settings are the author's to make). [`exporter_tests!`](crate::exporter_tests) does
+//! the same with the checks of [`exporter`]. `deskreel plugins check` runs both lists on a built file.
 
+#[macro_use]
+mod macros;
+
+pub mod exporter;
+pub mod kills;
+mod loaded;
+pub mod open_close;
 pub mod storage;
+
+pub use loaded::Loaded;
+pub use storage::bytes;
 
 use std::future::Future;
 use std::ops::Range;
@@ -15,6 +26,15 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::{Context, Key, ObjectInfo, Page, Prefix, PutOptions, Result, Storage};
+
+/// One check of a contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Check {
+    /// Its name, which is also that of its test.
+    pub name: &'static str,
+    /// What it holds, in words.
+    pub about: &'static str,
+}
 
 /// A storage under test: the author's type itself, or one that was loaded from a built file.
 #[expect(missing_docs, reason = "as in Storage")]
@@ -122,6 +142,66 @@ impl Drop for Folder {
     }
 }
 
+/// Settings with more fields, or other values, than these have: for the author's own tests.
+///
+/// # Panics
+/// One of the two is no object.
+#[must_use]
+pub fn with(mut settings: Value, more: &Value) -> Value {
+    let (Value::Object(fields), Value::Object(more)) = (&mut settings, more) else {
+        panic!("settings are objects")
+    };
+    fields.extend(more.clone());
+    settings
+}
+
+/// Runs a test on a runtime as plugins have it.
+///
+/// # Panics
+/// No runtime can be had.
+pub fn block_on<F: Future>(test: F) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(test)
+}
+
+/// A storage of the author's own type.
+///
+/// # Errors
+/// Settings that don't fit, and what the storage says.
+pub async fn open<S: Storage>(settings: &Value) -> Result<S> {
+    let settings: S::Settings = crate::abi::storage::settings(&settings.to_string())?;
+    S::open(settings, Context::new("testkit")).await
+}
+
+/// A key.
+///
+/// # Panics
+/// The text is none.
+#[must_use]
+pub fn key(text: &str) -> Key {
+    Key::new(text).expect("a key")
+}
+
+/// Puts bytes without options.
+///
+/// # Errors
+/// What the storage says.
+pub async fn put<S: Storage>(storage: &S, name: &str, bytes: Bytes) -> Result<()> {
+    storage.put(&key(name), bytes, &PutOptions::default()).await
+}
+
+/// A whole object.
+///
+/// # Errors
+/// What the storage says.
+pub async fn whole<S: Storage>(storage: &S, name: &str) -> Result<Bytes> {
+    storage.get(&key(name), 0..u64::MAX).await
+}
+
 /// Opens a storage in a fresh folder and runs a check on it.
 ///
 /// # Panics
@@ -131,50 +211,10 @@ pub fn run<S: Storage, F: Future<Output = ()>>(
     check: impl FnOnce(Arc<Direct<S>>) -> F,
 ) {
     let folder = Folder::new().expect("a temporary folder");
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    runtime.block_on(async {
+    block_on(async {
         let subject = Direct::<S>::open(settings(folder.path()))
             .await
             .expect("the storage opens");
         check(Arc::new(subject)).await;
     });
-}
-
-/// Writes the tests of [`testkit::storage`](crate::testkit::storage) for a storage, one `#[test]` each.
-///
-/// `settings` gets an empty folder and makes settings (JSON) for a storage that holds nothing yet; `sample` is what `sample.yaml`
-/// shows, as JSON.
-///
-/// ```ignore
-/// deskreel_sdk::storage_tests! {
-///     storage: Blocking<Local>,
-///     settings: |folder| json!({"path": folder}),
-///     sample: json!({"path": "./recordings"}),
-/// }
-/// ```
-#[macro_export]
-macro_rules! storage_tests {
-    (storage: $storage:ty, settings: $settings:expr, sample: $sample:expr $(,)?) => {
-        $crate::storage_tests! { @each $storage, $settings,
-            sizes, same_key_same_bytes, same_key_other_bytes, racing_put, ranges, missing_objects, paging, odd_keys,
-            stat_list_and_delete_agree, parallel, given_up_puts, put_file, check_leaves_nothing
-        }
-
-        #[test]
-        fn settings_accept_the_sample_and_refuse_junk() {
-            $crate::testkit::storage::settings::<$storage>(&$sample);
-        }
-    };
-    (@each $storage:ty, $settings:expr, $($check:ident),+) => {
-        $(
-            #[test]
-            fn $check() {
-                $crate::testkit::run::<$storage, _>($settings, $crate::testkit::storage::$check);
-            }
-        )+
-    };
 }

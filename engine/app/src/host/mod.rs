@@ -4,6 +4,7 @@
 //! itself without running it, [`library`] loads it, [`settings`] checks the operator's settings against its schema, and then it
 //! is opened. Every error names the file and the configuration key.
 
+pub(crate) mod candidate;
 mod exporter;
 mod file;
 mod library;

@@ -183,7 +183,7 @@ impl Listed {
     }
 }
 
-fn supported(meta: &Meta) -> Result<(), String> {
+pub(super) fn supported(meta: &Meta) -> Result<(), String> {
     if meta.abi == ABI_MAJOR {
         return Ok(());
     }

@@ -1,40 +1,21 @@
-//! `deskreel plugins`: what plugins there are.
+//! `plugins ls`.
 
-use clap::Subcommand;
-
-use super::{Global, Listing, Outcome};
+use crate::cmd::{Global, Listing, Outcome};
 use crate::host::{Listed, Plugins};
 use crate::output;
 
-/// Arguments of `deskreel plugins`.
+/// Arguments of `plugins ls`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    #[command(subcommand)]
-    command: Command,
+#[command(after_help = "Examples:\n  deskreel plugins ls\n  deskreel plugins ls --format json | jq '.[].path'")]
+pub(super) struct Args {
+    #[command(flatten)]
+    listing: Listing,
 }
 
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// List the plugin files that are found and those that the configuration names, without running any
-    ///
-    /// Exit code 3 when one of them can't be used; the last column says why.
-    #[command(after_help = "Examples:\n  deskreel plugins ls\n  deskreel plugins ls --format json | jq '.[].path'")]
-    Ls {
-        #[command(flatten)]
-        listing: Listing,
-    },
-}
-
-/// Runs the command.
-///
-/// # Errors
-/// A configuration that can't be read, a closed stdout.
-#[expect(clippy::needless_pass_by_value, reason = "as the other commands take theirs")]
-pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<Outcome> {
-    let Command::Ls { listing } = args.command;
+pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
     let loaded = global.load()?;
     let rows = Plugins::new(&loaded).list();
-    output::print(listing.format, &rows, |rows| text(rows))?;
+    output::print(args.listing.format, &rows, |rows| text(rows))?;
     let unusable = rows.iter().any(|row| row.problem.is_some());
     Ok(if unusable { Outcome::Findings } else { Outcome::Fine })
 }
