@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use deskreel_sdk::prelude::*;
 
-use crate::client::{Bucket, within};
+use crate::client::Bucket;
 use crate::error::{Action, Failure};
 
 /// What the names of these objects start with.
@@ -52,11 +52,7 @@ async fn write(bucket: &Bucket, name: &str) -> Result<(), Failure> {
         .write_object(bucket.path(), name, Bytes::from_static(TEXT))
         .set_if_generation_match(0)
         .with_known_crc32c(crc32c::crc32c(TEXT));
-    match within(0, Box::pin(request.send_unbuffered())).await {
-        Some(Ok(_)) => Ok(()),
-        Some(Err(error)) => Err(error.into()),
-        None => Err(Failure::late()),
-    }
+    bucket.within(0, Box::pin(request.send_unbuffered())).await.map(drop)
 }
 
 async fn read(bucket: &Bucket, name: &str) -> Result<(), Failure> {
@@ -69,13 +65,11 @@ async fn read(bucket: &Bucket, name: &str) -> Result<(), Failure> {
         }
         Ok::<_, Failure>(bytes)
     };
-    match within(0, Box::pin(whole)).await {
-        Some(Ok(bytes)) if bytes == TEXT => Ok(()),
-        Some(Ok(_)) => Err(Failure::silence(Error::new(
+    match bucket.within(0, Box::pin(whole)).await? {
+        bytes if bytes == TEXT => Ok(()),
+        _ => Err(Failure::silence(Error::new(
             ErrorKind::Corrupt,
             "what was written comes back changed",
         ))),
-        Some(Err(failure)) => Err(failure),
-        None => Err(Failure::late()),
     }
 }

@@ -12,12 +12,11 @@ use google_cloud_storage::client::Storage as Library;
 use google_cloud_storage::read_resume_policy::{ReadResumePolicyExt as _, Recommended};
 use google_cloud_storage::retry_policy::RetryableErrors;
 
+use crate::error::Failure;
 use crate::json::Json;
 use crate::settings::{Credentials, ObjectLock, Resolved};
 
 const GOOGLE: &str = "https://storage.googleapis.com";
-/// Until an answer begins, and between two parts of its body.
-pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// The slowest line on which a body still counts as moving, in bytes a second.
 const SLOWEST_BYTES_PER_SECOND: u64 = 256 << 10;
 /// Attempts of one request. The engine tries again above them, for as long as it takes.
@@ -39,6 +38,8 @@ pub(crate) struct Bucket {
     pub(crate) kms_key: Option<String>,
     pub(crate) storage_class: Option<String>,
     pub(crate) object_lock: Option<ObjectLock>,
+    /// Until an answer begins, and between two parts of its body.
+    pub(crate) answer_timeout: Duration,
     /// Whether the server is Google's, which honours preconditions. Of emulators some don't.
     pub(crate) is_google: bool,
 }
@@ -78,12 +79,13 @@ impl Bucket {
         let host = endpoint.split("://").nth(1).unwrap_or_default();
         Ok(Self {
             library,
-            json: Json::new(endpoint, &resolved.bucket, tokens)?,
+            json: Json::new(endpoint, &resolved.bucket, tokens, resolved.answer_timeout)?,
             name: resolved.bucket,
             prefix: resolved.prefix,
             kms_key: resolved.kms_key,
             storage_class: resolved.storage_class,
             object_lock: resolved.object_lock,
+            answer_timeout: resolved.answer_timeout,
             is_google: host == "googleapis.com" || host.ends_with(".googleapis.com"),
         })
     }
@@ -97,13 +99,20 @@ impl Bucket {
     pub(crate) fn path(&self) -> String {
         format!("projects/_/buckets/{}", self.name)
     }
-}
 
-/// Runs a request of the library, all attempts together, within the time that its bytes may take. The library itself would wait
-/// for ever for an answer.
-pub(crate) async fn within<T>(bytes: u64, request: impl Future<Output = T>) -> Option<T> {
-    let limit = ANSWER_TIMEOUT + Duration::from_secs(bytes / SLOWEST_BYTES_PER_SECOND);
-    tokio::time::timeout(limit, request).await.ok()
+    /// Runs a request of the library, all attempts together, within the time that its bytes may take. The library itself would
+    /// wait for ever for an answer.
+    pub(crate) async fn within<T, E: Into<Failure>>(
+        &self,
+        bytes: u64,
+        request: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Failure> {
+        let limit = self.answer_timeout + Duration::from_secs(bytes / SLOWEST_BYTES_PER_SECOND);
+        match tokio::time::timeout(limit, request).await {
+            Ok(outcome) => outcome.map_err(Into::into),
+            Err(_) => Err(Failure::late(self.answer_timeout)),
+        }
+    }
 }
 
 fn tokens(resolved: &Resolved) -> Result<Tokens> {
@@ -121,7 +130,7 @@ fn tokens(resolved: &Resolved) -> Result<Tokens> {
         Credentials::Json { value, kind } => (kind.as_str(), of_kind(value.clone(), kind, project.as_deref())?),
     };
     built.map_err(|error| {
-        let text = crate::error::chain(&error);
+        let text = deskreel_sdk::bucket::chain(&error);
         Error::invalid_settings(format!("credentials of type {key}: {text}"))
     })
 }

@@ -3,15 +3,13 @@
 use std::error::Error as StdError;
 use std::time::Duration;
 
+use deskreel_sdk::bucket::{chain, foreign};
 use deskreel_sdk::prelude::*;
 use deskreel_sdk::serde_json::{self, Value};
 use google_cloud_gax::error::{CredentialsError, Error as LibraryError};
 use google_cloud_storage::error::{ReadError, WriteError};
 
-use crate::client::{ANSWER_TIMEOUT, Bucket};
-
-/// Longest text of others in a message.
-const FOREIGN_MAX_CHARS: usize = 300;
+use crate::client::Bucket;
 
 /// What was asked for, by the permission that it needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,10 +71,10 @@ impl Failure {
     }
 
     /// No answer in time.
-    pub(crate) fn late() -> Self {
+    pub(crate) fn late(after: Duration) -> Self {
         Self::silence(Error::new(
             ErrorKind::Timeout,
-            format!("no answer within {ANSWER_TIMEOUT:?} and the time of the bytes"),
+            format!("no answer within {after:?} (setting `answer_timeout`) and the time of the bytes"),
         ))
     }
 
@@ -170,7 +168,7 @@ impl Failure {
             ("", text) => text.to_owned(),
             (reason, text) => format!("{reason}: {text}"),
         };
-        shortened(&format!("HTTP {}, {said}", self.status))
+        foreign(&format!("HTTP {}, {said}", self.status))
     }
 }
 
@@ -247,51 +245,10 @@ pub(crate) fn unanswered(error: &(dyn StdError + 'static)) -> Error {
     Error::new(ErrorKind::Unavailable, format!("the server can't be reached: {said}"))
 }
 
-/// What an error says, with what is behind it.
-pub(crate) fn chain(error: &dyn StdError) -> String {
-    let mut texts: Vec<String> = Vec::new();
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let text = error.to_string();
-        // Most wrappers say again what is in them.
-        if !texts.iter().any(|known| known.contains(&text)) {
-            texts.push(text);
-        }
-        next = error.source();
-    }
-    shortened(&texts.join(": "))
-}
-
-/// A text whose addresses end before their parameters: who knows the id of an upload may write it.
-fn without_queries(text: &str) -> String {
-    let mut clean = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(place) = rest.find("://") {
-        let (before, address) = rest.split_at(place + 3);
-        clean.push_str(before);
-        let end = address
-            .find(|c: char| c.is_whitespace() || ")\"'>".contains(c))
-            .unwrap_or(address.len());
-        let (address, after) = address.split_at(end);
-        clean.push_str(address.split('?').next().unwrap_or_default());
-        rest = after;
-    }
-    clean + rest
-}
-
 /// What Google says is missing (`Permission 'storage.objects.create' denied`), else what the action needs.
 fn permission_of(said: &str, action: Action) -> String {
     let named = said
         .split('\'')
         .find(|word| word.split('.').count() > 2 && !word.contains(' '));
     named.unwrap_or(action.permission()).to_owned()
-}
-
-fn shortened(text: &str) -> String {
-    let clean: String = without_queries(text)
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(FOREIGN_MAX_CHARS)
-        .collect();
-    clean.trim().trim_end_matches('.').to_owned()
 }

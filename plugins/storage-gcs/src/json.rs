@@ -11,7 +11,7 @@ use reqwest::{Client, Method};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::client::{ANSWER_TIMEOUT, ATTEMPTS, BACKOFF_FIRST};
+use crate::client::{ATTEMPTS, BACKOFF_FIRST};
 use crate::error::{Failure, unanswered};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -26,6 +26,7 @@ pub(crate) struct Json {
     /// Where the bucket's objects are.
     objects: String,
     credentials: Credentials,
+    answer_timeout: Duration,
 }
 
 /// An object as the API describes it, as far as it matters.
@@ -58,10 +59,15 @@ pub(crate) struct Listing {
 }
 
 impl Json {
-    pub(crate) fn new(endpoint: &str, bucket: &str, credentials: Credentials) -> Result<Self> {
+    pub(crate) fn new(
+        endpoint: &str,
+        bucket: &str,
+        credentials: Credentials,
+        answer_timeout: Duration,
+    ) -> Result<Self> {
         let client = Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(ANSWER_TIMEOUT)
+            .timeout(answer_timeout)
             .pool_idle_timeout(IDLE_TIMEOUT)
             .http1_only()
             .redirect(reqwest::redirect::Policy::none())
@@ -71,6 +77,7 @@ impl Json {
             client,
             objects: format!("{endpoint}/storage/v1/b/{bucket}/o"),
             credentials,
+            answer_timeout,
         })
     }
 
@@ -144,11 +151,11 @@ impl Json {
 
     async fn headers(&self) -> Result<HeaderMap, Failure> {
         let asked = Box::pin(self.credentials.headers(Extensions::new()));
-        match tokio::time::timeout(ANSWER_TIMEOUT, asked).await {
+        match tokio::time::timeout(self.answer_timeout, asked).await {
             Ok(Ok(CacheableResource::New { data, .. })) => Ok(data),
             Ok(Ok(CacheableResource::NotModified)) => Ok(HeaderMap::new()),
             Ok(Err(error)) => Err(Failure::silence(unanswered(&error))),
-            Err(_) => Err(Failure::late()),
+            Err(_) => Err(Failure::late(self.answer_timeout)),
         }
     }
 }

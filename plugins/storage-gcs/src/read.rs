@@ -6,7 +6,7 @@ use google_cloud_storage::model_ext::ReadRange;
 use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
 
-use crate::client::{ANSWER_TIMEOUT, Bucket, within};
+use crate::client::Bucket;
 use crate::error::{Action, Failure};
 use crate::write::DIGEST;
 
@@ -77,10 +77,7 @@ async fn once(bucket: &Bucket, key: &Key, range: Range<u64>) -> Result<Option<By
         .library
         .read_object(bucket.path(), bucket.object(key))
         .set_read_range(wanted);
-    let answer = within(0, Box::pin(request.send()))
-        .await
-        .ok_or_else(|| failed(Failure::late()))?;
-    let mut answer = match answer.map_err(Failure::from) {
+    let mut answer = match bucket.within(0, Box::pin(request.send())).await {
         Ok(answer) => answer,
         Err(failure) if failure.is_bad_range() => return Ok(None),
         Err(failure) => return Err(failed(failure)),
@@ -88,11 +85,11 @@ async fn once(bucket: &Bucket, key: &Key, range: Range<u64>) -> Result<Option<By
     let facts = answer.object();
     let mut bytes = BytesMut::new();
     loop {
-        match timeout(ANSWER_TIMEOUT, answer.next()).await {
+        match timeout(bucket.answer_timeout, answer.next()).await {
             Ok(Some(Ok(part))) => bytes.extend_from_slice(&part),
             Ok(Some(Err(error))) => return Err(failed(Failure::from(error))),
             Ok(None) => break,
-            Err(_) => return Err(failed(Failure::late())),
+            Err(_) => return Err(failed(Failure::late(bucket.answer_timeout))),
         }
     }
     let length = bytes.len() as u64;

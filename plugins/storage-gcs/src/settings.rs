@@ -1,10 +1,11 @@
 //! The operator's settings and what they come to.
 
+use std::time::Duration;
+
+use deskreel_sdk::bucket::{answer_timeout, check_endpoint, key_prefix, set};
 use deskreel_sdk::prelude::*;
 use deskreel_sdk::serde_json::Value;
 
-/// The longest prefix: with the longest key behind it a name stays below the 1024 bytes that names may have.
-const PREFIX_MAX_BYTES: usize = 256;
 /// The largest file of credentials.
 const CREDENTIALS_MAX_BYTES: u64 = 64 << 10;
 
@@ -44,6 +45,10 @@ deskreel_sdk::settings! {
         /// Take retention and legal hold from the engine, in this mode. The bucket must have object retention.
         #[serde(default)]
         pub object_lock: Option<ObjectLock>,
+        /// How long the server may take to begin an answer, and between two parts of one; bodies have time of their own. Without
+        /// it: 30s.
+        #[serde(default)]
+        pub answer_timeout: Option<SettingDuration>,
     }
 
     /// Modes of retention.
@@ -68,6 +73,7 @@ pub(crate) struct Resolved {
     pub(crate) kms_key: Option<String>,
     pub(crate) storage_class: Option<String>,
     pub(crate) object_lock: Option<ObjectLock>,
+    pub(crate) answer_timeout: Duration,
 }
 
 /// Where credentials come from.
@@ -112,13 +118,14 @@ impl Settings {
         }
         Ok(Resolved {
             bucket,
-            prefix: prefix(self.prefix.as_deref().unwrap_or(""))?,
+            prefix: key_prefix(self.prefix.as_deref().unwrap_or(""))?,
             credentials: self.credentials()?,
             quota_project: self.quota_project,
             endpoint: self.endpoint,
             kms_key: self.kms_key,
             storage_class: self.storage_class,
             object_lock: self.object_lock,
+            answer_timeout: answer_timeout(self.answer_timeout)?,
         })
     }
 
@@ -172,46 +179,6 @@ impl Settings {
             (None, Some(json), false) => read_credentials("credentials_json", json.expose()),
         }
     }
-}
-
-fn set<T>(key: &str, place: &mut Option<T>, value: T) -> Result<()> {
-    if place.is_some() {
-        return Err(Error::invalid_settings(format!("{key}: is in `url` too")));
-    }
-    *place = Some(value);
-    Ok(())
-}
-
-fn prefix(text: &str) -> Result<String> {
-    let text = text.trim_matches('/');
-    if text.is_empty() {
-        return Ok(String::new());
-    }
-    if text.len() > PREFIX_MAX_BYTES {
-        return Err(Error::invalid_settings(format!(
-            "prefix: is longer than {PREFIX_MAX_BYTES} bytes"
-        )));
-    }
-    Key::new(text).map_err(|error| Error::invalid_settings(format!("prefix: {}", error.message())))?;
-    Ok(format!("{text}/"))
-}
-
-fn check_endpoint(endpoint: &str) -> Result<()> {
-    let wrong = |why: &str| Err(Error::invalid_settings(format!("endpoint: {why}")));
-    let Some((scheme, host)) = endpoint.split_once("://") else {
-        return wrong("needs https:// or http:// in front");
-    };
-    if !matches!(scheme, "https" | "http") {
-        return wrong("is neither https:// nor http://");
-    }
-    let host = host.trim_end_matches('/');
-    if host.is_empty() || host.contains(['/', '?', '#']) {
-        return wrong("is not just a host and a port: the bucket has its own key");
-    }
-    if host.contains('@') {
-        return wrong("has credentials in it: they have their own keys");
-    }
-    Ok(())
 }
 
 fn read(path: &Path) -> Result<String> {

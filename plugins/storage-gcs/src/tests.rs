@@ -5,7 +5,7 @@ mod options;
 mod resolving;
 
 use deskreel_sdk::serde_json::{Value, json};
-use deskreel_sdk::testkit::Folder;
+use deskreel_sdk::testkit::{Folder, block_on as run, bytes, key, put, whole, with};
 use peers::gcs;
 
 use super::*;
@@ -42,48 +42,8 @@ fn settings_in(folder: &Path, port: u16) -> Value {
     })
 }
 
-fn with(mut settings: Value, more: &Value) -> Value {
-    let (Value::Object(fields), Value::Object(more)) = (&mut settings, more) else {
-        panic!("settings are objects")
-    };
-    fields.extend(more.clone());
-    settings
-}
-
 async fn open(settings: Value) -> Result<Gcs> {
-    Gcs::open(
-        deskreel_sdk::serde_json::from_value(settings).unwrap(),
-        Context::new("gcs"),
-    )
-    .await
-}
-
-fn key(text: &str) -> Key {
-    Key::new(text).unwrap()
-}
-
-fn bytes(seed: u8, length: usize) -> Bytes {
-    (0..length)
-        .map(|at| seed.wrapping_add((at % 251) as u8))
-        .collect::<Vec<_>>()
-        .into()
-}
-
-async fn put(storage: &Gcs, name: &str, content: Bytes) -> Result<()> {
-    storage.put(&key(name), content, &PutOptions::default()).await
-}
-
-async fn whole(storage: &Gcs, name: &str) -> Result<Bytes> {
-    storage.get(&key(name), 0..u64::MAX).await
-}
-
-fn run<F: Future<Output = ()>>(test: F) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(test);
+    deskreel_sdk::testkit::open(&settings).await
 }
 
 #[test]

@@ -1,14 +1,13 @@
 //! Writing and deleting. An object is never overwritten; who put it first is settled by its SHA-256.
 
-use std::collections::BTreeMap;
-
+use deskreel_sdk::bucket::{self as shared, Unsettled};
 use deskreel_sdk::prelude::*;
 use google_cloud_storage::builder::storage::WriteObject;
 use google_cloud_storage::model::object::{Retention, retention};
 use google_cloud_wkt::Timestamp;
 use sha2::{Digest as _, Sha256};
 
-use crate::client::{Bucket, within};
+use crate::client::Bucket;
 use crate::error::{Action, Failure};
 use crate::read::get;
 use crate::settings::ObjectLock;
@@ -46,11 +45,10 @@ pub(crate) async fn put(bucket: &Bucket, key: &Key, bytes: Bytes, options: &PutO
             .write_object(bucket.path(), bucket.object(key), bytes.clone());
         let request = with_terms(request, bucket, &content, options)?;
         Ok(Box::pin(async move {
-            match within(length, Box::pin(request.send_unbuffered())).await {
-                Some(Ok(_)) => Ok(()),
-                Some(Err(error)) => Err(Failure::from(error)),
-                None => Err(Failure::late()),
-            }
+            bucket
+                .within(length, Box::pin(request.send_unbuffered()))
+                .await
+                .map(drop)
         }))
     })
     .await
@@ -72,11 +70,10 @@ pub(crate) async fn put_file(bucket: &Bucket, key: &Key, path: &Path, options: &
         let request = bucket.library.write_object(bucket.path(), bucket.object(key), file);
         let request = with_terms(request, bucket, &content, options)?;
         Ok(Box::pin(async move {
-            match within(length, Box::pin(request.send_unbuffered())).await {
-                Some(Ok(_)) => Ok(()),
-                Some(Err(error)) => Err(Failure::from(error)),
-                None => Err(Failure::late()),
-            }
+            bucket
+                .within(length, Box::pin(request.send_unbuffered()))
+                .await
+                .map(drop)
         }))
     })
     .await
@@ -116,7 +113,7 @@ fn with_terms<P>(
             "retention and legal hold need the setting `object_lock`",
         ));
     }
-    let mut metadata = kept(&options.metadata);
+    let mut metadata = shared::header_metadata(&options.metadata, METADATA_MAX_BYTES);
     metadata.insert(DIGEST.to_owned(), hex::encode(content.sha256));
     // Known before, the checksum goes with the description: emulators don't understand one that follows the bytes.
     let request = request.with_known_crc32c(content.crc32c);
@@ -147,42 +144,17 @@ fn with_terms<P>(
     Ok(request)
 }
 
-/// The texts that come back as headers, as many as Google takes.
-fn kept(metadata: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let mut left = METADATA_MAX_BYTES;
-    let name_fits = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
-    let value_fits = |value: &str| value.chars().all(|c| c.is_ascii_graphic() || c == ' ');
-    let mut kept = BTreeMap::new();
-    for (name, value) in metadata {
-        if name_fits(name) && value_fits(value) && name.len() + value.len() <= left {
-            left -= name.len() + value.len();
-            kept.insert(name.to_ascii_lowercase(), value.clone());
-        }
-    }
-    kept
-}
-
 /// A put was refused or its answer got lost: success if the object is there as it should be.
 async fn settle(bucket: &Bucket, key: &Key, content: &Content, failure: Failure) -> Result<()> {
-    if failure.is_conflict() {
-        return match is_there(bucket, key, content).await? {
-            true => Ok(()),
-            false => Err(Error::new(
-                ErrorKind::Interrupted,
-                "taken a moment ago, and not there now",
-            )),
-        };
-    }
     let unknown = failure.is_unknown_outcome();
-    let error = failure.into_error(bucket, Action::Create);
-    if unknown && error.kind().is_retryable() {
-        match is_there(bucket, key, content).await {
-            Ok(true) => return Ok(()),
-            Err(other) if other.kind() == ErrorKind::AlreadyExists => return Err(other),
-            Ok(false) | Err(_) => {}
-        }
-    }
-    Err(error)
+    let put = if failure.is_conflict() {
+        Unsettled::Taken
+    } else if unknown {
+        Unsettled::Unknown(failure.into_error(bucket, Action::Create))
+    } else {
+        Unsettled::Refused(failure.into_error(bucket, Action::Create))
+    };
+    shared::settle(put, is_there(bucket, key, content)).await
 }
 
 /// Whether the object is there with these bytes.
@@ -204,10 +176,7 @@ async fn is_there(bucket: &Bucket, key: &Key, content: &Content) -> Result<bool>
     if same {
         return Ok(true);
     }
-    Err(Error::new(
-        ErrorKind::AlreadyExists,
-        "an object with other bytes is there",
-    ))
+    Err(shared::other_bytes())
 }
 
 async fn digest(bucket: &Bucket, key: &Key, size: u64) -> Result<[u8; 32]> {

@@ -20,8 +20,6 @@ use crate::settings::{Acl, Checksums, CreateOnly, Credentials, Encryption, Objec
 
 /// Until a connection stands, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Until an answer begins, for a request without much of a body; and between two parts of an answer's body.
-pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// The slowest line on which a body still counts as moving, in bytes a second.
 const SLOWEST_BYTES_PER_SECOND: u64 = 256 << 10;
 /// Attempts of the SDK. The engine tries again above them, for as long as it takes.
@@ -49,6 +47,8 @@ pub(crate) struct Bucket {
     pub(crate) checksums: Checksums,
     pub(crate) create_only: CreateOnly,
     pub(crate) object_lock: Option<ObjectLock>,
+    /// Until an answer begins, for a request without much of a body; and between two parts of an answer's body.
+    pub(crate) answer_timeout: Duration,
     /// Whether the server honours `If-None-Match`, once known.
     pub(crate) conditions: OnceLock<bool>,
     /// Whether the server lists keys in the order of their bytes, once known.
@@ -81,6 +81,7 @@ impl Bucket {
             checksums: resolved.checksums,
             create_only: resolved.create_only,
             object_lock: resolved.object_lock,
+            answer_timeout: resolved.answer_timeout,
         })
     }
 
@@ -90,16 +91,21 @@ impl Bucket {
     }
 
     /// Time-outs for a request with this body.
-    pub(crate) fn patience(bytes: usize) -> Builder {
-        Config::builder().timeout_config(time_outs(bytes as u64))
+    pub(crate) fn patience(&self, bytes: usize) -> Builder {
+        patience(self.answer_timeout, bytes)
     }
 }
 
-fn time_outs(body_bytes: u64) -> TimeoutConfig {
+/// As [`Bucket::patience`].
+pub(crate) fn patience(answer_timeout: Duration, bytes: usize) -> Builder {
+    Config::builder().timeout_config(time_outs(answer_timeout, bytes as u64))
+}
+
+fn time_outs(answer: Duration, body_bytes: u64) -> TimeoutConfig {
     // A read time-out would count from the request's first byte, and so end slow uploads: the attempt's time covers both.
     TimeoutConfig::builder()
         .connect_timeout(CONNECT_TIMEOUT)
-        .operation_attempt_timeout(ANSWER_TIMEOUT + Duration::from_secs(body_bytes / SLOWEST_BYTES_PER_SECOND))
+        .operation_attempt_timeout(answer + Duration::from_secs(body_bytes / SLOWEST_BYTES_PER_SECOND))
         .build()
 }
 
@@ -121,7 +127,7 @@ async fn config(resolved: &Resolved, context: &Context) -> Result<(Config, bool)
         }
         Credentials::Chain { profile } => {
             let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http.clone());
-            loader = loader.timeout_config(time_outs(0));
+            loader = loader.timeout_config(time_outs(resolved.answer_timeout, 0));
             if let Some(region) = &region {
                 loader = loader.region(Region::new(region.clone()));
             }
@@ -141,7 +147,7 @@ async fn config(resolved: &Resolved, context: &Context) -> Result<(Config, bool)
         .http_client(http)
         .force_path_style(resolved.path_style)
         .use_fips(resolved.fips)
-        .timeout_config(time_outs(0))
+        .timeout_config(time_outs(resolved.answer_timeout, 0))
         .retry_config(
             RetryConfig::standard()
                 .with_max_attempts(ATTEMPTS)

@@ -6,12 +6,10 @@ use std::time::Duration;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use deskreel_sdk::bucket::{chain, foreign};
 use deskreel_sdk::prelude::*;
 
 use crate::client::Bucket;
-
-/// Longest text of others in a message.
-const FOREIGN_MAX_CHARS: usize = 300;
 
 /// What was asked for, by the permission that it needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -192,7 +190,7 @@ impl Failure {
             (code, "") => code.to_owned(),
             (code, text) => format!("{code}: {text}"),
         };
-        shortened(&format!("HTTP {}, {said}", self.status))
+        foreign(&format!("HTTP {}, {said}", self.status))
     }
 }
 
@@ -208,15 +206,6 @@ fn permission_of(said: &str, action: Action) -> String {
         (None, Action::Get) => "s3:GetObject (or, if there is no such object, s3:ListBucket)".to_owned(),
         (None, action) => action.permission().to_owned(),
     }
-}
-
-fn shortened(text: &str) -> String {
-    let clean: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(FOREIGN_MAX_CHARS)
-        .collect();
-    clean.trim().trim_end_matches('.').to_owned()
 }
 
 impl<E> From<SdkError<E, HttpResponse>> for Failure
@@ -261,19 +250,13 @@ fn timed_out<E>(error: &SdkError<E, HttpResponse>) -> bool {
 
 /// The error for a request that got no answer, or none that can be read.
 fn silence(error: &(dyn StdError + 'static), attempt_over: bool, connect_over: bool) -> Error {
-    let mut texts: Vec<String> = Vec::new();
     let mut credentials = None;
     let mut next = Some(error);
     while let Some(error) = next {
         credentials = credentials.or_else(|| error.downcast_ref::<CredentialsError>());
-        let text = error.to_string();
-        // Most wrappers say again what is in them.
-        if !texts.iter().any(|known| known.contains(&text)) {
-            texts.push(text);
-        }
         next = error.source();
     }
-    let said = shortened(&texts.join(": "));
+    let said = chain(error);
     match credentials {
         Some(CredentialsError::CredentialsNotLoaded(_)) => {
             let text = format!(

@@ -9,7 +9,7 @@ use deskreel_sdk::prelude::*;
 use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
 
-use crate::client::{ANSWER_TIMEOUT, Bucket};
+use crate::client::Bucket;
 use crate::error::{Action, Failure, broken_body};
 use crate::write::DIGEST;
 
@@ -196,14 +196,14 @@ impl Reading {
             Err(step) => return Ok(step),
         };
         loop {
-            let chunk = match timeout(ANSWER_TIMEOUT, answer.body.next()).await {
+            let chunk = match timeout(bucket.answer_timeout, answer.body.next()).await {
                 Ok(Some(Ok(chunk))) => chunk,
                 Ok(Some(Err(error))) => return Ok(Step::Again(broken_body(&error))),
                 Ok(None) => return Ok(self.end()),
                 Err(_) => {
                     return Ok(Step::Again(Error::new(
                         ErrorKind::Timeout,
-                        format!("no more of the answer for {ANSWER_TIMEOUT:?}"),
+                        format!("no more of the answer for {:?}", bucket.answer_timeout),
                     )));
                 }
             };

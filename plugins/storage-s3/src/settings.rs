@@ -1,9 +1,10 @@
 //! The operator's settings and what they come to.
 
+use std::time::Duration;
+
+use deskreel_sdk::bucket::{answer_timeout, check_endpoint, key_prefix, set};
 use deskreel_sdk::prelude::*;
 
-/// The longest prefix: with the longest key behind it a name stays below S3's 1024 bytes.
-const PREFIX_MAX_BYTES: usize = 256;
 /// The largest file of certificates.
 const CA_MAX_BYTES: u64 = 1 << 20;
 
@@ -65,6 +66,10 @@ deskreel_sdk::settings! {
         /// Take retention and legal hold from the engine, in this mode. The bucket must have object lock.
         #[serde(default)]
         pub object_lock: Option<ObjectLock>,
+        /// How long the server may take to begin an answer, and between two parts of one; bodies have time of their own. Without
+        /// it: 30s.
+        #[serde(default)]
+        pub answer_timeout: Option<SettingDuration>,
         /// Proxy for all requests, `http://host:port`, with `user:password@` if it wants that. Without it: the environment's.
         #[serde(default)]
         pub proxy: Option<Secret>,
@@ -149,6 +154,7 @@ pub(crate) struct Resolved {
     pub(crate) checksums: Checksums,
     pub(crate) create_only: CreateOnly,
     pub(crate) object_lock: Option<ObjectLock>,
+    pub(crate) answer_timeout: Duration,
     pub(crate) proxy: Option<Proxy>,
     pub(crate) ca: Option<Vec<u8>>,
 }
@@ -211,7 +217,7 @@ impl Settings {
         }
         Ok(Resolved {
             bucket,
-            prefix: prefix(self.prefix.as_deref().unwrap_or(""))?,
+            prefix: key_prefix(self.prefix.as_deref().unwrap_or(""))?,
             path_style: self.path_style.unwrap_or(self.endpoint.is_some()),
             region: self.region,
             endpoint: self.endpoint,
@@ -224,6 +230,7 @@ impl Settings {
             checksums: self.checksums,
             create_only: self.create_only,
             object_lock: self.object_lock,
+            answer_timeout: answer_timeout(self.answer_timeout)?,
             proxy: self.proxy.as_ref().map(proxy).transpose()?,
             ca: self.ca.as_ref().map(|path| certificates(path)).transpose()?,
         })
@@ -294,46 +301,6 @@ impl Settings {
         }
         Ok(())
     }
-}
-
-fn set<T>(key: &str, place: &mut Option<T>, value: T) -> Result<()> {
-    if place.is_some() {
-        return Err(Error::invalid_settings(format!("{key}: is in `url` too")));
-    }
-    *place = Some(value);
-    Ok(())
-}
-
-fn prefix(text: &str) -> Result<String> {
-    let text = text.trim_matches('/');
-    if text.is_empty() {
-        return Ok(String::new());
-    }
-    if text.len() > PREFIX_MAX_BYTES {
-        return Err(Error::invalid_settings(format!(
-            "prefix: is longer than {PREFIX_MAX_BYTES} bytes"
-        )));
-    }
-    Key::new(text).map_err(|error| Error::invalid_settings(format!("prefix: {}", error.message())))?;
-    Ok(format!("{text}/"))
-}
-
-fn check_endpoint(endpoint: &str) -> Result<()> {
-    let wrong = |why: &str| Err(Error::invalid_settings(format!("endpoint: {why}")));
-    let Some((scheme, host)) = endpoint.split_once("://") else {
-        return wrong("needs https:// or http:// in front");
-    };
-    if !matches!(scheme, "https" | "http") {
-        return wrong("is neither https:// nor http://");
-    }
-    let host = host.trim_end_matches('/');
-    if host.is_empty() || host.contains(['/', '?', '#']) {
-        return wrong("is not just a host and a port: the bucket has its own key");
-    }
-    if host.contains('@') {
-        return wrong("has credentials in it: they have their own keys");
-    }
-    Ok(())
 }
 
 fn credentials(settings: &mut Settings) -> Result<Credentials> {

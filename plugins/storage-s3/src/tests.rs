@@ -6,7 +6,7 @@ mod options;
 mod resolving;
 
 use deskreel_sdk::serde_json::{Value, json};
-use deskreel_sdk::testkit::Folder;
+use deskreel_sdk::testkit::{Folder, block_on as run, bytes, key, put, whole, with};
 use peers::seaweed::{self, Seaweed};
 
 use super::*;
@@ -44,48 +44,8 @@ fn settings_in(folder: &Path, port: u16) -> Value {
     })
 }
 
-fn with(mut settings: Value, more: &Value) -> Value {
-    let (Value::Object(settings_fields), Value::Object(more)) = (&mut settings, more) else {
-        panic!("settings are objects")
-    };
-    settings_fields.extend(more.clone());
-    settings
-}
-
 async fn open(settings: Value) -> Result<S3> {
-    S3::open(
-        deskreel_sdk::serde_json::from_value(settings).unwrap(),
-        Context::new("s3"),
-    )
-    .await
-}
-
-fn key(text: &str) -> Key {
-    Key::new(text).unwrap()
-}
-
-fn bytes(seed: u8, length: usize) -> Bytes {
-    (0..length)
-        .map(|at| seed.wrapping_add((at % 251) as u8))
-        .collect::<Vec<_>>()
-        .into()
-}
-
-async fn put(storage: &S3, name: &str, content: Bytes) -> Result<()> {
-    storage.put(&key(name), content, &PutOptions::default()).await
-}
-
-async fn whole(storage: &S3, name: &str) -> Result<Bytes> {
-    storage.get(&key(name), 0..u64::MAX).await
-}
-
-fn run<F: Future<Output = ()>>(test: F) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(test);
+    deskreel_sdk::testkit::open(&settings).await
 }
 
 #[test]

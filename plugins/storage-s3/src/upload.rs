@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
@@ -12,7 +13,7 @@ use deskreel_sdk::tracing;
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinSet;
 
-use crate::client::Bucket;
+use crate::client::{Bucket, patience};
 use crate::error::{Action, Failure};
 use crate::write::{Content, Guard, Terms, is_there, put, settle};
 
@@ -87,6 +88,7 @@ struct Upload {
     bucket: String,
     name: String,
     id: String,
+    answer_timeout: Duration,
     done: bool,
 }
 
@@ -123,6 +125,7 @@ impl Upload {
             bucket: bucket.name.clone(),
             name,
             id: id.to_owned(),
+            answer_timeout: bucket.answer_timeout,
             done: false,
         })
     }
@@ -170,7 +173,7 @@ impl Upload {
         checksum: bool,
     ) -> impl Future<Output = Result<CompletedPart, Failure>> + Send + use<> {
         let checksum = checksum.then(|| base64::encode(Sha256::digest(&bytes)));
-        let patience = Bucket::patience(bytes.len());
+        let patience = patience(self.answer_timeout, bytes.len());
         let request = self
             .client
             .upload_part()

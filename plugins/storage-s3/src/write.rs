@@ -8,6 +8,7 @@ use aws_sdk_s3::types::{
     ObjectCannedAcl, ObjectLockLegalHoldStatus, ObjectLockMode, ServerSideEncryption, StorageClass,
 };
 use aws_smithy_types::base64;
+use deskreel_sdk::bucket::{self as shared, Unsettled};
 use deskreel_sdk::prelude::*;
 use deskreel_sdk::tracing;
 use sha2::{Digest as _, Sha256};
@@ -62,7 +63,7 @@ impl Terms {
     /// # Errors
     /// `Unsupported` where a lock is asked for and the settings have none.
     pub(crate) fn new(bucket: &Bucket, content: &Content, options: &PutOptions) -> Result<Self> {
-        let mut metadata = kept(&options.metadata);
+        let mut metadata = shared::header_metadata(&options.metadata, METADATA_MAX_BYTES);
         metadata.insert(DIGEST.to_owned(), content.hex());
         let wants_lock = options.retain_until_unix_s.is_some() || options.legal_hold;
         if wants_lock && bucket.object_lock.is_none() {
@@ -100,21 +101,6 @@ impl Terms {
             checksum: wants_lock || bucket.checksums == Checksums::WhenSupported,
         })
     }
-}
-
-/// The texts that HTTP headers can carry, as many as S3 takes.
-fn kept(metadata: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let mut left = METADATA_MAX_BYTES;
-    let name_fits = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
-    let value_fits = |value: &str| value.chars().all(|c| c.is_ascii_graphic() || c == ' ');
-    let mut kept = BTreeMap::new();
-    for (name, value) in metadata {
-        if name_fits(name) && value_fits(value) && name.len() + value.len() <= left {
-            left -= name.len() + value.len();
-            kept.insert(name.to_ascii_lowercase(), value.clone());
-        }
-    }
-    kept
 }
 
 /// How an object is to be kept from being overwritten, as far as is known.
@@ -156,7 +142,7 @@ pub(crate) async fn put(bucket: &Bucket, key: &Key, bytes: Bytes, options: &PutO
     if guard != Guard::Server && is_there(bucket, key, &content).await? {
         return Ok(());
     }
-    let patience = || Bucket::patience(bytes.len());
+    let patience = || bucket.patience(bytes.len());
     let mut conditional = guard != Guard::Look;
     let mut sent = request()
         .set_if_none_match(conditional.then(|| "*".to_owned()))
@@ -228,27 +214,15 @@ fn request(bucket: &Bucket, key: &Key, bytes: &Bytes, content: &Content, terms: 
 
 /// A put was refused or its answer got lost: success if the object is there as it should be.
 pub(crate) async fn settle(bucket: &Bucket, key: &Key, content: &Content, failure: Failure) -> Result<()> {
-    if failure.is_conflict() {
-        return match is_there(bucket, key, content).await {
-            Ok(true) => Ok(()),
-            // Another put is about to win or was undone; or the object was deleted meanwhile.
-            Ok(false) => Err(Error::new(
-                ErrorKind::Interrupted,
-                "taken a moment ago, and not there now",
-            )),
-            Err(error) => Err(error),
-        };
-    }
     let unknown = failure.is_unknown_outcome();
-    let error = failure.into_error(bucket, Action::Put);
-    if unknown && error.kind().is_retryable() {
-        match is_there(bucket, key, content).await {
-            Ok(true) => return Ok(()),
-            Err(other) if other.kind() == ErrorKind::AlreadyExists => return Err(other),
-            Ok(false) | Err(_) => {}
-        }
-    }
-    Err(error)
+    let put = if failure.is_conflict() {
+        Unsettled::Taken
+    } else if unknown {
+        Unsettled::Unknown(failure.into_error(bucket, Action::Put))
+    } else {
+        Unsettled::Refused(failure.into_error(bucket, Action::Put))
+    };
+    shared::settle(put, is_there(bucket, key, content)).await
 }
 
 /// Whether the object is there with these bytes.
@@ -273,14 +247,7 @@ pub(crate) async fn is_there(bucket: &Bucket, key: &Key, content: &Content) -> R
             // Of another writer, or copied without its metadata.
             None => digest(bucket, key, &there).await? == content.sha256,
         };
-    if same {
-        Ok(true)
-    } else {
-        Err(Error::new(
-            ErrorKind::AlreadyExists,
-            "an object with other bytes is there",
-        ))
-    }
+    if same { Ok(true) } else { Err(shared::other_bytes()) }
 }
 
 async fn digest(bucket: &Bucket, key: &Key, there: &Facts) -> Result<[u8; 32]> {

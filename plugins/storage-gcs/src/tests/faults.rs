@@ -134,7 +134,7 @@ fn a_server_that_is_killed_keeps_what_it_answered() {
                     let mut stored = Vec::new();
                     for n in 0..200_u8 {
                         let name = format!("killed/{round}-{n}");
-                        match put(&storage, &name, bytes(n, 50_000)).await {
+                        match put(&*storage, &name, bytes(n, 50_000)).await {
                             Ok(()) => stored.push((name, n)),
                             Err(error) => {
                                 assert!(error.kind().is_retryable(), "{error}");
@@ -150,9 +150,52 @@ fn a_server_that_is_killed_keeps_what_it_answered() {
             stored.extend(writer.await.unwrap());
             tokio::task::block_in_place(|| server.restart()).unwrap();
             for (name, n) in &stored {
-                assert!(whole(&storage, name).await.unwrap() == bytes(*n, 50_000), "{name}");
+                assert!(whole(&*storage, name).await.unwrap() == bytes(*n, 50_000), "{name}");
             }
         }
         assert!(!stored.is_empty());
+    });
+}
+
+/// A server that takes requests and never answers, as one does whose machine has lost its power.
+#[test]
+fn a_server_that_keeps_silent_is_given_up_in_the_time_that_the_settings_name() {
+    run(async {
+        let faults = Faults::start(port()).unwrap();
+        let folder = Folder::new().unwrap();
+        let settings = with(
+            settings_in(folder.path(), faults.port),
+            &json!({"answer_timeout": "300ms"}),
+        );
+        let storage = open(settings).await.unwrap();
+        put(&storage, "a", bytes(1, 10)).await.unwrap();
+        for method in ["PUT", "POST", "GET", "HEAD", "DELETE"] {
+            faults.add(method, "", 100, Fault::Silence);
+        }
+        let begun = std::time::Instant::now();
+        for error in [
+            put(&storage, "b", bytes(1, 10)).await.unwrap_err(),
+            whole(&storage, "a").await.unwrap_err(),
+            storage.stat(&key("a")).await.unwrap_err(),
+            storage.list(&Prefix::all(), None).await.unwrap_err(),
+            storage.delete(&key("a")).await.unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+        }
+        // Without the setting, one attempt of each takes as long.
+        assert!(
+            begun.elapsed() < 5 * deskreel_sdk::bucket::ANSWER_TIMEOUT,
+            "{:?}",
+            begun.elapsed()
+        );
+        faults.clear();
+        put(&storage, "b", bytes(1, 10)).await.unwrap();
+        let error = open(with(
+            settings_in(folder.path(), faults.port),
+            &json!({"answer_timeout": "1ms"}),
+        ))
+        .await
+        .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidSettings, "{error}");
     });
 }
