@@ -5,7 +5,7 @@ use std::time::Duration;
 use peers::Peers;
 use peers::client::Client;
 use peers::desktop::{USER, Xrdp};
-use peers::gateway::{Gateway, Settings};
+use peers::gateway::{Gateway, Settings, recording_folder};
 use serde_json::Value;
 
 fn text<'a>(event: &'a Value, name: &str) -> &'a str {
@@ -101,6 +101,8 @@ fn looks_are_told(gateway: &Gateway, id: &str, digest: &str, end: Duration) -> a
         "{}",
         String::from_utf8_lossy(&copied.stderr)
     );
+    let stored = recording_folder(&gateway.dir.join("recordings"), id).join("manifest.json");
+    assert!(stored.exists());
     let removed = gateway.run(&["recordings", "rm", id, "--yes"])?;
     assert_eq!(
         removed.status.code(),
@@ -108,7 +110,7 @@ fn looks_are_told(gateway: &Gateway, id: &str, digest: &str, end: Duration) -> a
         "{}",
         String::from_utf8_lossy(&removed.stderr)
     );
-    assert!(!gateway.dir.join("recordings").join(id).join("manifest.json").exists());
+    assert!(!stored.exists());
     let row = &gateway.recordings()?[0];
     assert_eq!((text(row, "state"), text(row, "manifest_sha256")), ("deleted", digest));
 

@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use peers::gateway::{deskreel, run_in};
+use peers::gateway::{deskreel, recording_folder, run_in};
 use peers::picture::Picture;
 use peers::process::{run, wait_for};
 use serde_json::Value;
@@ -212,7 +212,7 @@ fn speed_size_rate_and_bar_shape_the_export() -> anyhow::Result<()> {
 #[test]
 fn a_damaged_recording_is_exported_with_the_damage_marked() -> anyhow::Result<()> {
     let recorded = Recorded::new(23)?;
-    let folder = recorded.path("demo/recordings").join(&recorded.id);
+    let folder = recording_folder(&recorded.path("demo/recordings"), &recorded.id);
     let copy = recorded.path("copy");
     fs::create_dir(&copy)?;
     for name in names(&folder)? {

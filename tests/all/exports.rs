@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use peers::gateway::recording_folder;
 use peers::process::{family, run, wait_for};
 use peers::seaweed::{BUCKET, KEY, SECRET, Seaweed};
 use rustix::process::{Pid, Signal, kill_process};
@@ -97,7 +98,7 @@ fn asked_for_stored_listed_downloaded_and_deleted() {
     node.ends(1, &["exports", "retry", &id]);
 
     // It is the same as an export by hand, and a video.
-    let file = node.home.join("recordings").join(&id).join("exports/video.mp4");
+    let file = recording_folder(&node.home.join("recordings"), &id).join("exports/video.mp4");
     let by_hand = dir.path().join("by-hand.mp4").display().to_string();
     node.ends(
         0,
@@ -246,7 +247,7 @@ fn killed_at_any_moment() {
     let _gateway = node.serve();
     let done = node.wait_export("slow", "done");
     assert_eq!(done["attempts"], 2);
-    let made = node.home.join("recordings").join(&id).join("exports/slow");
+    let made = recording_folder(&node.home.join("recordings"), &id).join("exports/slow");
     let pictures = fs::read_dir(&made).unwrap().count();
     assert_eq!(
         done["files"], pictures,
@@ -307,7 +308,11 @@ fn what_fails_for_good_is_told() {
     let (_, examined, _) = node.run(&["doctor"]);
     assert!(examined.contains("3 exports have failed for good"), "{examined}");
     assert!(gateway.process.log().contains("an export failed for good"));
-    assert!(!node.home.join("recordings").join(&id).join("exports").exists());
+    assert!(
+        !recording_folder(&node.home.join("recordings"), &id)
+            .join("exports")
+            .exists()
+    );
     assert_eq!(waits(&node.home.join("data/spool/exports")), 0);
 
     // What hindered it is mended.
@@ -440,8 +445,11 @@ fn to_s3_and_to_disk() -> anyhow::Result<()> {
     assert_eq!(scanned[0]["counts"], serde_json::json!({}), "{scanned}");
 
     // The disk is gone; the bucket has the recording and what was made of it.
-    let local = fs::read(node.home.join("recordings").join(&id).join("exports/video.mp4"))?;
-    fs::rename(dir.path().join("shared").join(&id), dir.path().join("lost"))?;
+    let local = fs::read(recording_folder(&node.home.join("recordings"), &id).join("exports/video.mp4"))?;
+    fs::rename(
+        recording_folder(&dir.path().join("shared"), &id),
+        dir.path().join("lost"),
+    )?;
     let copy = dir.path().join("copy");
     node.ends(0, &["recordings", "download", &id, "-o", &copy.display().to_string()]);
     assert_eq!(fs::read(copy.join("exports/video.mp4"))?, local);

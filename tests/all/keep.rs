@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use peers::gateway::{Gateway, deskreel, run_in};
+use peers::gateway::{Gateway, deskreel, recording_folder, run_in};
 use peers::process::{free_port, wait_for};
 use serde_json::Value;
 
@@ -118,7 +118,7 @@ impl Node {
 
     /// Files of a recording in the storage.
     pub(crate) fn files(&self, id: &str) -> Vec<String> {
-        let entries = fs::read_dir(self.home.join("recordings").join(id))
+        let entries = fs::read_dir(recording_folder(&self.home.join("recordings"), id))
             .into_iter()
             .flatten();
         let mut names: Vec<String> = entries
@@ -374,7 +374,8 @@ fn two_engines_share_a_folder() {
         Ok(b.row(&id)["state"] == "complete")
     })
     .unwrap();
-    let manifest: Value = serde_json::from_slice(&fs::read(shared.join(&id).join("manifest.json")).unwrap()).unwrap();
+    let manifest: Value =
+        serde_json::from_slice(&fs::read(recording_folder(&shared, &id).join("manifest.json")).unwrap()).unwrap();
     assert!(manifest["manifest"].as_str().unwrap().contains("\"recovered\":false"));
     assert_eq!(a.row(&id)["node"], Value::Null);
     a.ends(0, &["recordings", "verify", &id]);
@@ -416,8 +417,8 @@ fn storages_are_checked_compared_and_copied() {
     for id in &ids {
         let same = Command::new("diff")
             .arg("-r")
-            .arg(dir.path().join("shared").join(id))
-            .arg(node.home.join("copy").join(id))
+            .arg(recording_folder(&dir.path().join("shared"), id))
+            .arg(recording_folder(&node.home.join("copy"), id))
             .status();
         assert!(same.unwrap().success());
         assert_eq!(
@@ -431,12 +432,12 @@ fn storages_are_checked_compared_and_copied() {
     assert!(clean[1]["digests"].as_u64().unwrap() >= 4, "{clean}");
 
     // Damage at one storage is found, and mended from the other.
-    let damaged = node.home.join("copy").join(&ids[0]).join("00000000.mcap");
+    let damaged = recording_folder(&node.home.join("copy"), &ids[0]).join("00000000.mcap");
     let mut bytes = fs::read(&damaged).unwrap();
     let whole = bytes.clone();
     *bytes.last_mut().unwrap() ^= 1;
     fs::write(&damaged, &bytes).unwrap();
-    fs::remove_file(node.home.join("copy").join(&ids[1]).join("manifest.json")).unwrap();
+    fs::remove_file(recording_folder(&node.home.join("copy"), &ids[1]).join("manifest.json")).unwrap();
     fs::write(node.home.join("copy/notes.txt"), b"x").unwrap();
     let found = json(4, &["storages", "scan", "copy", "--digests"]);
     assert_eq!(

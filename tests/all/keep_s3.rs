@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use peers::gateway::recording_folder;
 use peers::seaweed::{BUCKET, KEY, LOCKED_BUCKET, READER_KEY, READER_SECRET, SECRET, Seaweed};
 use serde_json::Value;
 
@@ -58,7 +59,7 @@ fn from_disk_to_s3_and_back_from_nothing() -> anyhow::Result<()> {
     let before = node.row(&id);
     fs::copy(node.home.join("data/keys/node.pub.pem"), dir.path().join("old.pub.pem"))?;
     fs::rename(node.home.join("data"), dir.path().join("lost"))?;
-    fs::remove_dir_all(dir.path().join("shared").join(&id))?;
+    fs::remove_dir_all(recording_folder(&dir.path().join("shared"), &id))?;
     let alone = format!("storages=[{}]", cloud(port, BUCKET, "keep", ALL, ""));
     let ok = |arguments: &[&str]| node.ends(0, &[arguments, &["--set", &alone]].concat());
     ok(&["catalog", "rebuild", "--storage", "cloud"]);

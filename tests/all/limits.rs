@@ -7,7 +7,7 @@ use std::time::Duration;
 use peers::Peers;
 use peers::client::Client;
 use peers::desktop::{Shadow, USER};
-use peers::gateway::{Gateway, Settings, deskreel};
+use peers::gateway::{Gateway, Settings, deskreel, recording_folder};
 use peers::picture::Picture;
 use peers::process::{Process, wait_for};
 use serde_json::Value;
@@ -205,14 +205,8 @@ fn a_session_that_is_not_recorded_is_listed_with_the_reason() -> anyhow::Result<
     session.client.process.end();
     let row = session.gateway.wait_recording(0, &["not_recorded"])?;
     assert!(row.to_string().contains("cluster_off"), "{row}");
-    assert!(
-        !session
-            .gateway
-            .dir
-            .join("recordings")
-            .join(row["id"].as_str().unwrap_or_default())
-            .exists()
-    );
+    let id = row["id"].as_str().unwrap_or_default();
+    assert!(!recording_folder(&session.gateway.dir.join("recordings"), id).exists());
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use peers::gateway::{Gateway, deskreel, run_in};
+use peers::gateway::{Gateway, deskreel, recording_folder, run_in};
 use peers::node::{browse, script};
 use peers::pages::{Browser, PASSWORD, add_user, set_password};
 use peers::picture::Picture;
@@ -52,7 +52,7 @@ impl Demo {
     }
 
     fn folder(&self) -> PathBuf {
-        self.home.join("recordings").join(&self.id)
+        recording_folder(&self.home.join("recordings"), &self.id)
     }
 
     /// `recordings frame` at a moment, without the pointer.

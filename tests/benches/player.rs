@@ -75,8 +75,9 @@ fn record(dir: &Path) -> PathBuf {
         .output()
         .unwrap();
     assert!(demo.status.success(), "{}", String::from_utf8_lossy(&demo.stderr));
-    let mut found = fs::read_dir(home.join("recordings")).unwrap();
-    found.next().unwrap().unwrap().path()
+    let inside = |folder: PathBuf| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut folders = inside(home.join("recordings")).flat_map(inside);
+    folders.find(|folder| folder.join("manifest.json").exists()).unwrap()
 }
 
 struct Written {

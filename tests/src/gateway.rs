@@ -194,6 +194,16 @@ impl Gateway {
     }
 }
 
+/// The folder of a recording in the `local` storage whose folder is `recordings`, wherever that keeps it; one that isn't there
+/// where it has none.
+#[must_use]
+pub fn recording_folder(recordings: &Path, id: &str) -> PathBuf {
+    let direct = recordings.join(id);
+    let entries = fs::read_dir(recordings).into_iter().flatten().flatten();
+    let mut places = entries.map(|entry| entry.path().join(id));
+    places.find(|path| path.is_dir()).unwrap_or(direct)
+}
+
 /// Runs a `deskreel` command against the configuration in `dir`.
 ///
 /// # Errors

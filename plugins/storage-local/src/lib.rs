@@ -1,6 +1,6 @@
 //! Storage plugin `local`: objects as files in a folder.
 //!
-//! A key is the file's path below the folder. `root` is that folder, `write` makes files appear whole and durably, `list` walks the folder in key
+//! A key is the file's path below the folder, or below one of the folders that shard it. `root` is that folder, `write` makes files appear whole and durably, `list` walks the folder in key
 //! order. Names with `~` are this plugin's own: no key has that character.
 
 mod list;
@@ -21,6 +21,10 @@ deskreel_sdk::settings! {
     pub struct Settings {
         /// The folder. Made when it is missing; must be on one file system, local or NFS.
         pub path: SettingPath,
+        /// Space of the file system that is left free: puts that would use it are refused. Without it: one per cent, at most
+        /// 1 GiB.
+        #[serde(default)]
+        pub min_free: Option<SettingSize>,
     }
 }
 
@@ -38,7 +42,7 @@ deskreel_sdk::export_storage!(Blocking<Local>);
 impl Local {
     fn open_object(&self, key: &Key) -> Result<(File, fs::Metadata)> {
         self.root.ensure_same()?;
-        let file = File::open(self.root.file(key)).map_err(|error| missing_or(error, key))?;
+        let file = File::open(self.root.find(key)).map_err(|error| missing_or(error, key))?;
         let facts = file.metadata().context(key)?;
         if facts.is_file() {
             Ok((file, facts))
@@ -74,7 +78,7 @@ impl BlockingStorage for Local {
     type Settings = Settings;
 
     fn open(settings: Settings, _: Context) -> Result<Self> {
-        let root = Root::open(settings.path.0)?;
+        let root = Root::open(settings.path.0, settings.min_free.map(|size| size.0))?;
         write::remove_leftovers(&root);
         Ok(Self { root })
     }
@@ -106,7 +110,7 @@ impl BlockingStorage for Local {
 
     fn stat(&self, key: &Key) -> Result<ObjectInfo> {
         self.root.ensure_same()?;
-        let facts = fs::symlink_metadata(self.root.file(key)).map_err(|error| missing_or(error, key))?;
+        let facts = fs::symlink_metadata(self.root.find(key)).map_err(|error| missing_or(error, key))?;
         if facts.is_file() {
             Ok(info(key.clone(), &facts))
         } else {
@@ -116,18 +120,19 @@ impl BlockingStorage for Local {
 
     fn list(&self, prefix: &Prefix, after: Option<&Key>) -> Result<Page> {
         self.root.ensure_same()?;
-        list::page(self.root.path(), prefix, after, PAGE_KEYS)
+        list::page(&self.root, prefix, after, PAGE_KEYS)
     }
 
     fn delete(&self, key: &Key) -> Result<()> {
         self.root.ensure_same()?;
-        let path = self.root.file(key);
-        match fs::remove_file(&path) {
-            Ok(()) => {}
-            Err(error) if missing_or_folder(&error, &path) => return Ok(()),
-            Err(error) => return Err(Error::from(error).with_context(key)),
+        for path in self.root.places(key) {
+            match fs::remove_file(&path) {
+                Ok(()) => self.root.forget_empty_folders(&path)?,
+                Err(error) if missing_or_folder(&error, &path) => {}
+                Err(error) => return Err(Error::from(error).with_context(key)),
+            }
         }
-        self.root.forget_empty_folders(key)
+        Ok(())
     }
 
     fn check(&self) -> Result<()> {

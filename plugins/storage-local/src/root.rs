@@ -10,6 +10,13 @@ use deskreel_sdk::prelude::*;
 
 /// Mode of folders that are made, before the umask.
 const FOLDER_MODE: u32 = 0o750;
+/// Of a file system this much is left free, where the settings don't say how much.
+const MIN_FREE_PER_CENT: u64 = 1;
+/// The most of it.
+const MIN_FREE_MAX_BYTES: u64 = 1 << 30;
+/// How many characters of a recording's id name the folder that it is in. The ids begin with their time, so that is a new folder
+/// every four and a half hours, and the order of the folders is that of the keys.
+const SHARD_CHARACTERS: usize = 6;
 /// How many folders are remembered as durable. When it is reached all are forgotten and synced once more.
 const DURABLE_MAX: usize = 4096;
 
@@ -18,6 +25,7 @@ const DURABLE_MAX: usize = 4096;
 pub(crate) struct Root {
     path: PathBuf,
     identity: Identity,
+    min_free_bytes: Option<u64>,
     /// Folders whose entry in the folder above is on the disk, as are those of all folders above it.
     durable: Mutex<HashSet<PathBuf>>,
 }
@@ -45,7 +53,7 @@ impl Identity {
 
 impl Root {
     /// Makes the folder if it is missing, durably, and remembers which one it is.
-    pub(crate) fn open(path: PathBuf) -> Result<Self> {
+    pub(crate) fn open(path: PathBuf, min_free_bytes: Option<u64>) -> Result<Self> {
         let missing: Vec<&Path> = path.ancestors().take_while(|folder| !folder.exists()).collect();
         DirBuilder::new()
             .recursive(true)
@@ -59,6 +67,7 @@ impl Root {
         Ok(Self {
             path,
             identity,
+            min_free_bytes,
             durable: Mutex::new(HashSet::new()),
         })
     }
@@ -68,9 +77,35 @@ impl Root {
         &self.path
     }
 
-    /// Where an object's file is.
-    pub(crate) fn file(&self, key: &Key) -> PathBuf {
-        self.path.join(key.as_str())
+    /// Where the files of an object may be: where it is put now, and where versions put it that did not shard.
+    pub(crate) fn places(&self, key: &Key) -> impl Iterator<Item = PathBuf> {
+        let below = shard(key).map(|shard| self.path.join(shard).join(key.as_str()));
+        below.into_iter().chain([self.path.join(key.as_str())])
+    }
+
+    /// Where an object's file is, or will be if there is none.
+    pub(crate) fn find(&self, key: &Key) -> PathBuf {
+        let mut places = self.places(key);
+        let first = places.next().unwrap_or_else(|| self.path.clone());
+        match places.next() {
+            Some(old) if fs::symlink_metadata(&first).is_err() && old.is_file() => old,
+            _ => first,
+        }
+    }
+
+    /// Refuses to use the last of the file system.
+    pub(crate) fn ensure_room(&self, bytes: u64) -> Result<()> {
+        let facts = rustix::fs::statvfs(&self.path)
+            .map_err(std::io::Error::from)
+            .with_context(|| self.path.display().to_string())?;
+        let size = |blocks: u64| blocks.saturating_mul(facts.f_frsize);
+        let share = (size(facts.f_blocks) / 100 * MIN_FREE_PER_CENT).min(MIN_FREE_MAX_BYTES);
+        let (free, reserve) = (size(facts.f_bavail), self.min_free_bytes.unwrap_or(share));
+        if free.saturating_sub(bytes) >= reserve {
+            return Ok(());
+        }
+        let message = format!("{free} bytes are free, {reserve} are to stay free (setting `min_free`)");
+        Err(Error::new(ErrorKind::NoSpace, message))
     }
 
     /// Refuses to work in another folder than the one that was opened: below a mount point whose file system isn't mounted,
@@ -127,8 +162,7 @@ impl Root {
     }
 
     /// After a deletion: makes it durable and removes the folders that it emptied.
-    pub(crate) fn forget_empty_folders(&self, key: &Key) -> Result<()> {
-        let path = self.file(key);
+    pub(crate) fn forget_empty_folders(&self, path: &Path) -> Result<()> {
         let mut left = self.path.as_path();
         let mut durable = self.durable();
         for folder in path.ancestors().skip(1).take_while(|folder| *folder != self.path) {
@@ -146,6 +180,30 @@ impl Root {
         // At worst a folder is synced once more.
         self.durable.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The folder of an object of a recording. Not a key, by its first character.
+fn shard(key: &Key) -> Option<String> {
+    let mut parts = key.parts();
+    let id = parts.next().filter(|part| is_id(part))?;
+    parts.next()?;
+    Some(format!("~{}", id.get(..SHARD_CHARACTERS)?))
+}
+
+/// What the keys in a folder of the root start with, if it is one that shards.
+pub(crate) fn of_shard(name: &str) -> Option<&str> {
+    let start = name.strip_prefix('~')?;
+    (start.len() == SHARD_CHARACTERS && start.bytes().all(is_digit)).then_some(start)
+}
+
+/// Whether a text is a recording's id, `8-4-4-4-12` hex digits.
+pub(crate) fn is_id(text: &str) -> bool {
+    let groups = text.split('-').map(str::len);
+    groups.eq([8, 4, 4, 4, 12]) && text.bytes().all(|byte| byte == b'-' || is_digit(byte))
+}
+
+fn is_digit(byte: u8) -> bool {
+    byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)
 }
 
 fn parent_of(folder: &Path) -> &Path {

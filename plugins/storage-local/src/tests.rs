@@ -14,7 +14,7 @@ mod conformance {
     deskreel_sdk::storage_tests! {
         storage: Blocking<Local>,
         settings: |folder| json!({"path": folder.join("objects")}),
-        sample: json!({"path": "./recordings"}),
+        sample: json!({"path": "./recordings", "min_free": "1GiB"}),
     }
 }
 
@@ -22,6 +22,7 @@ fn open(folder: &Folder) -> Local {
     Local::open(
         Settings {
             path: SettingPath(folder.path().to_owned()),
+            min_free: None,
         },
         Context::new("disk"),
     )
@@ -104,6 +105,7 @@ fn another_folder_under_the_path_is_not_used() {
     let storage = Local::open(
         Settings {
             path: SettingPath(mounted.clone()),
+            min_free: None,
         },
         Context::new("disk"),
     )
@@ -165,6 +167,7 @@ fn the_folder_itself_is_made_durable() {
     Local::open(
         Settings {
             path: SettingPath(path),
+            min_free: None,
         },
         Context::new("disk"),
     )
@@ -190,4 +193,151 @@ fn the_last_deletion_takes_the_folders_along() {
 fn the_sample_file_shows_the_settings_that_the_tests_use() {
     let sample = include_str!("../sample.yaml");
     assert!(sample.contains("path: ./recordings"), "{sample}");
+    assert!(sample.contains("min_free: 1GiB"), "{sample}");
+}
+
+/// Ids of recordings of one and the same four hours, of the next, and of long ago.
+const IDS: [&str; 4] = [
+    "01902b6e-7f00-7000-8000-00000000000a",
+    "01902b6e-7f00-7000-8000-00000000000b",
+    "01902c00-0000-7000-8000-000000000001",
+    "00000000-0000-7000-8000-000000000001",
+];
+
+fn all(storage: &Local, page_keys: usize) -> Vec<String> {
+    let mut keys: Vec<Key> = Vec::new();
+    loop {
+        let page = list::page(&storage.root, &Prefix::all(), keys.last(), page_keys).unwrap();
+        keys.extend(page.objects.into_iter().map(|object| object.key));
+        if !page.more {
+            return keys.into_iter().map(|key| key.to_string()).collect();
+        }
+    }
+}
+
+#[test]
+fn recordings_are_spread_over_folders_by_their_time() {
+    let folder = Folder::new().unwrap();
+    let storage = open(&folder);
+    for id in IDS {
+        put(&storage, &format!("{id}/00000001.mcap")).unwrap();
+    }
+    let path = |path: &str| folder.path().join(path);
+    assert!(path("~01902b").join(IDS[0]).join("00000001.mcap").is_file());
+    assert!(path("~01902b").join(IDS[1]).is_dir() && path("~01902c").join(IDS[2]).is_dir());
+    storage
+        .delete(&Key::new(format!("{}/00000001.mcap", IDS[2])).unwrap())
+        .unwrap();
+    assert!(!path("~01902c").exists() && path("~01902b").exists());
+}
+
+/// What versions before wrote is read, listed, held against puts and deleted where it is; nothing of it has to be moved.
+#[test]
+fn folders_of_versions_that_did_not_shard_are_used_as_they_are() {
+    let folder = Folder::new().unwrap();
+    for (id, name) in [
+        (IDS[0], "00000001.mcap"),
+        (IDS[0], "00000002.mcap"),
+        (IDS[2], "00000001.mcap"),
+    ] {
+        fs::create_dir_all(folder.path().join(id)).unwrap();
+        fs::write(folder.path().join(id).join(name), "x").unwrap();
+    }
+    let storage = open(&folder);
+    let key = |id: &str, name: &str| Key::new(format!("{id}/{name}")).unwrap();
+    let old = key(IDS[0], "00000001.mcap");
+    assert_eq!(storage.get(&old, 0..9).unwrap(), "x");
+    assert_eq!(storage.stat(&old).unwrap().size, 1);
+    put(&storage, old.as_str()).unwrap();
+    let other = storage.put(&old, Bytes::from_static(b"y"), &PutOptions::default());
+    assert_eq!(other.unwrap_err().kind(), ErrorKind::AlreadyExists);
+    // The recording goes on, in the new place.
+    put(&storage, key(IDS[0], "00000003.mcap").as_str()).unwrap();
+    put(&storage, key(IDS[0], "0").as_str()).unwrap();
+    assert!(
+        folder
+            .path()
+            .join("~01902b")
+            .join(IDS[0])
+            .join("00000003.mcap")
+            .is_file()
+    );
+    assert!(
+        !folder
+            .path()
+            .join("~01902b")
+            .join(IDS[0])
+            .join("00000001.mcap")
+            .exists()
+    );
+    let mut names = vec![
+        "0190",
+        "01902a/z",
+        "01902b-",
+        "01902b/a",
+        "01902b6e",
+        "01902bz/a",
+        "01902c/a",
+        "1/a",
+    ];
+    for name in &names {
+        put(&storage, name).unwrap();
+    }
+    put(&storage, key(IDS[1], "00000001.mcap").as_str()).unwrap();
+    let more = [
+        (IDS[0], "0"),
+        (IDS[0], "00000001.mcap"),
+        (IDS[0], "00000002.mcap"),
+        (IDS[0], "00000003.mcap"),
+        (IDS[1], "00000001.mcap"),
+        (IDS[2], "00000001.mcap"),
+    ]
+    .map(|(id, name)| key(id, name).to_string());
+    names.extend(more.iter().map(String::as_str));
+    names.sort_unstable();
+    for page_keys in [1, 2, 3, 100] {
+        assert_eq!(all(&storage, page_keys), names, "{page_keys} a page");
+    }
+    let of_first = Prefix::new(format!("{}/", IDS[0])).unwrap();
+    assert_eq!(storage.list(&of_first, Some(&old)).unwrap().objects.len(), 2);
+    for name in &names {
+        storage.delete(&Key::new(*name).unwrap()).unwrap();
+    }
+    let left: Vec<_> = fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(left, [write::TEMPORARY]);
+}
+
+#[test]
+fn the_last_of_the_disk_is_left_free() {
+    let folder = Folder::new().unwrap();
+    let opened = |min_free| {
+        let path = SettingPath(folder.path().join("objects"));
+        Local::open(Settings { path, min_free }, Context::new("disk")).unwrap()
+    };
+    let facts = rustix::fs::statvfs(folder.path()).unwrap();
+    let free = facts.f_bavail * facts.f_frsize;
+    put(&opened(Some(SettingSize(0))), "a/b").unwrap();
+    let storage = opened(Some(SettingSize(free * 2)));
+    for error in [put(&storage, "a/c").unwrap_err(), storage.check().unwrap_err()] {
+        assert_eq!(error.kind(), ErrorKind::NoSpace);
+        assert!(
+            error.to_string().contains("are to stay free (setting `min_free`)"),
+            "{error}"
+        );
+    }
+    // What is there needs no room.
+    put(&storage, "a/b").unwrap();
+    assert_eq!(storage.get(&Key::new("a/b").unwrap(), 0..9).unwrap(), "x");
+    storage.delete(&Key::new("a/b").unwrap()).unwrap();
+    let keys = storage.list(&Prefix::all(), None).unwrap().objects;
+    assert!(keys.is_empty(), "{keys:?}");
+    assert_eq!(
+        fs::read_dir(folder.path().join("objects").join(write::TEMPORARY))
+            .unwrap()
+            .count(),
+        0
+    );
 }

@@ -30,6 +30,13 @@ pub(crate) enum Source<'a> {
 }
 
 impl Source<'_> {
+    fn size(&self) -> io::Result<u64> {
+        match self {
+            Self::Bytes(bytes) => Ok(bytes.len() as u64),
+            Self::File(file) => Ok(file.metadata()?.len()),
+        }
+    }
+
     fn write_to(&self, to: &mut File) -> io::Result<()> {
         match self {
             Self::Bytes(bytes) => to.write_all(bytes),
@@ -83,11 +90,12 @@ fn fill(from: &mut impl io::Read, buffer: &mut [u8]) -> io::Result<usize> {
 /// Stores an object; see [`Storage::put`].
 pub(crate) fn put(root: &Root, key: &Key, source: &Source<'_>) -> Result<()> {
     root.ensure_same()?;
-    let path = root.file(key);
+    let path = root.find(key);
     let folder = path.parent().unwrap_or(root.path());
     if path.symlink_metadata().is_ok() {
         return settle(root, &path, folder, source);
     }
+    root.ensure_room(source.size()?)?;
     let mut temporary = Temporary::new(root)?;
     source.write_to(&mut temporary.file)?;
     temporary.file.sync_all()?;
@@ -212,6 +220,7 @@ fn tracing_removed(path: &Path) {
 /// Whether a file can be written, made durable and removed.
 pub(crate) fn probe(root: &Root) -> Result<()> {
     root.ensure_same()?;
+    root.ensure_room(0)?;
     let mut temporary = Temporary::new(root)?;
     temporary.file.write_all(b"deskreel")?;
     temporary.file.sync_all()?;

@@ -78,7 +78,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Outcome> {
     );
     println!();
     println!("The video:     {}", quoted(&path));
-    println!("The recording: {}", quoted_path(&folder.join("recordings").join(&id)));
+    println!(
+        "The recording: {}",
+        quoted_path(&place_of(&folder.join("recordings"), &id))
+    );
     println!("Last screen that the client saw: {}", quoted_path(&shown.last_screen));
     println!(
         "Look further with DESKREEL_CONFIG={} and deskreel recordings show {id}",
@@ -110,6 +113,13 @@ fn without_settings(command: &mut Command, names: impl Iterator<Item = OsString>
     for name in names.filter(|name| name.as_encoded_bytes().starts_with(b"DESKREEL_")) {
         command.env_remove(name);
     }
+}
+
+/// Where the storage keeps a recording: it may sort them into folders.
+fn place_of(recordings: &Path, id: &str) -> PathBuf {
+    let entries = std::fs::read_dir(recordings).into_iter().flatten().flatten();
+    let mut places = entries.map(|entry| entry.path().join(id));
+    places.find(|path| path.is_dir()).unwrap_or_else(|| recordings.join(id))
 }
 
 fn quoted_path(path: &Path) -> String {

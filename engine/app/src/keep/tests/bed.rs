@@ -133,6 +133,30 @@ impl Bed {
         self.folder.path().join(name)
     }
 
+    /// The folders of a recording in a storage: what [`write`](Self::write) wrote lies in the root, what the plugin put in one of
+    /// its own.
+    fn folders(&self, storage: &str, id: Uuid) -> Vec<PathBuf> {
+        let root = self.path(storage);
+        let entries = std::fs::read_dir(&root).into_iter().flatten().flatten();
+        let inside = entries.map(|entry| entry.path().join(id.to_string()));
+        let all = inside.chain([root.join(id.to_string())]);
+        all.filter(|path| path.is_dir()).collect()
+    }
+
+    /// The folder of a recording in a storage; the root's where it has none.
+    pub(super) fn recording(&self, storage: &str, id: Uuid) -> PathBuf {
+        let folders = self.folders(storage, id);
+        let root = || self.path(storage).join(id.to_string());
+        folders.into_iter().next().unwrap_or_else(root)
+    }
+
+    /// The files of a recording in a storage.
+    pub(super) fn files(&self, storage: &str, id: Uuid) -> Vec<PathBuf> {
+        let folders = self.folders(storage, id).into_iter();
+        let entries = folders.flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten().flatten());
+        entries.map(|entry| entry.path()).collect()
+    }
+
     pub(super) fn handle(&self) -> &Handle {
         self.runtime.handle()
     }

@@ -77,7 +77,7 @@ impl Purging {
     }
 
     fn objects(&self, storage: &str, id: Uuid) -> usize {
-        std::fs::read_dir(self.bed.path(storage).join(id.to_string())).map_or(0, Iterator::count)
+        self.bed.files(storage, id).len()
     }
 
     fn audit(&self) -> String {

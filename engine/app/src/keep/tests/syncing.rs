@@ -135,7 +135,7 @@ fn another_nodes_recording_appears_grows_closes_and_goes() {
     assert!(done.manifest_sha256.is_some());
 
     // Their node's retention deletes it: this one's catalog has nothing to say of it any more.
-    std::fs::remove_dir_all(bed.path("a").join(id.to_string())).unwrap();
+    std::fs::remove_dir_all(bed.recording("a", id)).unwrap();
     assert_eq!(bed.sync_as(&catalog, &trust, false, Scope::Recent, now()).gone, 0);
     assert_eq!(bed.sync_today(&catalog, &trust).gone, 1);
     assert!(catalog.find(id).unwrap().is_none());
