@@ -13,7 +13,7 @@ use peers::desktop::{Shadow, USER};
 use peers::faults::Faults;
 use peers::gateway::{Gateway, deskreel, run_in};
 use peers::process::{free_port, wait_for};
-use peers::seaweed::{BUCKET, KEY, SECRET, Seaweed};
+use peers::seaweed::{BUCKET, KEY, LOCKED_BUCKET, SECRET, Seaweed};
 
 /// Settings of the plugin in the bucket of the server at a port, as they follow `settings:`.
 fn settings(prefix: &str, server_port: u16) -> String {
@@ -147,6 +147,118 @@ fn sync_delivery_keeps_up_and_leaves_nothing_in_the_spool() -> anyhow::Result<()
     drop(client);
     let row = gateway.wait_recording(0, &["complete"])?;
     is_whole_there(&gateway, row["id"].as_str().context("an id")?)
+}
+
+/// A short session; gives its recording's id. Others may be in the catalog by then: those of the same bucket.
+fn record(dir: &Path, gateway: &Gateway, text: &str) -> anyhow::Result<String> {
+    let client = begin(dir, gateway)?;
+    client.type_text(text)?;
+    // Its own recording is the one that is not closed.
+    let mut id = None;
+    wait_for(Duration::from_secs(20), "the session to be listed", || {
+        let open = gateway
+            .recordings()?
+            .into_iter()
+            .find(|row| row["state"] == "recording");
+        id = open.and_then(|row| row["id"].as_str().map(str::to_owned));
+        Ok(id.is_some())
+    })?;
+    let id = id.context("an id")?;
+    std::thread::sleep(Duration::from_secs(2));
+    drop(client);
+    wait_for(Duration::from_secs(40), "the recording to be complete", || {
+        let rows = gateway.recordings()?;
+        Ok(rows.iter().any(|row| row["id"] == *id && row["state"] == "complete"))
+    })?;
+    Ok(id)
+}
+
+/// Two gateways that know nothing of each other but the bucket: each lists, shows and verifies what the other recorded.
+#[test]
+fn two_gateways_share_a_bucket() -> anyhow::Result<()> {
+    let Some(_peers) = Peers::take("two_gateways_share_a_bucket") else {
+        return Ok(());
+    };
+    let dir = tempfile::tempdir()?;
+    let server = Seaweed::shared()?;
+    let shadow = Shadow::start(dir.path(), &[])?;
+    let mut nodes = Vec::new();
+    for name in ["one", "two"] {
+        let home = dir.path().join(name);
+        let port = configure(&home, shadow.port, "s3", "async", &settings("shared", server))?;
+        let gateway = Gateway::restart(&home, port)?;
+        let id = record(dir.path(), &gateway, name)?;
+        nodes.push((gateway, id));
+    }
+    assert_ne!(nodes[0].1, nodes[1].1);
+    for (here, there) in [(0, 1), (1, 0)] {
+        let (gateway, own) = &nodes[here];
+        let (other, foreign) = &nodes[there];
+        let synced = gateway.run(&["catalog", "sync"])?;
+        assert_eq!(
+            synced.status.code(),
+            Some(0),
+            "{}",
+            String::from_utf8_lossy(&synced.stderr)
+        );
+        let rows = gateway.recordings()?;
+        let mut ids: Vec<&str> = rows.iter().filter_map(|row| row["id"].as_str()).collect();
+        ids.sort_unstable();
+        let mut both = [own.as_str(), foreign.as_str()];
+        both.sort_unstable();
+        assert_eq!(ids, both);
+        let key = other.dir.join("data/keys/node.pub.pem").display().to_string();
+        let verified = gateway.run(&["recordings", "verify", foreign, "--public-key", &key])?;
+        let said = String::from_utf8_lossy(&verified.stdout).into_owned() + &String::from_utf8_lossy(&verified.stderr);
+        assert_eq!(verified.status.code(), Some(0), "{said}");
+        let picture = gateway.frame(foreign, 1.0)?;
+        let same = other.frame(foreign, 1.0)?;
+        assert!(picture == same, "the other's picture is another one here");
+    }
+    Ok(())
+}
+
+/// Retention goes to the bucket with each object, and the bucket keeps it against the gateway itself.
+#[test]
+fn what_is_delivered_to_a_bucket_with_object_lock_is_locked() -> anyhow::Result<()> {
+    let Some(_peers) = Peers::take("what_is_delivered_to_a_bucket_with_object_lock_is_locked") else {
+        return Ok(());
+    };
+    let dir = tempfile::tempdir()?;
+    let proxy = Faults::start(Seaweed::shared()?)?;
+    let shadow = Shadow::start(dir.path(), &[])?;
+    let home = dir.path().join("gateway");
+    let locked = settings("locked", proxy.port).replace(BUCKET, LOCKED_BUCKET) + ", object_lock: governance";
+    let port = configure(&home, shadow.port, "s3", "async", &locked)?;
+    let file = home.join("deskreel.yaml");
+    fs::write(&file, fs::read_to_string(&file)? + "retention: {default: 1d}\n")?;
+    let gateway = Gateway::restart(&home, port)?;
+    let id = record(dir.path(), &gateway, "locked")?;
+    let puts: Vec<String> = proxy
+        .heads()
+        .into_iter()
+        .filter(|head| head.starts_with("PUT ") && head.contains(&id))
+        .map(|head| head.to_ascii_lowercase())
+        .collect();
+    assert!(puts.len() >= 2, "{puts:?}");
+    for put in &puts {
+        assert!(
+            put.contains("x-amz-object-lock-mode: governance") && put.contains("x-amz-object-lock-retain-until-date: "),
+            "{put}"
+        );
+    }
+    // The rules change, and its time is over: the bucket goes by what it was told.
+    let purged = gateway.json(&["recordings", "purge", "--yes", "--set", "retention.default=1ms"])?;
+    let error = purged[0]["storages"][0]["error"].as_str().unwrap_or_default();
+    assert!(error.contains("retained until"), "{purged}");
+    let verified = gateway.run(&["recordings", "verify", &id])?;
+    assert_eq!(
+        verified.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&verified.stdout)
+    );
+    Ok(())
 }
 
 /// What is wrong with the settings is said before anybody connects, in words and without the secret.

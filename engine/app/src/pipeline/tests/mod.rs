@@ -3,7 +3,7 @@
 //! The pipeline as a whole: real streams in, storages that fail as told, recordings that verify out.
 
 mod bed;
-mod bench;
+
 mod copies;
 mod crash;
 mod decisions;
@@ -13,6 +13,7 @@ mod fixture;
 mod full;
 mod gaps;
 mod kill;
+mod pending;
 mod trail;
 mod watched;
 
