@@ -16,7 +16,8 @@ use crate::output;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit code 0 = somebody, 3 = nobody.\n\nExamples:\n  deskreel who-can --desktop lab\n  \
-                        deskreel who-can --desktop lab --login root"
+                        deskreel who-can --desktop lab --login root\n  \
+                        deskreel who-can --recording ID --verb export"
 )]
 pub(crate) struct Args {
     /// Who may open this desktop

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use deskreel_config::{ClusterMode, Loaded, OnFailure, Sources};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -296,7 +296,11 @@ async fn a_right_to_watch_that_goes_ends_the_watching() {
             super::watch::run(&mut writer, &session, None, withdrawn).await
         });
         let mut lines = BufReader::new(ours).lines();
-        let mut next = async || serde_json::from_str::<Answer>(&lines.next_line().await.unwrap().unwrap()).unwrap();
+        // long enough for a busy machine; without the lock it would be told nothing for ever
+        let mut next = async || {
+            let line = tokio::time::timeout(Duration::from_secs(60), lines.next_line()).await;
+            serde_json::from_str::<Answer>(&line.unwrap().unwrap().unwrap()).unwrap()
+        };
         assert!(matches!(next().await, Answer::Session { .. }));
         let options = deskreel_config::ReadOptions {
             file: Path::new("t.yaml"),
@@ -313,7 +317,7 @@ async fn a_right_to_watch_that_goes_ends_the_watching() {
         if change == lock {
             crate::access::remove(&catalog, deskreel_config::ResourceKind::Lock, "l", |_| Ok(())).unwrap();
             while !access.view().locks().locks.is_empty() {
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
     }
