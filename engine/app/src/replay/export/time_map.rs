@@ -55,9 +55,6 @@ impl TimeMap {
 }
 
 /// The stretches of a recording in which nothing happens; of gaps and damaged segments the first seconds count as happening.
-///
-/// # Errors
-/// A recording none of whose segments can be read.
 pub(super) fn idle(source: &Source, index: &Index, stretch: Stretch) -> Vec<[u64; 2]> {
     let mut parts = Vec::new();
     let mut shown: Vec<[u64; 2]> = index.gaps.iter().map(kept).collect();
