@@ -87,7 +87,7 @@ fn the_issues_example_loads() {
         "data_dir: ./data\nplugin_dirs: []\ngateway:\n  listen: 127.0.0.1:3389\n  certificate: null\n  private_key: null\n  \
          default_desktop: lab\nsession_recording: {mode: on, on_failure: strict}\nstorages:\n  \
          - {name: disk, plugin: local, mode: sync, settings: {path: ./recordings}}\nexporters:\n  \
-         - {name: mp4, plugin: mp4, mode: sync, settings: {}}\n  - {name: frames, plugin: frames, mode: sync, settings: {}}\n\
+         - {name: mp4, plugin: mp4, mode: sync, settings: {}}\n  - {name: webm, plugin: webm, mode: sync, settings: {}}\n  - {name: frames, plugin: frames, mode: sync, settings: {}}\n\
          access:\n  resources_dir: ./resources\n  claimed_identity: allow\n  claimed_roles: [access]\n",
     );
     let loaded = case.load();

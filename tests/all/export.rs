@@ -11,6 +11,8 @@ use peers::picture::Picture;
 use peers::process::run;
 use serde_json::Value;
 
+use crate::sessions::Moment;
+
 /// The frame that a player shows at `seconds`, decoded by ffmpeg.
 pub(crate) fn video_frame(video: &str, seconds: f64, into: &std::path::Path) -> anyhow::Result<Picture> {
     let at = format!("{seconds:.3}");
@@ -97,6 +99,8 @@ fn mp4_and_frames_show_the_session() -> anyhow::Result<()> {
         );
     }
 
+    lossless_webm(&gateway, id, &recording, &moments, dir.path())?;
+
     let folder = dir.path().join("frames");
     let path = folder.display().to_string();
     let exported = gateway.run(&["recordings", "export", id, "--format", "frames", "-o", &path])?;
@@ -118,6 +122,33 @@ fn mp4_and_frames_show_the_session() -> anyhow::Result<()> {
         said.contains("avi") && said.contains("mp4") && said.contains("frames"),
         "{said}"
     );
+    Ok(())
+}
+
+/// A lossless WebM shows what `recordings frame` shows, bit by bit.
+fn lossless_webm(
+    gateway: &Gateway,
+    id: &str,
+    recording: &Value,
+    moments: &[Moment],
+    dir: &std::path::Path,
+) -> anyhow::Result<()> {
+    let video = dir.join("session.webm").display().to_string();
+    let options = ["--format", "webm", "--lossless", "-o", &video];
+    let exported = gateway.run(&[&["recordings", "export", id][..], &options].concat())?;
+    let said = String::from_utf8_lossy(&exported.stderr);
+    assert!(exported.status.success(), "{said}");
+    let mut exact = 0;
+    for moment in moments {
+        let at = moment.offset(recording)?;
+        let want = frame_with_pointer(gateway, id, at)?;
+        let got = video_frame(&video, at, dir)?;
+        let psnr = got.psnr(&want);
+        assert!(psnr >= 35.0, "at {at:.1} s the WebM is {psnr:.1} dB from the recording");
+        exact += usize::from(got.rgb == want.rgb);
+    }
+    // A caret may blink within the 33 ms for which a picture stays at least.
+    assert!(exact + 1 >= moments.len(), "{exact} of {} pictures are exact", moments.len());
     Ok(())
 }
 

@@ -1,0 +1,103 @@
+//! Exports recordings as WebM: VP9 in full colour, lossless where asked, variable frame rate. README.md tells the rest.
+
+mod canvas;
+mod ebml;
+mod job;
+mod matroska;
+mod vp9;
+
+use deskreel_sdk::prelude::*;
+
+pub use job::WebmJob;
+
+/// Threads when the settings leave it open: VP9 splits a picture into columns of at least 256 pixels, more threads find none.
+const THREADS_AUTO_MAX: usize = 4;
+
+/// What the operator can set.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Most pictures a second: changes that come faster are shown together.
+    #[schemars(range(min = 1, max = 60))]
+    pub fps_max: u32,
+    /// Quantizer of VP9: lower is better and larger; 0 is lossless.
+    #[schemars(range(max = 63))]
+    pub quantizer: u8,
+    /// Encoder threads; 0 is one a processor, at most 4.
+    #[schemars(range(max = 16))]
+    pub threads: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            fps_max: 30,
+            quantizer: 32,
+            threads: 0,
+        }
+    }
+}
+
+impl Settings {
+    fn threads(&self) -> u32 {
+        if self.threads > 0 {
+            return self.threads;
+        }
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        u32::try_from(processors.min(THREADS_AUTO_MAX)).unwrap_or(1)
+    }
+
+    fn check(&self) -> Result<()> {
+        let wrong = |message: String| Err(Error::new(ErrorKind::InvalidSettings, message));
+        if !(1..=60).contains(&self.fps_max) {
+            return wrong(format!("fps_max: {} is not between 1 and 60", self.fps_max));
+        }
+        if self.quantizer > 63 {
+            return wrong(format!("quantizer: {} is more than 63", self.quantizer));
+        }
+        if self.threads > 16 {
+            return wrong(format!("threads: {} is more than 16", self.threads));
+        }
+        Ok(())
+    }
+}
+
+/// The exporter.
+#[derive(Debug)]
+pub struct Webm {
+    settings: Settings,
+}
+
+impl Exporter for Webm {
+    type Settings = Settings;
+    type Job = WebmJob;
+
+    const FORMATS: &'static [Format] = &[Format {
+        id: "webm",
+        extension: "webm",
+        mime: "video/webm",
+        needs_seek: false,
+        folder: false,
+    }];
+
+    const LOSSLESS: &'static [&'static str] = &["webm"];
+
+    fn open(settings: Settings, _context: Context) -> Result<Self> {
+        settings.check()?;
+        Ok(Self { settings })
+    }
+
+    fn start(&self, format: &str, video: &VideoParams, output: Output) -> Result<WebmJob> {
+        if format != "webm" {
+            return Err(Error::invalid_input(format!(
+                "format {format:?}: this exporter makes webm"
+            )));
+        }
+        WebmJob::start(&self.settings, video, &output)
+    }
+}
+
+deskreel_sdk::export_exporter!(Webm);
+
+#[cfg(test)]
+mod tests;
