@@ -148,7 +148,11 @@ fn lossless_webm(
         exact += usize::from(got.rgb == want.rgb);
     }
     // A caret may blink within the 33 ms for which a picture stays at least.
-    assert!(exact + 1 >= moments.len(), "{exact} of {} pictures are exact", moments.len());
+    assert!(
+        exact + 1 >= moments.len(),
+        "{exact} of {} pictures are exact",
+        moments.len()
+    );
     Ok(())
 }
 

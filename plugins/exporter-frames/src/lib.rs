@@ -52,3 +52,15 @@ impl Exporter for Frames {
 }
 
 deskreel_sdk::export_exporter!(Frames);
+
+#[cfg(test)]
+mod contract {
+    use super::*;
+    use deskreel_sdk::serde_json::json;
+
+    deskreel_sdk::exporter_tests! {
+        exporter: Frames,
+        settings: json!({}),
+        sample: json!({"interval": "1s"}),
+    }
+}

@@ -111,3 +111,15 @@ fn unix_seconds(text: &str) -> Option<i64> {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod contract {
+    use super::*;
+    use deskreel_sdk::serde_json::json;
+
+    deskreel_sdk::exporter_tests! {
+        exporter: Mp4,
+        settings: json!({}),
+        sample: json!({"fps_max": 30, "quantizer": 20, "threads": 0}),
+    }
+}

@@ -101,3 +101,15 @@ deskreel_sdk::export_exporter!(Webm);
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod contract {
+    use super::*;
+    use deskreel_sdk::serde_json::json;
+
+    deskreel_sdk::exporter_tests! {
+        exporter: Webm,
+        settings: json!({}),
+        sample: json!({"fps_max": 30, "quantizer": 32, "threads": 0}),
+    }
+}
