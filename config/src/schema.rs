@@ -399,7 +399,12 @@ pub(crate) static CONFIG: Schema = Schema {
         key("retention.purge_interval", secs(10, 604_800), "1h"),
         key("retention.purge_batch_max", count(1, 100_000), "100"),
         key("catalog.sync_interval", secs(1, 604_800), "5m"),
-        key("exporters", Kind::Sections, "[{name: mp4, plugin: mp4}, {name: webm, plugin: webm}, {name: frames, plugin: frames}]"),
+        key(
+            "exporters",
+            Kind::Sections,
+            "[{name: mp4, plugin: mp4}, {name: webm, plugin: webm}, {name: frames, plugin: frames}, \
+             {name: gif, plugin: gif}, {name: json, plugin: json}]",
+        ),
         required("exporters[].name", Kind::Name),
         required("exporters[].plugin", Kind::Name),
         key("exporters[].path", Kind::Path, "null"),

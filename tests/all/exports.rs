@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use peers::gateway::recording_folder;
+use peers::picture::Picture;
 use peers::process::{family, run, wait_for};
 use peers::seaweed::{BUCKET, KEY, SECRET, Seaweed};
 use rustix::process::{Pid, Signal, kill_process};
@@ -458,4 +459,125 @@ fn to_s3_and_to_disk() -> anyhow::Result<()> {
     let empty = node.json(0, &["storages", "scan", "cloud"]);
     assert_eq!(empty[0]["objects"], 0, "{empty}");
     Ok(())
+}
+
+#[test]
+fn gif_and_json_tell_the_session() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::new(dir.path(), "a", &dir.path().join("shared"));
+    let id = node.record();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+
+    // The whole of a short session, exact where its colours are few.
+    let gif = path("session.gif");
+    let said = node.ends(0, &["recordings", "export", &id, "--format", "gif", "-o", &gif]);
+    let arguments = ["-v", "error", "-show_streams", "-show_format", "-of", "json", &gif];
+    let probe: Value = serde_json::from_slice(&run("ffprobe", &arguments).unwrap()).unwrap();
+    let stream = &probe["streams"][0];
+    assert_eq!(stream["codec_name"], "gif", "{said}");
+    let seconds: f64 = probe["format"]["duration"].as_str().unwrap().parse().unwrap();
+    let row = node.row(&id);
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds of a few seconds")]
+    let session = row["duration_ms"].as_u64().unwrap() as f64 / 1000.0;
+    assert!(
+        (seconds - session).abs() <= 0.11,
+        "the GIF lasts {seconds} s, the session {session} s"
+    );
+    let (last, want) = (path("last.png"), path("want.png"));
+    run(
+        "ffmpeg",
+        &["-v", "quiet", "-y", "-i", &gif, "-vsync", "0", "-update", "1", &last],
+    )
+    .unwrap();
+    let at = format!("{session:.3}s");
+    node.ends(0, &["recordings", "frame", &id, "--at", &at, "-o", &want]);
+    let (got, want) = (
+        Picture::read_png(Path::new(&last)).unwrap(),
+        Picture::read_png(Path::new(&want)).unwrap(),
+    );
+    assert_eq!(
+        (&stream["width"], &stream["height"]),
+        (&want.width.into(), &want.height.into())
+    );
+    let psnr = got.psnr(&want);
+    assert!(psnr >= 35.0, "the last picture is {psnr:.1} dB from the recording");
+
+    // Too long is said before anything is written.
+    let short = "exporters=[{name: gif, plugin: gif, settings: {seconds_max: 1}}]";
+    let refused = path("refused.gif");
+    let refusal = node.ends(
+        1,
+        &[
+            "recordings",
+            "export",
+            &id,
+            "--format",
+            "gif",
+            "-o",
+            &refused,
+            "--set",
+            short,
+        ],
+    );
+    assert!(refusal.contains("--from and --to"), "{refusal}");
+    assert_eq!(leftovers(dir.path()), Vec::<String>::new());
+
+    // The log has the events that the recording has, at their times.
+    let log = path("session.jsonl");
+    let all = "exporters=[{name: json, plugin: json, settings: {moves: true}}]";
+    node.ends(
+        0,
+        &[
+            "recordings",
+            "export",
+            &id,
+            "--format",
+            "json",
+            "-o",
+            &log,
+            "--set",
+            all,
+        ],
+    );
+    let text = fs::read_to_string(&log).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(
+        (&lines[0]["deskreel_log"], &lines[0]["recording"]),
+        (&1.into(), &Value::from(id.as_str()))
+    );
+    assert_eq!(lines[0]["digest"], row["manifest_sha256"]);
+    assert_eq!(lines[0]["user"], row["user"]);
+    let events = node.json(0, &["recordings", "events", &id]);
+    let wanted: Vec<(f64, &Value)> = events
+        .as_array()
+        .unwrap()
+        .iter()
+        // What the start says is in the first line.
+        .filter(|event| event["time_ns"] != 0)
+        .filter(|event| !matches!(event["channel"].as_str(), Some("screen" | "key" | "pointer")))
+        .map(|event| {
+            #[expect(clippy::cast_precision_loss, reason = "as the log tells it")]
+            let seconds = event["time_ns"].as_u64().unwrap() as f64 / 1e9;
+            (seconds, &event["channel"])
+        })
+        .collect();
+    let found: Vec<(f64, &Value)> = lines[1..]
+        .iter()
+        .filter(|line| line[1] != "typed")
+        .map(|line| (line[0].as_f64().unwrap(), &line[1]))
+        .collect();
+    assert_eq!(found, wanted);
+    assert!(lines[1..].iter().all(|line| {
+        line.as_array()
+            .is_some_and(|line| line.len() == 3 && line[2].is_object())
+    }));
+}
+
+/// What an export that did not end has left.
+fn leftovers(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names
+        .filter(|name| name.ends_with(".part") || name.starts_with("refused"))
+        .collect()
 }

@@ -65,6 +65,8 @@ fn plugins_know_the_sdk_alone() {
         "deskreel_exporter_mp4",
         "deskreel_exporter_frames",
         "deskreel_exporter_webm",
+        "deskreel_exporter_gif",
+        "deskreel_exporter_json",
     ] {
         let ours: Vec<_> = dependencies(package)
             .into_iter()

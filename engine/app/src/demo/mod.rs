@@ -183,7 +183,6 @@ fn write_config(
          data_dir: ./data\n\
          gateway:\n  listen: '{listen}'\n  default_desktop: demo\n\
          storages:\n  - {{name: disk, plugin: local, mode: sync, settings: {{path: ./recordings}}}}\n\
-         exporters:\n  - {{name: mp4, plugin: mp4}}\n  - {{name: webm, plugin: webm}}\n  - {{name: frames, plugin: frames}}\n\
          access:\n  resources_dir: ./resources\n  claimed_identity: allow\n\
          log: {{level: warn}}\n{web}"
     );
