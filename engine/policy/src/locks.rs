@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 
 use crate::login::Asked;
 use crate::text::fold;
-use crate::{Cluster, Decision, Locks};
+use crate::{Cluster, Decision, Identity, Locks};
 
 /// What a client is told by a lock without a message.
 const NO_MESSAGE: &str = "access is locked";
@@ -37,8 +37,10 @@ pub fn locked_out(
     // the role's spelling and the account's, which may have a domain
     let known = decision.login.as_deref().into_iter().chain(login);
     let logins: Vec<String> = known.flat_map(|login| Asked::new(login, None).deny).collect();
+    let claimed = claimed(&decision.user, decision.identity);
     let subject = Subject {
         user: &decision.user,
+        claimed: &claimed,
         roles: &decision.roles,
         desktop: decision.desktop.as_deref(),
         logins: &logins,
@@ -51,6 +53,15 @@ pub fn locked_out(
     }
     let ends = decision.limits.lock_mode == LockingMode::Strict && locks.is_stale(cluster, now);
     ends.then_some(LockedOut::ViewStale)
+}
+
+/// The forms in which a lock may name a user whose name is merely claimed: the desktop, which alone checks it, takes it in any
+/// case and with any domain, and a lock must not be passed by another spelling.
+pub(crate) fn claimed(user: &str, identity: Identity) -> Vec<String> {
+    match identity {
+        Identity::Claimed => Asked::new(user, None).deny,
+        Identity::Proven { .. } => Vec::new(),
+    }
 }
 
 /// What the client is told.
@@ -67,6 +78,8 @@ pub(crate) fn message(lock: &Lock) -> String {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Subject<'a> {
     pub(crate) user: &'a str,
+    /// Folded forms of the user's name, if it is merely claimed.
+    pub(crate) claimed: &'a [String],
     pub(crate) roles: &'a [String],
     pub(crate) desktop: Option<&'a str>,
     /// Folded forms of the login, if it is known.
@@ -77,7 +90,9 @@ impl Subject<'_> {
     /// What of it the lock hits, in words.
     pub(crate) fn hit(&self, lock: &Lock) -> Option<String> {
         let target = &lock.target;
-        if let Some(user) = target.user.as_ref().filter(|user| *user == self.user) {
+        let is_user =
+            |user: &&String| *user == self.user || (!self.claimed.is_empty() && self.claimed.contains(&fold(user)));
+        if let Some(user) = target.user.as_ref().filter(is_user) {
             return Some(format!("user {user}"));
         }
         if let Some(role) = target.role.as_ref().filter(|role| self.roles.contains(role)) {
@@ -99,6 +114,7 @@ impl Locks {
     pub fn on_user(&self, user: &str, roles: &[String], now: OffsetDateTime) -> Option<&Lock> {
         let subject = Subject {
             user,
+            claimed: &[],
             roles,
             desktop: None,
             logins: &[],

@@ -119,6 +119,7 @@ impl<'s> Rows<'s> {
         let subject = self.subject;
         let target = locks::Subject {
             user: &subject.user.name,
+            claimed: &subject.claimed,
             roles: &subject.role_names,
             desktop: desktop.map(|desktop| desktop.name.as_str()),
             logins,

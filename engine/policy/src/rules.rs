@@ -231,36 +231,47 @@ impl<T: PartialEq> Words<T> {
             Self::Of(words) => words.contains(word),
         }
     }
+
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::Of(words) if words.is_empty())
+    }
 }
 
 impl CompiledRule {
     pub(crate) fn compile(rule: &Rule, path: &str, find: &mut impl FnMut(String, Severity, String)) -> Self {
-        let condition = rule.condition.as_ref().map(|text| {
-            Expression::compile(text, Scope::Rule)
-                .inspect_err(|message| find(format!("{path}.where"), Severity::Error, message.clone()))
-        });
         let mut foreign = |kind: &str, index: usize, word: &str, hint: String| {
             let message = format!("{word:?} is not known here and has no effect{hint}");
             find(format!("{path}.{kind}[{index}]"), Severity::Warning, message);
         };
+        let resources = words(&rule.resources, Resource::read, |index, word| {
+            foreign(
+                "resources",
+                index,
+                word,
+                hint(word, Resource::ALL.iter().map(|known| known.name())),
+            );
+        });
+        let verbs = words(&rule.verbs, Verb::read, |index, word| {
+            foreign(
+                "verbs",
+                index,
+                word,
+                hint(word, Verb::ALL.iter().map(|known| known.name())),
+            );
+        });
+        // a rule about what is not known here has no effect, so its where may speak of that too
+        let severity = match resources.is_empty() || verbs.is_empty() {
+            true => Severity::Warning,
+            false => Severity::Error,
+        };
+        let condition = rule.condition.as_ref().map(|text| {
+            Expression::compile(text, Scope::Rule)
+                .inspect_err(|message| find(format!("{path}.where"), severity, message.clone()))
+        });
         Self {
             path: path.to_owned(),
-            resources: words(&rule.resources, Resource::read, |index, word| {
-                foreign(
-                    "resources",
-                    index,
-                    word,
-                    hint(word, Resource::ALL.iter().map(|known| known.name())),
-                );
-            }),
-            verbs: words(&rule.verbs, Verb::read, |index, word| {
-                foreign(
-                    "verbs",
-                    index,
-                    word,
-                    hint(word, Verb::ALL.iter().map(|known| known.name())),
-                );
-            }),
+            resources,
+            verbs,
             condition,
         }
     }

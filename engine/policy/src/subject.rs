@@ -14,13 +14,17 @@ use crate::login::{BoundLogins, split};
 use crate::roles::{CompiledRole, Side};
 use crate::standing::{role_names, standing};
 use crate::template::Traits;
-use crate::{AccessRequest, Cluster, DesktopFacts, Identity, Limits, Locks, Reason, RoleSet, UserFacts, options};
+use crate::{
+    AccessRequest, Cluster, DesktopFacts, Identity, Limits, Locks, Reason, RoleSet, UserFacts, locks, options,
+};
 
 pub(crate) struct Subject<'a> {
     pub(crate) cluster: &'a Cluster,
     pub(crate) request: &'a AccessRequest,
     /// The user that counts: for a claimed name, what the cluster grants such names.
     pub(crate) user: Cow<'a, UserFacts>,
+    /// What locks may call the user, if the name is merely claimed.
+    pub(crate) claimed: Vec<String>,
     /// Why the user does not count.
     pub(crate) standing: Option<(Reason, String)>,
     /// Names of all roles, sorted, each once.
@@ -79,6 +83,7 @@ impl<'a> Subject<'a> {
         Self {
             cluster,
             request,
+            claimed: locks::claimed(&user.name, request.identity),
             standing,
             role_names,
             implicit: set.implicit(),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use deskreel_policy::{Decision, Identity};
 use deskreel_rdp::phase::Facts;
 
+use super::name::split_domain;
 use crate::catalog::IdentityKind;
 
 /// A session that may go on.
@@ -24,6 +25,23 @@ impl Grant {
     /// Whether the user's name is proven.
     pub(crate) fn identity(&self) -> IdentityKind {
         identity_kind(self.decision.identity)
+    }
+
+    /// The account and its domain as listings and rules have them, of a logon with this `login` and `domain`: spelled as the
+    /// role spells it. Accounts ignore case, `where` does not: who types ROOT must not get past what is said of root.
+    pub(super) fn account(&self, login: &str, domain: &str) -> (String, Option<String>) {
+        let known = split_domain(self.decision.login.as_deref().unwrap_or_default()).1;
+        let same = |name: &str| !known.is_empty() && name.to_lowercase() == known.to_lowercase();
+        let (login, within) = match login.rsplit_once('@') {
+            _ if same(login) => (known, ""),
+            Some((name, within)) if same(name) => (known, within),
+            _ => (login, ""),
+        };
+        let domain = if domain.is_empty() { within } else { domain };
+        (
+            login.to_owned(),
+            Some(domain.to_owned()).filter(|domain| !domain.is_empty()),
+        )
     }
 }
 
@@ -109,6 +127,38 @@ pub(crate) mod testing {
             warnings: Vec::new(),
             inputs_digest: String::new(),
             evaluated_at: OffsetDateTime::UNIX_EPOCH,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use deskreel_config::{ClusterMode, OnFailure};
+
+    use super::*;
+
+    #[test]
+    fn an_account_is_spelled_as_the_role_spells_it() {
+        for (of_role, login, domain, expected) in [
+            ("root", "ROOT", "", ("root", None)),
+            ("root", "Root", "CORP", ("root", Some("CORP"))),
+            ("root", "Root@corp.example", "", ("root", Some("corp.example"))),
+            ("CORP\\root", "ROOT", "CORP", ("root", Some("CORP"))),
+            ("svc@corp.example", "SVC@corp.example", "", ("svc@corp.example", None)),
+            ("root", "toor", "", ("toor", None)),
+            ("", "", "", ("", None)),
+            ("", "@corp", "", ("@corp", None)),
+        ] {
+            let mut decision = testing::everything(ClusterMode::On, OnFailure::Strict);
+            decision.login = Some(of_role.to_owned());
+            let grant = Grant {
+                user: "ann".to_owned(),
+                login: login.to_owned(),
+                labels: BTreeMap::new(),
+                decision,
+            };
+            let (login, domain) = grant.account(login, domain);
+            assert_eq!((login.as_str(), domain.as_deref()), expected, "{of_role}");
         }
     }
 }

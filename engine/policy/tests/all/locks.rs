@@ -1,7 +1,9 @@
 use std::time::Duration;
 
-use deskreel_config::{Lock, LockTarget, LockingMode, Metadata, RoleOptions};
-use deskreel_policy::{Cluster, Decision, LockedOut, Locks, Reason, Verdict, evaluate, lint_lock, locked_out};
+use deskreel_config::{ClaimedIdentity, Lock, LockTarget, LockingMode, Metadata, RoleOptions};
+use deskreel_policy::{
+    Cluster, Decision, Identity, LockedOut, Locks, Reason, UserFacts, Verdict, evaluate, lint_lock, locked_out,
+};
 
 use crate::world::{desktop, no_locks, now, opener, request, set, time, user, with_options};
 
@@ -70,6 +72,44 @@ fn a_lock_holds_until_it_expires() {
             assert_eq!(locks.on_user("alice", &[], now()).is_some(), in_force);
         }
     }
+}
+
+/// The desktop lets alice in as ALICE too, so whoever is locked out must not come back that way.
+#[test]
+fn a_lock_holds_however_the_name_is_claimed() {
+    let roles = set(&[opener("all", &[("*", &["*"])], &["root"])]);
+    let cluster = Cluster {
+        claimed_identity: ClaimedIdentity::Allow,
+        claimed_roles: vec!["all".to_owned()],
+        ..Cluster::default()
+    };
+    let locks = locks(vec![lock("l1", on_user("Alice"))]);
+    for (name, is_locked) in [
+        ("alice", true),
+        ("ALICE", true),
+        (r"CORP\alice", true),
+        ("alice@corp.example", true),
+        ("alic", false),
+        (r"alice\bob", false),
+    ] {
+        let mut claim = request(UserFacts::unknown(name), Some(desktop("d", &[])), Some("root"));
+        claim.identity = Identity::Claimed;
+        let denied = evaluate(&roles, &cluster, &locks, &claim);
+        assert_eq!(
+            denied.reason == Some(Reason::Locked),
+            is_locked,
+            "{name}: {}",
+            denied.why
+        );
+        let open = evaluate(&roles, &cluster, &no_locks(), &claim);
+        assert_eq!(open.verdict, Verdict::Allow, "{name}: {}", open.why);
+        let ended = locked_out(&open, None, &cluster, &locks, now());
+        assert_eq!(ended.is_some(), is_locked, "{name}");
+    }
+    // a name that is proven is one user's
+    let mut proven = allowed();
+    proven.user = "ALICE".to_owned();
+    assert_eq!(locked_out(&proven, None, &cluster, &locks, now()), None);
 }
 
 #[test]

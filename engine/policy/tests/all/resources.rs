@@ -249,6 +249,37 @@ fn rules_on_resources() {
     }
 }
 
+/// As Teleport's own roles have them: what they say of its other kinds must not keep them from being loaded.
+#[test]
+fn a_rule_about_what_is_not_known_here_may_ask_for_it_too() {
+    let participants = Some("contains(ssh_session.participants, user.metadata.name)");
+    let compile = |resources: &[&str], verbs: &[&str]| {
+        let mut one = role("one");
+        one.allow.rules = vec![rule(resources, verbs, participants)];
+        one.deny.rules = vec![rule(resources, verbs, Some("can_view()"))];
+        let (roles, problems) = RoleSet::compile(&[one]);
+        let of_where = problems.iter().filter(|problem| problem.path.ends_with(".where"));
+        let severities: Vec<_> = of_where.map(|problem| problem.severity).collect();
+        (roles, severities)
+    };
+    let alice = user("alice", &["one", "auditor"]);
+    for (resources, verbs) in [(&["ssh_session", "app"][..], &["*"][..]), (&["*"], &["use", "enroll"])] {
+        let (roles, severities) = compile(resources, verbs);
+        assert_eq!(severities, [Severity::Warning; 2], "{resources:?} {verbs:?}");
+        let answer = ask_session(&roles, &alice, Verb::Read, Resource::Session);
+        assert!(answer.allowed, "it denies nothing: {}", answer.why);
+        assert!(!ask_session(&roles, &alice, Verb::Delete, Resource::Session).allowed);
+    }
+    for (resources, verbs) in [
+        (&["ssh_session", "session"][..], &["*"][..]),
+        (&["session"], &["use", "read"]),
+    ] {
+        let (roles, severities) = compile(resources, verbs);
+        assert_eq!(severities, [Severity::Error; 2], "{resources:?} {verbs:?}");
+        assert!(!ask_session(&roles, &alice, Verb::Read, Resource::Session).allowed);
+    }
+}
+
 #[test]
 fn problems_say_where() {
     let mut bad = opener(

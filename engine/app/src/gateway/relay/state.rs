@@ -160,14 +160,15 @@ impl Relay {
     fn session_facts(&self, grant: &Arc<Grant>) -> SessionFacts {
         let phases = self.phases();
         let facts = phases.facts();
+        let (login, domain) = grant.account(&facts.user_name, &facts.domain);
         SessionFacts {
             id: self.id,
             started: self.started,
             started_at: self.started_at,
             user: grant.user.clone(),
             identity: grant.identity(),
-            login: facts.user_name.clone(),
-            domain: Some(facts.domain.clone()).filter(|domain| !domain.is_empty()),
+            login,
+            domain,
             desktop: self.desktop.clone(),
             desktop_addr: self.desktop_addr.clone(),
             client_addr: self.peer,
