@@ -70,10 +70,10 @@ impl Loaded {
         let mut warnings = Vec::new();
         let folder = self.config.access.resources_dir.display();
         if resources.folder_missing {
-            let message = format!("{folder} does not exist, so there are no desktops and no session can be opened");
+            let message = format!("{folder} does not exist: there are no desktops but those that commands made");
             warnings.push(self.error("access.resources_dir", message));
         } else if resources.desktops.is_empty() {
-            let message = format!("{folder} holds no desktops, so no session can be opened");
+            let message = format!("{folder} holds no desktops: there are none but those that commands made");
             warnings.push(self.error("access.resources_dir", message));
         }
         if self.config.gateway.default_desktop.is_none() && !resources.desktops.is_empty() {

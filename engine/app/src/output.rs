@@ -61,7 +61,7 @@ pub(crate) fn visible_json(json: &str) -> Cow<'_, str> {
 }
 
 /// YAML with nothing that a terminal obeys. Only quoted text has escapes, so what needs them is written as JSON, which is YAML.
-fn visible_yaml<T: Serialize>(value: &T) -> anyhow::Result<String> {
+pub(crate) fn visible_yaml<T: Serialize>(value: &T) -> anyhow::Result<String> {
     let yaml = serde_saphyr::to_string(value).context("print as YAML")?;
     if !yaml.contains(|c| c != '\n' && is_obeyed(c)) {
         return Ok(yaml);

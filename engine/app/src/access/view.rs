@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use deskreel_config::{Config, Document, Loaded, Metadata, Resource, ResourceKind, Role, RoleConditions, Rule, User};
+use deskreel_config::{
+    ClusterMode, Config, Document, Loaded, Metadata, Resource, ResourceKind, Role, RoleConditions, Rule, User,
+};
 use deskreel_policy::{
     AccessRequest, Cluster, Decision, DesktopFacts, Identity, LockedOut, Locks, ObjectFacts, Problem, Reason, RoleSet,
     Severity, UserFacts,
@@ -103,6 +105,21 @@ impl Snapshot {
             other.entries.insert(key, Arc::new(Entry::proposed(document, origin)));
         }
         other
+    }
+
+    /// Says that a command switched recording off, where nobody who reads the configuration would see it.
+    pub(crate) fn switched_off(&self) -> Option<String> {
+        let key = (
+            ResourceKind::SessionRecordingConfig,
+            deskreel_config::RECORDING_CONFIG_NAME.to_owned(),
+        );
+        let entry = self.entries.get(&key)?;
+        let off =
+            matches!(&entry.document.resource, Resource::Recording(recording) if recording.mode == ClusterMode::Off);
+        (off && entry.origin == ResourceOrigin::Dynamic).then(|| {
+            "session_recording_config, which a command made, says mode: off: nothing is recorded, whatever deskreel.yaml says"
+                .to_owned()
+        })
     }
 
     /// What `where` sees of a resource as `resource.…`: of a desktop also the computed labels.

@@ -64,6 +64,7 @@ impl Access {
         let viewed_at = Arc::new(AtomicI64::new(nanos(now)));
         let view = View::build(&snapshot, now, None, Arc::clone(&viewed_at));
         tell(&view);
+        tell_off(&snapshot);
         let state = State {
             data_version,
             catalog,
@@ -204,6 +205,9 @@ impl Access {
         if view.problems != previous.problems {
             tell(&view);
         }
+        if view.cluster.recording != previous.cluster.recording {
+            tell_off(&state.snapshot);
+        }
         info!(revision = state.revision, "resources have changed");
         self.view.send_replace(Arc::new(view));
     }
@@ -267,6 +271,13 @@ fn tell(view: &View) {
     }
     if let Some(why) = &view.unavailable {
         error!(why, "configuration is unavailable: new sessions are refused");
+    }
+}
+
+/// Says that a command switched recording off.
+fn tell_off(snapshot: &Snapshot) {
+    if let Some(why) = snapshot.switched_off() {
+        warn!(why, "recording is off");
     }
 }
 

@@ -81,6 +81,22 @@ impl Changer {
         Ok(changes)
     }
 
+    /// Stores a resource that is to be new, for commands that have no way to replace one.
+    ///
+    /// # Errors
+    /// As [`Changer::replace`]; there is one of the name.
+    pub(crate) fn add(&self, document: Document) -> anyhow::Result<()> {
+        match self.replace(&[document], Force::Create, None) {
+            Ok(_) => Ok(()),
+            Err(error) => match error.downcast_ref::<Refused>() {
+                Some(Refused::Exists(subject)) => {
+                    bail!("{subject} exists; change it with `deskreel edit {subject}`")
+                }
+                _ => Err(error),
+            },
+        }
+    }
+
     /// Whether a resource is there and may be removed: asked of several before the first one goes.
     ///
     /// # Errors
@@ -94,8 +110,7 @@ impl Changer {
         self.permit(kind, verb, &self.object(kind, name))?;
         let is = |(of, other): (ResourceKind, &str)| of == kind && other == name;
         let read = self.snapshot.entries.keys().any(|(kind, name)| is((*kind, name)));
-        let unread = self.snapshot.unreadable.iter().any(|one| is((one.kind, &one.name)));
-        if !read && !unread && kind != ResourceKind::SessionRecordingConfig {
+        if !read && !self.is_unreadable(kind, name) && kind != ResourceKind::SessionRecordingConfig {
             bail!("there is no {}{}", subject(kind, name), self.near(kind, name));
         }
         let entry = self.snapshot.entries.get(&(kind, name.to_owned()));
@@ -150,6 +165,10 @@ impl Changer {
     fn permit_replace(&self, document: &Document, force: Force) -> anyhow::Result<()> {
         let (kind, new) = (document.kind, self.snapshot.object(document, ResourceOrigin::Dynamic));
         let Some(old) = self.snapshot.entries.get(&(kind, document.name.clone())) else {
+            // what can't be read is there all the same, and what takes its place may open what it closes
+            if self.is_unreadable(kind, &document.name) {
+                self.permit(kind, Verb::Update, &self.object(kind, &document.name))?;
+            }
             return self.permit(kind, Verb::Create, &new);
         };
         self.permit(kind, Verb::Update, &self.snapshot.object(&old.document, old.origin))?;
@@ -158,6 +177,11 @@ impl Changer {
             self.permit(kind, Verb::Create, &new)?;
         }
         Ok(())
+    }
+
+    fn is_unreadable(&self, kind: ResourceKind, name: &str) -> bool {
+        let mut unreadable = self.snapshot.unreadable.iter();
+        unreadable.any(|one| one.kind == kind && one.name == name)
     }
 
     /// Whether a resource may be shown to whoever is about to edit it.
@@ -241,5 +265,87 @@ pub(crate) fn warning_line(warning: &ConfigError, word: &str) -> String {
         format!("{word}: {key}{message}")
     } else {
         format!("{origin}: {word}: {key}{message}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use std::path::{Path, PathBuf};
+
+    use deskreel_config::{ReadOptions, read_resources};
+
+    use super::*;
+    use crate::catalog::{StoredOrigin, StoredResource};
+
+    fn documents(text: &str) -> Vec<Document> {
+        let options = ReadOptions {
+            file: Path::new("t.yaml"),
+            base: Path::new("/"),
+            skip_foreign: false,
+        };
+        let stream = read_resources(text, &options);
+        assert!(stream.errors.is_empty(), "{:?}", stream.errors);
+        stream.documents
+    }
+
+    fn role(name: &str) -> Vec<Document> {
+        documents(&format!("kind: role\nversion: v7\nmetadata: {{name: {name}}}\n"))
+    }
+
+    fn node() -> (tempfile::TempDir, Global) {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("resources")).unwrap();
+        let file = folder.path().join("deskreel.yaml");
+        std::fs::write(&file, "data_dir: ./data\n").unwrap();
+        let global = Global {
+            config: Some(file),
+            set: Vec::new(),
+        };
+        (folder, global)
+    }
+
+    #[test]
+    fn a_command_that_only_adds_says_how_to_change_what_is_there() {
+        let (_folder, global) = node();
+        let changer = Changer::open(&global).unwrap();
+        changer.add(role("dev").remove(0)).unwrap();
+        let error = changer.add(role("dev").remove(0)).unwrap_err().to_string();
+        assert_eq!(error, "role/dev exists; change it with `deskreel edit role/dev`");
+    }
+
+    /// It may have had a deny.
+    #[test]
+    fn who_may_only_make_roles_may_not_replace_one_that_cant_be_read() {
+        let (_folder, global) = node();
+        let maker = "kind: role\nversion: v7\nmetadata: {name: maker}\n\
+                     spec: {allow: {rules: [{resources: [role], verbs: [create]}]}}\n---\n\
+                     kind: user\nversion: v2\nmetadata: {name: eve}\nspec: {roles: [maker]}\n";
+        let changer = Changer::open(&global).unwrap();
+        changer.replace(&documents(maker), Force::Create, None).unwrap();
+        let broken = StoredResource {
+            kind: ResourceKind::Role,
+            name: "broken".to_owned(),
+            origin: StoredOrigin::Dynamic,
+            revision: 0,
+            document: "{}".to_owned(),
+            base: PathBuf::from("/"),
+            place: String::new(),
+        };
+        let put = |table: &mut crate::catalog::ResourceTable<'_>| {
+            table
+                .put(&broken)
+                .map_err(|error| changer.catalog.resources_error(error))
+        };
+        changer.catalog.edit_resources(put).unwrap();
+        let mut changer = Changer::open(&global).unwrap();
+        changer.who = Who::User("eve".to_owned());
+        changer.replace(&role("new"), Force::Replace, None).unwrap();
+        let refused = changer.replace(&role("broken"), Force::Replace, None).unwrap_err();
+        assert!(
+            refused.to_string().contains("eve may not change role/broken"),
+            "{refused:#}"
+        );
     }
 }

@@ -97,6 +97,7 @@ fn in_force(loaded: &Loaded, folder: &Resources, errors: &mut Vec<String>, warni
         warnings.extend(view.problems.iter().cloned());
     }
     errors.extend(view.unavailable.clone());
+    warnings.extend(snapshot.switched_off());
     let claimed = &loaded.config.access;
     if claimed.claimed_identity == ClaimedIdentity::Allow {
         let unknown = claimed.claimed_roles.iter().filter(|role| !view.roles.contains(role));

@@ -104,12 +104,19 @@ pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
     let snapshot = look(&loaded)?;
     // with other roles than one's own, the answer tells what those say
     let proposes = !(args.role.is_empty() && args.without_role.is_empty() && args.file.is_empty());
+    let who = Who::is(&loaded.config.data_dir)?;
     permit(
-        &Who::is(&loaded.config.data_dir)?,
+        &who,
         &snapshot.view(OffsetDateTime::now_utc()),
         if proposes { "" } else { &args.user },
     )?;
     let view = with_files(snapshot, &args.file)?.view(now);
+    if matches!(who, Who::Local { .. }) {
+        // a role that can't be read shows in a Decision as one that denies everything
+        for problem in &view.problems {
+            eprintln!("deskreel: warning: {}", output::visible(problem));
+        }
+    }
     if let (Some(id), Some(verb)) = (&args.recording, args.verb) {
         return recording(&loaded, &view, args, id, verb, now);
     }

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use deskreel_config::{Loaded, ResourceKind};
+use deskreel_config::{Loaded, Resource, ResourceKind};
 use deskreel_policy::{ObjectFacts, Verb};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -116,13 +116,13 @@ pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
 /// Says what is wrong with what is in force, and what the folder says that is not.
 fn tell_problems(loaded: &Loaded, problems: &[String]) -> anyhow::Result<()> {
     for problem in problems {
-        eprintln!("deskreel: warning: {problem}");
+        eprintln!("deskreel: warning: {}", output::visible(problem));
     }
     // of a running gateway: a load that failed left no trace but in its log
     if let Unloaded::Refused(refused) = unloaded(loaded)? {
         for problem in refused_problems(Some(&refused)) {
             if !problems.contains(&problem) {
-                eprintln!("deskreel: warning: {problem}");
+                eprintln!("deskreel: warning: {}", output::visible(&problem));
             }
         }
     }
@@ -137,7 +137,7 @@ fn printed(entries: &[Arc<Entry>], is_one: bool, args: &Args) -> anyhow::Result<
                 Some(one) if is_one => serde_json::to_string_pretty(one),
                 _ => serde_json::to_string_pretty(&shown),
             };
-            Ok(text.context("print as JSON")? + "\n")
+            Ok(output::visible_json(&text.context("print as JSON")?).into_owned() + "\n")
         }
         (Format::Text, entries) if !is_one => Ok(table(entries, args.origin)),
         (Format::Text, [entry]) => {
@@ -154,9 +154,9 @@ fn printed(entries: &[Arc<Entry>], is_one: bool, args: &Args) -> anyhow::Result<
     }
 }
 
-/// A resource as YAML, ready to be stored again.
+/// A resource as YAML, ready to be stored again, with nothing that a terminal obeys.
 pub(super) fn yaml<T: Serialize>(shown: &T) -> anyhow::Result<String> {
-    let mut text = serde_saphyr::to_string(shown).context("print as YAML")?;
+    let mut text = output::visible_yaml(shown)?;
     if !text.ends_with('\n') {
         text.push('\n');
     }
@@ -187,12 +187,49 @@ fn table(entries: &[Arc<Entry>], origin: bool) -> String {
         if origin {
             row.push(entry.place.clone());
         }
-        let description = entry.document.source.pointer("/metadata/description");
-        row.push(description.and_then(Value::as_str).unwrap_or_default().to_owned());
+        row.push(description(entry));
         row
     };
     let rows: Vec<Vec<String>> = entries.iter().map(row).collect();
     output::table(&header, &rows)
+}
+
+/// What it is for, as whoever wrote it says; of a lock also what it locks, and until when.
+fn description(entry: &Entry) -> String {
+    let written = entry.document.source.pointer("/metadata/description");
+    let written = written.and_then(Value::as_str).unwrap_or_default().to_owned();
+    let Resource::Lock(lock) = &entry.document.resource else {
+        return written;
+    };
+    let target = &lock.target;
+    let targets = [
+        ("user", &target.user),
+        ("role", &target.role),
+        ("desktop", &target.windows_desktop),
+        ("login", &target.login),
+    ];
+    let mut words: Vec<String> = targets
+        .into_iter()
+        .filter_map(|(noun, name)| Some(format!("{noun} {}", name.as_ref()?)))
+        .collect();
+    words.extend(
+        [lock.expires, lock.metadata.expires]
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|end| {
+                let word = if end <= OffsetDateTime::now_utc() {
+                    "over since"
+                } else {
+                    "until"
+                };
+                format!("{word} {}", output::utc(end))
+            }),
+    );
+    words.extend(lock.message.clone());
+    words.push(written);
+    words.retain(|word| !word.is_empty());
+    words.join("; ")
 }
 
 /// A resource in the order in which people write it.
@@ -228,6 +265,71 @@ impl Shown {
             metadata: take("metadata"),
             spec: take("spec"),
             status: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use std::path::Path;
+
+    use deskreel_config::read_stored;
+
+    use super::*;
+    use crate::access::ResourceOrigin;
+
+    fn entry(source: &Value) -> Arc<Entry> {
+        let document = read_stored(source, Path::new("/")).unwrap();
+        Arc::new(Entry::proposed(document, ResourceOrigin::Dynamic))
+    }
+
+    #[test]
+    fn the_list_says_what_locks_lock() {
+        let lock = |spec: Value, more: &str| {
+            let metadata = serde_json::json!({"name": "l", "description": more});
+            description(&entry(
+                &serde_json::json!({"kind": "lock", "version": "v2", "metadata": metadata, "spec": spec}),
+            ))
+        };
+        let of_two = serde_json::json!({"target": {"user": "ann", "windows_desktop": "lab"}, "message": "leave"});
+        assert_eq!(lock(of_two, ""), "user ann; desktop lab; leave");
+        let until = |time: &str| {
+            lock(
+                serde_json::json!({"target": {"login": "root"}, "expires": time}),
+                "case 7",
+            )
+        };
+        assert_eq!(
+            until("2999-01-02T03:04:05Z"),
+            "login root; until 2999-01-02 03:04:05Z; case 7"
+        );
+        assert_eq!(
+            until("2001-01-02T03:04:05Z"),
+            "login root; over since 2001-01-02 03:04:05Z; case 7"
+        );
+    }
+
+    /// What is stored comes from files, which may come from anywhere.
+    #[test]
+    fn nothing_that_is_shown_reaches_the_terminal_as_a_command() {
+        let description = "a\u{202e}b\u{9b}31m\u{1b}[2J\tc";
+        let source = serde_json::json!({
+            "kind": "role", "version": "v7", "metadata": {"name": "r", "description": description}, "spec": {},
+        });
+        let entries = [entry(&source)];
+        for format in [Format::Json, Format::Yaml, Format::Text] {
+            let args = Args {
+                what: "role/r".to_owned(),
+                origin: false,
+                format,
+            };
+            let text = printed(&entries, true, &args).unwrap();
+            let obeyed = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
+            assert!(!text.contains(obeyed), "{format:?}: {text:?}");
+            let back: Value = serde_saphyr::from_str(&text).unwrap();
+            assert_eq!(back["metadata"]["description"], description, "{format:?}");
         }
     }
 }

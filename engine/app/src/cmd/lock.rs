@@ -11,7 +11,6 @@ use uuid::Uuid;
 
 use super::change::Changer;
 use super::{Global, Outcome, UsageError};
-use crate::access::Force;
 
 /// Arguments of `lock`.
 #[derive(Debug, clap::Args)]
@@ -36,7 +35,7 @@ pub(crate) struct Args {
     /// What those who are locked out are told
     #[arg(long, value_name = "TEXT")]
     message: Option<String>,
-    /// How long it holds [default: until it is removed]
+    /// How long it holds; never or 0 = until it is removed [default: never]
     #[arg(long, value_name = "DURATION")]
     ttl: Option<String>,
     /// Name of the lock [default: a new id]
@@ -46,7 +45,7 @@ pub(crate) struct Args {
 
 /// Runs `lock`.
 pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
-    let expires = args.ttl.as_deref().map(end).transpose()?;
+    let expires = args.ttl.as_deref().map(end).transpose()?.flatten();
     let targets = [
         ("user", &args.user),
         ("role", &args.role),
@@ -97,14 +96,40 @@ pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
             eprintln!("deskreel: warning: there is no {noun} {name:?} now; it is locked all the same");
         }
     }
-    changer.replace(&[document], Force::Create, None)?;
+    changer.add(document)?;
     Ok(Outcome::Fine)
 }
 
-fn end(ttl: &str) -> anyhow::Result<String> {
-    let ttl = deskreel_config::parse_duration(ttl).map_err(|error| UsageError(format!("--ttl: {error}")))?;
+/// When a lock ends; `None` = never. A time of nothing means none is set, as everywhere: it must not be a lock that is over
+/// before it begins.
+fn end(ttl: &str) -> anyhow::Result<Option<String>> {
+    if ttl == "never" {
+        return Ok(None);
+    }
+    let ttl = deskreel_config::parse_duration(ttl).map_err(|error| UsageError(format!("--ttl: {error}, or never")))?;
+    if ttl.is_zero() {
+        return Ok(None);
+    }
     let end = OffsetDateTime::now_utc().checked_add(time::Duration::try_from(ttl).context("--ttl is too long")?);
-    end.context("--ttl is too long")?
-        .format(&Rfc3339)
-        .context("print the end of the lock")
+    let end = end.context("--ttl is too long")?.format(&Rfc3339);
+    Ok(Some(end.context("print the end of the lock")?))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn a_time_of_nothing_locks_until_the_lock_is_removed() {
+        for ttl in ["0", "0s", "never"] {
+            assert_eq!(end(ttl).unwrap(), None, "{ttl}");
+        }
+        let ends = OffsetDateTime::parse(&end("1h").unwrap().unwrap(), &Rfc3339).unwrap();
+        assert!(ends > OffsetDateTime::now_utc(), "{ends}");
+        for ttl in ["soon", "-1h", ""] {
+            assert!(end(ttl).unwrap_err().is::<UsageError>(), "{ttl}");
+        }
+    }
 }

@@ -94,7 +94,13 @@ fn check_files(global: &Global, paths: &[PathBuf]) -> anyhow::Result<Outcome> {
     let (documents, mut warnings) = read_all(&files)?;
     let now = OffsetDateTime::now_utc();
     // what the files say may depend on what is stored, but a broken folder must not keep it from being checked
-    let mut snapshot = look(&loaded).unwrap_or_else(|_| Snapshot::built_in());
+    let mut snapshot = look(&loaded).unwrap_or_else(|error| {
+        // what is wrong with the folder is told below, if it is what is checked
+        if !(paths.is_empty() && error.is::<UsageError>()) {
+            eprintln!("deskreel: warning: what is in force can't be read and is left out of the check: {error:#}");
+        }
+        Snapshot::built_in()
+    });
     if paths.is_empty() {
         // what the folder said before goes when it is loaded
         snapshot = snapshot.without_configured();

@@ -87,12 +87,13 @@ async fn serve(global: &Global, loaded: &Loaded) -> anyhow::Result<Outcome> {
     let upkeep = upkeep(loaded, &opened, &sessions)?;
     let exports = exports(global, loaded, &opened, &sessions)?;
     let gateway = Gateway::bind(config, &resources, Arc::clone(&access), sessions.clone()).await?;
+    let desktops = access.view().desktops.len();
     let web = Web::bind(config, access, gateway.registry(), &sessions, opened).await?;
     let pages = web.as_ref().map(Web::local_addr).transpose()?;
     info!(
         listen = %gateway.local_addr(),
         fingerprint = gateway.fingerprint(),
-        desktops = resources.desktops.len(),
+        desktops,
         web = pages.map(|pages| pages.to_string()),
         version = env!("CARGO_PKG_VERSION"),
         "ready"

@@ -12,7 +12,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::change::Changer;
 use super::{Global, Listing, Outcome, UsageError};
-use crate::access::{Force, Snapshot, Who, look};
+use crate::access::{Snapshot, Who, look};
 use crate::audit::{Audit, Event, ResourceChange, ResourceVerb};
 use crate::credentials::{Credentials, read_new_password};
 use crate::{dumps, output};
@@ -110,7 +110,7 @@ fn add(global: &Global, args: &Add) -> anyhow::Result<()> {
     // a password that can't be read must not leave half a user
     let password = args.password.then(|| read_new_password(&args.name)).transpose()?;
     let changer = Changer::open(global)?;
-    changer.replace(&[document], Force::Create, None)?;
+    changer.add(document)?;
     if let Some(password) = password {
         Credentials::open(&changer.loaded.config.data_dir)?.set_password(&args.name, &password)?;
         println!("password of {} set", args.name);
@@ -173,7 +173,9 @@ fn ls(global: &Global, listing: Listing) -> anyhow::Result<()> {
     let snapshot = look(&loaded)?;
     let view = snapshot.view(OffsetDateTime::now_utc());
     let who = Who::is(&loaded.config.data_dir)?;
-    let credentials = Credentials::open(&loaded.config.data_dir).ok();
+    let credentials = Credentials::open(&loaded.config.data_dir)
+        .inspect_err(|error| eprintln!("deskreel: warning: who has a password can't be told: {error:#}"))
+        .ok();
     let mut rows = Vec::new();
     let mut hidden = None;
     for entry in snapshot.entries.values() {

@@ -96,6 +96,13 @@ fn stored(snapshot: &Snapshot, report: &mut Report) {
             "store it again, or remove it",
         );
     }
+    if let Some(why) = snapshot.switched_off() {
+        report.warn(
+            CHECK,
+            why,
+            "end it with `deskreel rm session_recording_config`, or leave it if it is meant so",
+        );
+    }
     if view.cluster.claimed_identity == ClaimedIdentity::Allow {
         for role in view
             .cluster

@@ -12,6 +12,20 @@ fn static_rows() -> Vec<[String; 3]> {
     rows
 }
 
+/// Who reads the configuration would not see it.
+#[test]
+fn recording_that_a_command_switched_off_is_told() {
+    let off = |bed: &Bed| look(&bed.loaded()).unwrap().switched_off();
+    let bed = Bed::new("log: {level: info}\n", "");
+    assert_eq!(off(&bed), None);
+    bed.create(&recording("off"), Force::Create).unwrap();
+    assert!(off(&bed).unwrap().contains("nothing is recorded"), "{:?}", off(&bed));
+    bed.create(&recording("node-sync"), Force::Replace).unwrap();
+    assert_eq!(off(&bed), None);
+    // the configuration's own word is told by the check of the configuration
+    assert_eq!(off(&Bed::new("session_recording: off\n", "")), None);
+}
+
 #[test]
 fn who_wins_at_a_start() {
     for [section, stored, effective] in static_rows() {
