@@ -18,6 +18,7 @@ mod keep;
 mod keep_s3;
 mod limits;
 mod nla;
+mod other_servers;
 mod picture;
 mod plugin_authors;
 mod rights;

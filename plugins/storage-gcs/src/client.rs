@@ -1,6 +1,7 @@
 //! The bucket as the operations see it: the library's client with time-outs, retries and credentials made explicit.
 
 use std::future::Future;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use deskreel_sdk::prelude::*;
@@ -42,6 +43,8 @@ pub(crate) struct Bucket {
     pub(crate) answer_timeout: Duration,
     /// Whether the server is Google's, which honours preconditions. Of emulators some don't.
     pub(crate) is_google: bool,
+    /// Whether the server was seen to send objects without the headers that the library needs, as some emulators do.
+    pub(crate) is_bare: AtomicBool,
 }
 
 impl std::fmt::Debug for Bucket {
@@ -87,6 +90,7 @@ impl Bucket {
             object_lock: resolved.object_lock,
             answer_timeout: resolved.answer_timeout,
             is_google: host == "googleapis.com" || host.ends_with(".googleapis.com"),
+            is_bare: AtomicBool::new(false),
         })
     }
 
@@ -107,12 +111,17 @@ impl Bucket {
         bytes: u64,
         request: impl Future<Output = Result<T, E>>,
     ) -> Result<T, Failure> {
-        let limit = self.answer_timeout + Duration::from_secs(bytes / SLOWEST_BYTES_PER_SECOND);
+        let limit = patience(self.answer_timeout, bytes);
         match tokio::time::timeout(limit, request).await {
             Ok(outcome) => outcome.map_err(Into::into),
             Err(_) => Err(Failure::late(self.answer_timeout)),
         }
     }
+}
+
+/// The time for an answer and that many bytes.
+pub(crate) fn patience(answer_timeout: Duration, bytes: u64) -> Duration {
+    answer_timeout + Duration::from_secs(bytes / SLOWEST_BYTES_PER_SECOND)
 }
 
 fn tokens(resolved: &Resolved) -> Result<Tokens> {

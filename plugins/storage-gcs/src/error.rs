@@ -41,6 +41,8 @@ pub(crate) struct Failure {
     retry_after: Option<Duration>,
     /// Set where no server answered.
     silence: Option<Error>,
+    /// An object came without the headers that the library needs to read it.
+    bare: bool,
 }
 
 impl Failure {
@@ -56,6 +58,7 @@ impl Failure {
             message: error["message"].as_str().map_or_else(plain, str::to_owned),
             retry_after: retry_after(headers),
             silence: None,
+            bare: false,
         }
     }
 
@@ -67,6 +70,7 @@ impl Failure {
             message: String::new(),
             retry_after: None,
             silence: Some(error),
+            bare: false,
         }
     }
 
@@ -84,6 +88,11 @@ impl Failure {
 
     pub(crate) fn is_missing(&self) -> bool {
         self.status == 404
+    }
+
+    /// The server sent the bytes, but not what the library must know of them.
+    pub(crate) fn is_bare(&self) -> bool {
+        self.bare
     }
 
     pub(crate) fn is_bad_range(&self) -> bool {
@@ -181,6 +190,11 @@ impl From<LibraryError> for Failure {
                 && let Some(status) = error.http_status_code()
             {
                 return of_library(error, status);
+            }
+            if let Some(ReadError::MissingHeader(_)) = inner.downcast_ref::<ReadError>() {
+                let mut failure = Self::silence(unanswered(&error));
+                failure.bare = true;
+                return failure;
             }
             next = inner.source();
         }

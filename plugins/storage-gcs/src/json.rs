@@ -1,24 +1,26 @@
-//! The small requests of Google's JSON API: facts, listing, deletion.
+//! The small requests of Google's JSON API: facts, listing, deletion; and objects of servers that the library can't read.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use deskreel_sdk::bytes::BytesMut;
 use deskreel_sdk::prelude::*;
 use deskreel_sdk::serde_json;
 use google_cloud_auth::credentials::{CacheableResource, Credentials};
 use http::{Extensions, HeaderMap};
-use reqwest::{Client, Method};
+use reqwest::{Client, Method, RequestBuilder};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::client::{ATTEMPTS, BACKOFF_FIRST};
+use crate::client::{ATTEMPTS, BACKOFF_FIRST, patience};
 use crate::error::{Failure, unanswered};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Until a connection stands: long enough for a busy server that lets the first tries for one fall, which are 1, 2 and 4 s apart.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
 /// Below what servers wait before they close an idle connection.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 /// The largest answer that is read: a page of 1000 objects has less.
-const ANSWER_MAX_BYTES: usize = 16 << 20;
+const ANSWER_MAX_BYTES: u64 = 16 << 20;
 
 /// Requests about one bucket.
 pub(crate) struct Json {
@@ -115,6 +117,35 @@ impl Json {
         read(&self.ask(Method::GET, &self.objects, &query).await?)
     }
 
+    /// The bytes of an object in `range`, which is within it.
+    pub(crate) async fn media(&self, name: &str, range: Range<u64>) -> Result<Bytes, Failure> {
+        let Range { start, end } = range;
+        let length = end - start;
+        let headers = self.headers().await?;
+        let request = self
+            .client
+            .get(format!("{}/{}", self.objects, escaped(name)))
+            .query(&[("alt", "media")])
+            .headers(headers)
+            .header("range", format!("bytes={start}-{}", end - 1))
+            .timeout(patience(self.answer_timeout, end));
+        // A server that knows no ranges sends what lies before it, too.
+        let (status, headers, body) = collect(request, end).await?;
+        let skip = if status == 206 { 0 } else { start };
+        let part = usize::try_from(skip)
+            .ok()
+            .zip(usize::try_from(skip + length).ok())
+            .and_then(|(from, to)| body.get(from..to));
+        match part {
+            _ if !(200..300).contains(&status) => Err(Failure::answered(status, &headers, &body)),
+            Some(part) => Ok(body.slice_ref(part)),
+            None => {
+                let text = format!("the answer has {} bytes, not {}", body.len(), skip + length);
+                Err(Failure::silence(Error::new(ErrorKind::Interrupted, text)))
+            }
+        }
+    }
+
     async fn ask(&self, method: Method, url: &str, query: &[(&str, &str)]) -> Result<Bytes, Failure> {
         let mut attempt = 1;
         loop {
@@ -131,22 +162,13 @@ impl Json {
     }
 
     async fn attempt(&self, method: Method, url: &str, query: &[(&str, &str)]) -> Result<Bytes, Failure> {
-        let silence = |error: &(dyn std::error::Error + 'static)| Failure::silence(unanswered(error));
         let headers = self.headers().await?;
         let request = self.client.request(method, url).query(query).headers(headers);
-        let mut answer = request.send().await.map_err(|error| silence(&error.without_url()))?;
-        let mut body = Vec::new();
-        while let Some(part) = answer.chunk().await.map_err(|error| silence(&error.without_url()))? {
-            if body.len() + part.len() > ANSWER_MAX_BYTES {
-                let text = format!("the server sends more than {ANSWER_MAX_BYTES} bytes");
-                return Err(Failure::silence(Error::internal(text)));
-            }
-            body.extend_from_slice(&part);
+        let (status, headers, body) = collect(request, ANSWER_MAX_BYTES).await?;
+        if (200..300).contains(&status) {
+            return Ok(body);
         }
-        if answer.status().is_success() {
-            return Ok(body.into());
-        }
-        Err(Failure::answered(answer.status().as_u16(), answer.headers(), &body))
+        Err(Failure::answered(status, &headers, &body))
     }
 
     async fn headers(&self) -> Result<HeaderMap, Failure> {
@@ -158,6 +180,26 @@ impl Json {
             Err(_) => Err(Failure::late(self.answer_timeout)),
         }
     }
+}
+
+/// Sends a request and reads all of its answer, which has `most` bytes if it is a success.
+async fn collect(request: RequestBuilder, most: u64) -> Result<(u16, HeaderMap, Bytes), Failure> {
+    let silence = |error: reqwest::Error| Failure::silence(unanswered(&error.without_url()));
+    let mut answer = request.send().await.map_err(silence)?;
+    let most = if answer.status().is_success() {
+        most
+    } else {
+        ANSWER_MAX_BYTES
+    };
+    let mut body = BytesMut::new();
+    while let Some(part) = answer.chunk().await.map_err(silence)? {
+        if (body.len() + part.len()) as u64 > most {
+            let text = format!("the server sends more than {most} bytes");
+            return Err(Failure::silence(Error::internal(text)));
+        }
+        body.extend_from_slice(&part);
+    }
+    Ok((answer.status().as_u16(), answer.headers().clone(), body.freeze()))
 }
 
 /// Of the characters that keys have, those that a path's part may not.

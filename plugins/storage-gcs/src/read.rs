@@ -1,5 +1,7 @@
 //! Reading: whole objects, ranges and facts.
 
+use std::sync::atomic::Ordering;
+
 use deskreel_sdk::bytes::BytesMut;
 use deskreel_sdk::prelude::*;
 use google_cloud_storage::model_ext::ReadRange;
@@ -67,6 +69,9 @@ async fn at_end(bucket: &Bucket, key: &Key, range: Range<u64>) -> Result<Bytes> 
 
 /// The bytes, or nothing where the range starts at or behind the object's end.
 async fn once(bucket: &Bucket, key: &Key, range: Range<u64>) -> Result<Option<Bytes>> {
+    if bucket.is_bare.load(Ordering::Relaxed) {
+        return bare(bucket, key, range).await;
+    }
     let failed = |failure: Failure| failure.into_error(bucket, Action::Get);
     let wanted = match (range.start, range.end) {
         (0, end) if end > OFFSET_MAX => ReadRange::all(),
@@ -80,6 +85,10 @@ async fn once(bucket: &Bucket, key: &Key, range: Range<u64>) -> Result<Option<By
     let mut answer = match bucket.within(0, Box::pin(request.send())).await {
         Ok(answer) => answer,
         Err(failure) if failure.is_bad_range() => return Ok(None),
+        Err(failure) if failure.is_bare() && !bucket.is_google => {
+            bucket.is_bare.store(true, Ordering::Relaxed);
+            return bare(bucket, key, range).await;
+        }
         Err(failure) => return Err(failed(failure)),
     };
     let facts = answer.object();
@@ -95,12 +104,33 @@ async fn once(bucket: &Bucket, key: &Key, range: Range<u64>) -> Result<Option<By
     let length = bytes.len() as u64;
     // Less than was asked for from the start on: all that there is.
     let is_whole = range.start == 0 && (length < range.end || u64::try_from(facts.size) == Ok(length));
-    if is_whole
-        && let Some(digest) = facts.metadata.get(DIGEST)
-        && *digest != hex::encode(Sha256::digest(&bytes))
-    {
-        let text = "the bytes are not those that were stored: their SHA-256 differs";
-        return Err(Error::new(ErrorKind::Corrupt, text));
+    if is_whole && let Some(digest) = facts.metadata.get(DIGEST) {
+        compare(digest, &bytes)?;
     }
     Ok(Some(bytes.freeze()))
+}
+
+/// [`once`] without the library, from a server that says nothing of an object beside its bytes: that is asked for before.
+async fn bare(bucket: &Bucket, key: &Key, range: Range<u64>) -> Result<Option<Bytes>> {
+    let name = bucket.object(key);
+    let failed = |failure: Failure| failure.into_error(bucket, Action::Get);
+    let facts = bucket.json.object(&name).await.map_err(failed)?;
+    let range = range.start..range.end.min(facts.size());
+    if range.is_empty() {
+        return Ok(None);
+    }
+    let is_whole = range == (0..facts.size());
+    let bytes = bucket.json.media(&name, range).await.map_err(failed)?;
+    if is_whole && let Some(digest) = facts.metadata.get(DIGEST) {
+        compare(digest, &bytes)?;
+    }
+    Ok(Some(bytes))
+}
+
+fn compare(digest: &str, bytes: &[u8]) -> Result<()> {
+    if *digest == hex::encode(Sha256::digest(bytes)) {
+        return Ok(());
+    }
+    let text = "the bytes are not those that were stored: their SHA-256 differs";
+    Err(Error::new(ErrorKind::Corrupt, text))
 }

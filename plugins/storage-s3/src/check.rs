@@ -26,7 +26,10 @@ pub(crate) async fn check(bucket: &Bucket) -> Result<()> {
         denied: Vec::new(),
     };
     let written = trip.write().await.context(&place)?;
-    let outcome = trip.look(&key, written).await;
+    let mut outcome = trip.look(&key, written).await;
+    if outcome.is_ok() {
+        outcome = trip.lock().await;
+    }
     let removed = if written { trip.remove().await } else { Ok(()) };
     outcome.and(removed).context(&place)?;
     if trip.denied.is_empty() {
@@ -137,6 +140,30 @@ impl Trip<'_> {
             Ok(_) => Ok(()),
             Err(failure) => self.tolerate(failure, Action::List),
         }
+    }
+
+    /// Whether the bucket can keep what the settings want it to keep. Who may not ask, or asks a server that can't tell, finds out
+    /// with the first object that is retained.
+    async fn lock(&self) -> Result<()> {
+        if self.bucket.object_lock.is_none() {
+            return Ok(());
+        }
+        let asked = self
+            .bucket
+            .client
+            .get_object_lock_configuration()
+            .bucket(&self.bucket.name);
+        let without = |failure: &Failure| failure.is_without_lock();
+        if asked
+            .send()
+            .await
+            .map_err(Failure::from)
+            .is_err_and(|failure| without(&failure))
+        {
+            let text = "object_lock: the bucket has no object lock; it is switched on when a bucket is made";
+            return Err(Error::invalid_settings(text));
+        }
+        Ok(())
     }
 
     async fn remove(&mut self) -> Result<()> {

@@ -67,9 +67,23 @@ impl Failure {
         self.status == 403 && matches!(self.code.as_str(), "AccessDenied" | "403" | "Forbidden" | "")
     }
 
-    /// A header that the server doesn't know, as far as one can tell.
+    /// A header that the server doesn't know, as far as one can tell: there is no code for that, and servers don't agree on one.
     pub(crate) fn is_not_implemented(&self) -> bool {
-        self.status == 501 || self.code == "NotImplemented"
+        let unspecific = [
+            "InvalidArgument",
+            "InvalidRequest",
+            "NotSupported",
+            "UnsupportedOperation",
+            "",
+        ];
+        self.status == 501
+            || self.code == "NotImplemented"
+            || (self.status == 400 && unspecific.contains(&self.code.as_str()))
+    }
+
+    /// The bucket has no object lock.
+    pub(crate) fn is_without_lock(&self) -> bool {
+        self.code == "ObjectLockConfigurationNotFoundError"
     }
 
     /// The request may have been carried out all the same.
@@ -277,6 +291,11 @@ fn silence(error: &(dyn StdError + 'static), attempt_over: bool, connect_over: b
         return Error::new(ErrorKind::Timeout, format!("no connection in time: {said}"));
     }
     let lower = said.to_ascii_lowercase();
+    if lower.contains("invalidcontenttype") {
+        let text =
+            format!("the server does not speak TLS there (setting `endpoint`: http:// or another port?): {said}");
+        return Error::new(ErrorKind::Unavailable, text);
+    }
     if lower.contains("certificate") {
         return Error::new(
             ErrorKind::Unavailable,

@@ -4,6 +4,7 @@ mod faults;
 mod logs;
 mod options;
 mod resolving;
+mod wire;
 
 use deskreel_sdk::serde_json::{Value, json};
 use deskreel_sdk::testkit::{Folder, block_on as run, bytes, key, put, whole, with};

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::client::{Bucket, patience};
 use crate::error::{Action, Failure};
+use crate::settings::CreateOnly;
 use crate::write::{Content, Guard, Terms, is_there, put, settle};
 
 /// Up to this size a file goes as one PUT.
@@ -204,24 +205,36 @@ impl Upload {
         if guard != Guard::Server && is_there(bucket, key, content).await? {
             return Ok(());
         }
-        let request = self
-            .client
-            .complete_multipart_upload()
-            .bucket(&self.bucket)
-            .key(&self.name)
-            .upload_id(&self.id)
-            .set_if_none_match((guard != Guard::Look).then(|| "*".to_owned()))
-            .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build());
-        match request.send().await {
-            Ok(_) => {
-                self.done = true;
-                if guard == Guard::Server || is_there(bucket, key, content).await? {
-                    return Ok(());
-                }
-                Err(Error::new(ErrorKind::Interrupted, "stored, but not there any more"))
+        let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
+        let request = |conditional: bool| {
+            self.client
+                .complete_multipart_upload()
+                .bucket(&self.bucket)
+                .key(&self.name)
+                .upload_id(&self.id)
+                .set_if_none_match(conditional.then(|| "*".to_owned()))
+                .multipart_upload(parts.clone())
+                .send()
+        };
+        let conditional = guard != Guard::Look;
+        let mut completed = request(conditional).await.map_err(Failure::from);
+        let refused = |completed: &Result<_, Failure>| completed.as_ref().is_err_and(Failure::is_not_implemented);
+        // Even servers that know the condition of a PUT may not know it here.
+        let looks = conditional && bucket.create_only == CreateOnly::Auto && refused(&completed);
+        if looks {
+            if guard == Guard::Server && is_there(bucket, key, content).await? {
+                return Ok(());
             }
-            Err(error) => settle(bucket, key, content, Failure::from(error)).await,
+            completed = request(false).await.map_err(Failure::from);
         }
+        if let Err(failure) = completed {
+            return settle(bucket, key, content, failure).await;
+        }
+        self.done = true;
+        if (guard == Guard::Server && !looks) || is_there(bucket, key, content).await? {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Interrupted, "stored, but not there any more"))
     }
 }
 

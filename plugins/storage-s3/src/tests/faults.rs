@@ -140,19 +140,48 @@ fn damaged_objects_are_corrupt() {
 
 #[test]
 fn a_server_that_ignores_conditions_is_found_out() {
+    // Servers that don't know the header don't agree on what to say.
+    for (status, code) in [(501, "NotImplemented"), (400, "InvalidArgument"), (400, "")] {
+        run(async {
+            let faults = Faults::start(port()).unwrap();
+            let folder = Folder::new().unwrap();
+            let storage = open(settings_in(folder.path(), faults.port)).await.unwrap();
+            faults.add("PUT", "/a", 1, Fault::Answer(status, code));
+            put(&storage, "a", bytes(1, 10)).await.unwrap();
+            assert_eq!(storage.bucket.guard(), Guard::Look);
+            assert_eq!(
+                put(&storage, "a", bytes(2, 10)).await.unwrap_err().kind(),
+                ErrorKind::AlreadyExists
+            );
+            assert_eq!(conditional(&faults), 1, "{status} {code}");
+        });
+    }
+}
+
+/// Requests so far that ask for a free key.
+fn conditional(faults: &Faults) -> usize {
+    let asks = |head: &String| head.to_ascii_lowercase().contains("if-none-match");
+    faults.heads().iter().filter(|head| asks(head)).count()
+}
+
+#[test]
+fn a_server_that_knows_the_condition_of_puts_only_takes_files_too() {
     run(async {
         let faults = Faults::start(port()).unwrap();
         let folder = Folder::new().unwrap();
         let storage = open(settings_in(folder.path(), faults.port)).await.unwrap();
-        faults.add("PUT", "/a", 1, Fault::Answer(501, "NotImplemented"));
-        put(&storage, "a", bytes(1, 10)).await.unwrap();
-        assert_eq!(storage.bucket.guard(), Guard::Look);
-        assert_eq!(
-            put(&storage, "a", bytes(2, 10)).await.unwrap_err().kind(),
-            ErrorKind::AlreadyExists
-        );
-        let conditional = |head: &String| head.to_ascii_lowercase().contains("if-none-match");
-        assert_eq!(faults.heads().iter().filter(|head| conditional(head)).count(), 1);
+        put(&storage, "small", bytes(1, 10)).await.unwrap();
+        assert_eq!(storage.bucket.guard(), Guard::Server);
+        let file = folder.path().join("export.mp4");
+        std::fs::write(&file, bytes(3, 20 << 20)).unwrap();
+        let put_file = async |name: &str| storage.put_file(&key(name), &file, &PutOptions::default()).await;
+        let before = conditional(&faults);
+        faults.add("POST", "uploadId", 1, Fault::Answer(501, "NotImplemented"));
+        put_file("large").await.unwrap();
+        assert_eq!((faults.hits(), conditional(&faults)), (1, before + 1));
+        assert!(whole(&storage, "large").await.unwrap() == bytes(3, 20 << 20));
+        std::fs::write(&file, bytes(4, 20 << 20)).unwrap();
+        assert_eq!(put_file("large").await.unwrap_err().kind(), ErrorKind::AlreadyExists);
     });
 }
 
