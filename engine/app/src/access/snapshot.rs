@@ -95,11 +95,7 @@ pub(crate) fn look(loaded: &Loaded) -> anyhow::Result<Snapshot> {
 /// # Errors
 /// A catalog that can't be read.
 pub(crate) fn unloaded(loaded: &Loaded) -> anyhow::Result<Unloaded> {
-    let catalog = match Catalog::open_read_only(&loaded.config.data_dir) {
-        Ok(catalog) => catalog,
-        Err(catalog::Error::Missing(_)) => Catalog::nothing()?,
-        Err(error) => return Err(error.into()),
-    };
+    let catalog = Catalog::open_or_nothing(&loaded.config.data_dir)?;
     let digest = catalog.resources_state()?.1;
     match Configured::in_force(loaded, &Settings::of(loaded)?, &catalog.resources()?, true) {
         Ok(configured) => Ok(match configured.refused {

@@ -197,6 +197,17 @@ impl Catalog {
         })
     }
 
+    /// As [`open_read_only`](Self::open_read_only); one that holds nothing where the gateway never ran.
+    ///
+    /// # Errors
+    /// A database that cannot be opened or has another schema.
+    pub(crate) fn open_or_nothing(data_dir: &Path) -> Result<Self> {
+        match Self::open_read_only(data_dir) {
+            Err(Error::Missing(_)) => Self::nothing(),
+            opened => opened,
+        }
+    }
+
     /// A catalog that holds nothing and is nowhere.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ mod get;
 mod keys;
 mod lock;
 mod plugins;
+mod progress;
 mod recordings;
 mod resources;
 mod rm;
@@ -30,7 +31,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use deskreel_config::{Loaded, Sources};
+use deskreel_config::{Loaded, LogLevel, Sources};
 
 use crate::output::{Format, visible_lines};
 use crate::usage::UsageError;
@@ -99,6 +100,20 @@ impl Global {
 }
 
 impl Global {
+    /// As [`load`](Self::load), and starts the log for a command: what a healthy gateway tells is no news at a prompt.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub(crate) fn load_quietly(&self) -> anyhow::Result<Loaded> {
+        let loaded = self.load()?;
+        let mut log = loaded.config.log;
+        if log.level == LogLevel::Info {
+            log.level = LogLevel::Warn;
+        }
+        crate::log::init(log);
+        Ok(loaded)
+    }
+
     /// The flags that name this configuration to another process of this program. What was found in the working folder and
     /// the environment is found there, too.
     pub(crate) fn arguments(&self) -> Vec<OsString> {

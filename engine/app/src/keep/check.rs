@@ -40,11 +40,9 @@ pub(crate) fn check(handle: &Handle, storage: &StorageHandle) -> Vec<Step> {
         return run.steps;
     };
     let options = PutOptions::default();
-    run.step(
-        "reach",
-        "the storage can't be reached, or refuses the settings",
-        storage.check(),
-    );
+    if !run.reach(storage) {
+        return run.steps;
+    }
     let put = storage.put(&key, bytes.clone(), &options);
     if run
         .step("put", "writing objects is not allowed or does not work", put)
@@ -142,30 +140,51 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// The plugin's own check; whether it makes sense to ask for more. Of a lacking right the steps tell what it means.
+    fn reach(&mut self, storage: &StorageHandle) -> bool {
+        let begun = Instant::now();
+        let outcome = self.handle.block_on(storage.check());
+        let goes_on = outcome
+            .as_ref()
+            .err()
+            .is_none_or(|error| error.kind() == ErrorKind::PermissionDenied);
+        self.done("reach", begun, outcome, "");
+        goes_on
+    }
+
     fn step(&mut self, step: &'static str, meaning: &str, work: impl Future<Output = Result<(), Error>>) -> Option<()> {
         let begun = Instant::now();
         let outcome = self.handle.block_on(work);
-        let micros = micros(begun.elapsed());
         let ok = outcome.is_ok();
-        let problem = outcome.err().map(|error| {
-            let hint = match error.kind() {
-                ErrorKind::PermissionDenied => "the permission is missing",
-                ErrorKind::Unauthenticated => "the credentials are missing, wrong or expired",
-                ErrorKind::NoSpace => "there is no space left",
-                ErrorKind::InvalidSettings => "the settings can't work",
-                ErrorKind::Timeout => "there was no answer in time",
-                ErrorKind::Unavailable => "it can't be reached",
-                _ => "it failed",
-            };
-            format!("{meaning}; {hint}: {error}")
-        });
+        self.done(step, begun, outcome, &format!("{meaning}: "));
+        ok.then_some(())
+    }
+
+    fn done(&mut self, step: &'static str, begun: Instant, outcome: Result<(), Error>, meaning: &str) {
         self.steps.push(Step {
             step,
-            ok,
-            micros,
-            problem,
+            ok: outcome.is_ok(),
+            micros: micros(begun.elapsed()),
+            problem: outcome
+                .err()
+                .map(|error| format!("{meaning}{error}{}", advice(error.kind()))),
         });
-        ok.then_some(())
+    }
+}
+
+/// What to do.
+fn advice(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::PermissionDenied => "; grant the account what is missing (docs/operations.md, Buckets)",
+        ErrorKind::Unauthenticated => "; correct the credentials in the storage's settings",
+        ErrorKind::NoSpace => "; make room, or raise the quota",
+        ErrorKind::InvalidSettings => "; correct the storage's settings",
+        ErrorKind::Timeout | ErrorKind::Unavailable => {
+            "; look whether its server runs or its disk is mounted, and at address and network"
+        }
+        ErrorKind::RateLimited => "; the service limits requests: try later, or set storages[].puts_per_second_max",
+        ErrorKind::Corrupt => "; don't record to it before that is understood",
+        _ => "",
     }
 }
 

@@ -3,13 +3,12 @@
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use deskreel_config::Loaded;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
 use super::recordings::door::local;
-use super::recordings::target::{quiet_log, runtime};
-use super::{Global, Listing, Outcome, UsageError};
+use super::recordings::target::runtime;
+use super::{Global, Listing, Outcome, UsageError, progress};
 use crate::audit::{Audit, Event, Phase, Upkeep};
 use crate::catalog::Catalog;
 use crate::keep::sync::{Scope, Synced, Syncer};
@@ -55,8 +54,7 @@ enum Command {
 /// # Errors
 /// Configuration, catalog, storages, an account that may not.
 pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<Outcome> {
-    let loaded = global.load()?;
-    quiet_log(loaded.config.log);
+    let loaded = global.load_quietly()?;
     match args.command {
         Command::Rebuild { storage, listing } => rebuild(&loaded, &storage, listing),
         Command::Sync { storage, listing } => sync(&loaded, storage.as_deref(), listing),
@@ -151,9 +149,7 @@ fn sync(loaded: &Loaded, only: Option<&str>, listing: Listing) -> anyhow::Result
 }
 
 fn look(syncer: &Syncer<'_>, opened: &Opened) -> anyhow::Result<Synced> {
-    let bar = ProgressBar::new_spinner();
-    let style = ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
-    bar.set_style(style);
+    let bar = progress::spinner();
     let found = syncer.sync(opened, Scope::All, &mut |synced| {
         bar.set_message(format!(
             "{}: {} recordings, {} new",

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::catalog::{Catalog, Error, ExportRow, ExportState};
+use crate::catalog::{Catalog, ExportRow, ExportState};
 use crate::cmd::recordings::door::Rules;
 use crate::cmd::recordings::size;
 use crate::cmd::{Global, Listing, Outcome};
@@ -25,11 +25,8 @@ pub(super) struct Args {
 pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
     let loaded = global.load()?;
     let rules = Rules::open(&loaded)?;
-    let (sessions, mut exports) = match Catalog::open_read_only(&loaded.config.data_dir) {
-        Ok(catalog) => (catalog.sessions()?, catalog.all_exports()?),
-        Err(Error::Missing(_)) => Default::default(),
-        Err(error) => return Err(error.into()),
-    };
+    let catalog = Catalog::open_or_nothing(&loaded.config.data_dir)?;
+    let (sessions, mut exports) = (catalog.sessions()?, catalog.all_exports()?);
     let visible = rules.ruler().visible(sessions);
     let ids: HashSet<uuid::Uuid> = visible.iter().map(|row| row.id).collect();
     let prefix = args.recording.as_deref().unwrap_or_default().to_ascii_lowercase();

@@ -11,7 +11,7 @@ use deskreel_policy::Verb;
 use time::OffsetDateTime;
 
 use super::recordings::door::Door;
-use super::recordings::target::{details, quiet_log};
+use super::recordings::target::details;
 use super::{Global, Outcome};
 use crate::access::recordings::Purpose;
 use crate::audit::RecordingAction;
@@ -55,8 +55,7 @@ fn ask(
     recording: &str,
     choose: impl FnOnce(&Loaded, &SessionRow, &[ExportRow]) -> anyhow::Result<Vec<String>>,
 ) -> anyhow::Result<Vec<(SessionRow, String, bool)>> {
-    let loaded = global.load()?;
-    quiet_log(loaded.config.log);
+    let loaded = global.load_quietly()?;
     let door = Door::open(&loaded)?;
     let purpose = Purpose {
         verb: Verb::Export,

@@ -13,7 +13,7 @@ use rustix::process::{
 use uuid::Uuid;
 
 use crate::catalog::{Catalog, ExportState};
-use crate::cmd::recordings::target::{open_storages, quiet_log, runtime, spool};
+use crate::cmd::recordings::target::{open_storages, runtime, spool};
 use crate::cmd::{Global, Outcome};
 use crate::digest::digest_of;
 use crate::dumps;
@@ -95,8 +95,7 @@ fn is_final(error: &anyhow::Error) -> bool {
 }
 
 fn make(global: &Global, args: &Args) -> anyhow::Result<Answer> {
-    let loaded = global.load()?;
-    quiet_log(loaded.config.log);
+    let loaded = global.load_quietly()?;
     let catalog = Catalog::open_read_only(&loaded.config.data_dir)?;
     // What the gateway begins is in the audit log.
     let begun = catalog.exports(args.recording)?;

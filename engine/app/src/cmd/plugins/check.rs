@@ -10,11 +10,10 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use deskreel_sdk::abi::meta::Kind;
 use deskreel_sdk::testkit::{self, Check};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::check_run::{self, AFTER_KILLS, EMPTY, SETTINGS, SWEEP, Said};
-use crate::cmd::{Listing, Outcome, UsageError};
+use crate::cmd::{Listing, Outcome, UsageError, progress};
 use crate::host::candidate;
 use crate::output;
 
@@ -76,10 +75,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     };
     // Loads it, and tells of a file or settings that can't be used before anything else.
     runner.usable(meta.kind)?;
-    let bar = ProgressBar::new(checks.len() as u64);
-    bar.set_style(
-        ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}").unwrap_or_else(|_| ProgressStyle::default_bar()),
-    );
+    let bar = progress::bar(checks.len() as u64, "{bar:30} {pos}/{len} {msg}");
     bar.enable_steady_tick(Duration::from_millis(200));
     let mut checked = Vec::new();
     for check in checks {

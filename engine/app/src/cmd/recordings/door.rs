@@ -1,7 +1,5 @@
 //! How a command comes to recordings: who is at the keyboard, the rules, the audit log, the catalog.
 
-use std::path::Path;
-
 use anyhow::Context as _;
 use deskreel_config::Loaded;
 use deskreel_policy::{Locks, RoleSet};
@@ -10,7 +8,7 @@ use time::OffsetDateTime;
 use crate::access::recordings::{Asker, Gate, Ruler};
 use crate::access::{self, Who};
 use crate::audit::{Actor, Audit};
-use crate::catalog::{Catalog, Error, SessionRow};
+use crate::catalog::{Catalog, SessionRow};
 
 /// Whoever is at the keyboard, if it is root or the owner of `data_dir`: storages know no rules that others could be asked
 /// about.
@@ -84,7 +82,9 @@ impl Rules {
     /// # Errors
     /// None or several; a catalog that can't be read.
     pub(in crate::cmd) fn known(&self, loaded: &Loaded, prefix: &str) -> anyhow::Result<SessionRow> {
-        Ok(self.ruler().known(&catalog(&loaded.config.data_dir)?, prefix)?)
+        Ok(self
+            .ruler()
+            .known(&Catalog::open_or_nothing(&loaded.config.data_dir)?, prefix)?)
     }
 
     /// Who asks, for the audit log. Who became root by sudo is told beside it.
@@ -106,7 +106,8 @@ impl Door {
     pub(in crate::cmd) fn open(loaded: &Loaded) -> anyhow::Result<Self> {
         Ok(Self {
             rules: Rules::open(loaded)?,
-            catalog: catalog(&loaded.config.data_dir)?,
+            // Where nothing was recorded yet, storages can be read all the same.
+            catalog: Catalog::open_or_nothing(&loaded.config.data_dir)?,
             audit: Audit::open(&loaded.config).context("open the audit log, without which nothing is shown")?,
         })
     }
@@ -119,13 +120,5 @@ impl Door {
             actor: self.rules.actor(),
             address: None,
         }
-    }
-}
-
-/// The catalog; an empty one where nothing was recorded yet, so that storages can be read all the same.
-fn catalog(data_dir: &Path) -> anyhow::Result<Catalog> {
-    match Catalog::open_read_only(data_dir) {
-        Err(Error::Missing(_)) => Ok(Catalog::nothing()?),
-        opened => Ok(opened?),
     }
 }

@@ -16,7 +16,7 @@ use super::target::{Target, details, runtime};
 use super::verify::{node_keys, verify_source};
 use crate::access::recordings::Purpose;
 use crate::audit::RecordingAction;
-use crate::catalog::{Catalog, Error, MadeRow};
+use crate::catalog::{Catalog, MadeRow};
 use crate::cmd::{Global, Outcome};
 use crate::digest::digest_of;
 use crate::output::visible;
@@ -169,10 +169,7 @@ fn copy_exports(source: &Source, folder: &Path) -> anyhow::Result<Exports> {
 
 /// What the catalog knows of the exports.
 fn made(loaded: &Loaded, source: &Source) -> anyhow::Result<Vec<MadeRow>> {
-    let catalog = match Catalog::open_read_only(&loaded.config.data_dir) {
-        Err(Error::Missing(_)) => return Ok(Vec::new()),
-        catalog => catalog?,
-    };
+    let catalog = Catalog::open_or_nothing(&loaded.config.data_dir)?;
     let rows = catalog.exports(source.recording())?;
     Ok(rows
         .into_iter()

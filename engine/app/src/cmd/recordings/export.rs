@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::digest::digest_of;
 use super::output_file::OutputFile;
-use super::target::{Target, details, quiet_log, runtime};
+use super::target::{Target, details, runtime};
 use super::{moment, size};
 use crate::access::recordings::Purpose;
 use crate::audit::RecordingAction;
@@ -194,9 +194,8 @@ impl Command<'_> {
                 let loaded = match opened.loaded.take() {
                     Some(loaded) => loaded,
                     // Files need no storage, but the exporter is the configuration's.
-                    None => Box::new(self.global.load()?),
+                    None => Box::new(self.global.load_quietly()?),
                 };
-                quiet_log(loaded.config.log);
                 exporter(&loaded, args)?
             }
         };

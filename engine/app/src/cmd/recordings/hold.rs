@@ -6,7 +6,7 @@ use serde_json::json;
 use time::OffsetDateTime;
 
 use super::door::Door;
-use super::target::{details, quiet_log, runtime};
+use super::target::{details, runtime};
 use crate::access::recordings::Purpose;
 use crate::audit::RecordingAction;
 use crate::catalog::{Catalog, State};
@@ -40,8 +40,7 @@ pub(super) struct ReleaseArgs {
 
 pub(super) fn hold(global: &Global, args: &HoldArgs) -> anyhow::Result<Outcome> {
     let reason = reason(&args.reason)?;
-    let loaded = global.load()?;
-    quiet_log(loaded.config.log);
+    let loaded = global.load_quietly()?;
     let door = Door::open(&loaded)?;
     let purpose = Purpose {
         verb: Verb::Delete,
@@ -84,8 +83,7 @@ pub(super) fn hold(global: &Global, args: &HoldArgs) -> anyhow::Result<Outcome> 
 
 pub(super) fn release(global: &Global, args: &ReleaseArgs) -> anyhow::Result<Outcome> {
     let reason = reason(&args.reason)?;
-    let loaded = global.load()?;
-    quiet_log(loaded.config.log);
+    let loaded = global.load_quietly()?;
     let door = Door::open(&loaded)?;
     let purpose = Purpose {
         verb: Verb::Delete,

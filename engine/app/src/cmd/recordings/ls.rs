@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 use super::door::Rules;
 use super::{moment, size};
-use crate::catalog::{Catalog, Error, ExportRow, ExportState, PlaceRow, SessionRow, State};
+use crate::catalog::{Catalog, ExportRow, ExportState, PlaceRow, SessionRow, State};
 use crate::cmd::{Global, Listing, Outcome};
 use crate::output::{self, utc};
 use crate::pipeline::Fill;
@@ -69,12 +69,9 @@ impl StateName {
 pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
     let loaded = global.load()?;
     let rules = Rules::open(&loaded)?;
-    let (rows, mut places, exports) = match Catalog::open_read_only(&loaded.config.data_dir) {
-        Ok(catalog) => (catalog.sessions()?, catalog.places()?, catalog.all_exports()?),
-        // Nothing was recorded yet: an empty list, not a failure.
-        Err(Error::Missing(_)) => Default::default(),
-        Err(error) => return Err(error.into()),
-    };
+    // Where nothing was recorded yet: an empty list, not a failure.
+    let catalog = Catalog::open_or_nothing(&loaded.config.data_dir)?;
+    let (rows, mut places, exports) = (catalog.sessions()?, catalog.places()?, catalog.all_exports()?);
     let mut rows = rules.ruler().visible(rows);
     let all: Vec<String> = rows.iter().map(|row| row.id.to_string()).collect();
     rows.retain(|row| args.wants(row));

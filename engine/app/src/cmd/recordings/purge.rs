@@ -7,7 +7,7 @@ use deskreel_policy::Verb;
 use time::OffsetDateTime;
 
 use super::door::Door;
-use super::target::{quiet_log, runtime};
+use super::target::runtime;
 use super::{moment, rm, size};
 use crate::access::recordings::facts;
 use crate::catalog::{Catalog, SessionRow};
@@ -40,8 +40,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
-    let loaded = global.load()?;
-    quiet_log(loaded.config.log);
+    let loaded = global.load_quietly()?;
     let rules = Rules::new(&loaded.config.retention).map_err(UsageError)?;
     let door = Door::open(&loaded)?;
     let gate = door.gate();

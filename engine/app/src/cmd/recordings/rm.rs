@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 
 use super::door::Door;
 use super::ls;
-use super::target::{details, quiet_log, runtime};
+use super::target::{details, runtime};
 use crate::access::recordings::Purpose;
 use crate::audit::RecordingAction;
 use crate::catalog::{Catalog, SessionRow};
@@ -31,8 +31,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
-    let loaded = global.load()?;
-    quiet_log(loaded.config.log);
+    let loaded = global.load_quietly()?;
     let rules = Rules::new(&loaded.config.retention).map_err(UsageError)?;
     let door = Door::open(&loaded)?;
     let purpose = Purpose {

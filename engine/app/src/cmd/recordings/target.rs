@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use deskreel_config::{Loaded, LogLevel};
+use deskreel_config::Loaded;
 use serde_json::{Map, Value};
 use tokio::runtime::{Builder, Runtime};
 use uuid::Uuid;
@@ -90,14 +90,6 @@ pub(in crate::cmd) fn runtime() -> anyhow::Result<Arc<Runtime>> {
     Ok(Arc::new(runtime))
 }
 
-/// Starts the log for a command: what a healthy gateway tells is no news at a prompt.
-pub(in crate::cmd) fn quiet_log(mut log: deskreel_config::Log) {
-    if log.level == LogLevel::Info {
-        log.level = LogLevel::Warn;
-    }
-    crate::log::init(log);
-}
-
 impl Target {
     /// Looks the target up and asks the rules. Files outside of any storage know no rules but the operating system's.
     ///
@@ -110,8 +102,7 @@ impl Target {
         if !may_be_id && path.exists() {
             return self.files(runtime);
         }
-        let loaded = global.load()?;
-        quiet_log(loaded.config.log);
+        let loaded = global.load_quietly()?;
         let door = Door::open(&loaded)?;
         let found = door.gate().look(text, purpose);
         match (found, text.parse::<Uuid>()) {

@@ -1,7 +1,6 @@
 //! `storages copy`.
 
 use anyhow::{Context as _, bail};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
@@ -9,7 +8,7 @@ use super::At;
 use crate::audit::{Audit, Event, Phase, Upkeep};
 use crate::catalog::Catalog;
 use crate::cmd::recordings::size;
-use crate::cmd::{Listing, Outcome, UsageError};
+use crate::cmd::{Listing, Outcome, UsageError, progress};
 use crate::keep::copy::{Copied, Copier};
 use crate::keep::retention::Rules;
 use crate::output;
@@ -74,9 +73,10 @@ pub(super) fn run(at: &At, args: &Args) -> anyhow::Result<Outcome> {
         now: OffsetDateTime::now_utc(),
     };
     let outcome = copier.size(only).and_then(|bytes| {
-        let bar = ProgressBar::new(bytes);
-        let style = "copying {bar:40} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left";
-        bar.set_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let bar = progress::bar(
+            bytes,
+            "copying {bar:40} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left",
+        );
         let copied = copier.copy(only, &mut |bytes| {
             bar.inc(bytes);
             true

@@ -13,7 +13,7 @@ use deskreel_config::Loaded;
 use tokio::runtime::{Handle, Runtime};
 
 use super::recordings::door::local;
-use super::recordings::target::{quiet_log, runtime};
+use super::recordings::target::runtime;
 use super::{Global, Outcome, UsageError};
 use crate::audit::Actor;
 use crate::catalog::Catalog;
@@ -41,11 +41,11 @@ enum Command {
     Bench(bench::Args),
     /// Compare a storage with the catalog: objects that nobody knows, and what is missing or has the wrong size
     ///
-    /// Exit code 3: something is there that should not be. 4: something is missing or damaged.
+    /// Exit code 3: something is there that should not be, or a storage could not be read. 4: something is missing or damaged.
     Scan(scan::ScanArgs),
     /// Compare digests of some objects, taken by chance, with what was sealed
     ///
-    /// Exit code 4: something is missing or damaged.
+    /// Exit code 3: a storage could not be read. 4: something is missing or damaged.
     Scrub(scan::ScrubArgs),
     /// Copy recordings from one storage to another; may be broken off and begun again
     ///
@@ -58,8 +58,7 @@ enum Command {
 /// # Errors
 /// Configuration, catalog, storages, an account that may not.
 pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<Outcome> {
-    let loaded = global.load()?;
-    quiet_log(loaded.config.log);
+    let loaded = global.load_quietly()?;
     let actor = local(&loaded, "look after storages")?;
     let at = At {
         loaded,
@@ -105,10 +104,7 @@ impl At {
 
     /// The catalog; an empty one where nothing was recorded yet.
     fn catalog(&self) -> anyhow::Result<Catalog> {
-        match Catalog::open_read_only(&self.loaded.config.data_dir) {
-            Err(crate::catalog::Error::Missing(_)) => Ok(Catalog::nothing()?),
-            opened => Ok(opened?),
-        }
+        Ok(Catalog::open_or_nothing(&self.loaded.config.data_dir)?)
     }
 }
 

@@ -1,12 +1,13 @@
 //! `storages scan` and `storages scrub`.
 
-use indicatif::{ProgressBar, ProgressStyle};
+use anyhow::bail;
+use indicatif::ProgressBar;
 use serde_json::Map;
 
 use super::At;
 use crate::audit::{Audit, Event, Phase, Upkeep};
 use crate::cmd::recordings::size;
-use crate::cmd::{Listing, Outcome};
+use crate::cmd::{Listing, Outcome, progress};
 use crate::keep::scan::{Scanned, Scanner};
 use crate::output;
 
@@ -92,27 +93,40 @@ fn each(
     look: impl Fn(&Scanner<'_>, &ProgressBar) -> anyhow::Result<Scanned>,
 ) -> anyhow::Result<Outcome> {
     let catalog = at.catalog()?;
-    let mut scanned = Vec::new();
+    let (mut scanned, mut failed) = (Vec::new(), false);
     for opened in at.storages(names)? {
-        let storage = opened.storage.map_err(|error| anyhow::anyhow!(error))?;
-        let bar = ProgressBar::new_spinner();
-        let style =
-            ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
-        bar.set_style(style);
-        let scanner = Scanner {
-            handle: at.handle(),
-            catalog: &catalog,
-            storage: &storage,
-            digests,
+        let found = match &opened.storage {
+            Ok(storage) => {
+                let bar = progress::spinner();
+                let scanner = Scanner {
+                    handle: at.handle(),
+                    catalog: &catalog,
+                    storage,
+                    digests,
+                };
+                let found = look(&scanner, &bar);
+                bar.finish_and_clear();
+                // It says which storage.
+                found.map_err(|error| format!("{error:#}"))
+            }
+            Err(error) => Err(error.clone()),
         };
-        let found = look(&scanner, &bar);
-        bar.finish_and_clear();
-        scanned.push(found?);
+        match found {
+            Ok(found) => scanned.push(found),
+            // The others are looked at all the same.
+            Err(error) => {
+                failed = true;
+                eprintln!("deskreel: not looked at: {}", output::visible(&error));
+            }
+        }
     }
     output::print(listing.format, &scanned, |scanned| text(scanned))?;
+    if scanned.is_empty() && failed {
+        bail!("no storage could be looked at");
+    }
     Ok(if scanned.iter().any(Scanned::is_broken) {
         Outcome::Broken
-    } else if scanned.iter().any(|scanned| !scanned.counts.is_empty()) {
+    } else if failed || scanned.iter().any(|scanned| !scanned.counts.is_empty()) {
         Outcome::Findings
     } else {
         Outcome::Fine

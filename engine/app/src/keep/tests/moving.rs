@@ -240,13 +240,14 @@ fn a_storage_that_is_gone_says_what_that_means() {
     std::fs::remove_dir_all(bed.path("a")).unwrap();
     std::fs::write(bed.path("a"), b"no folder").unwrap();
     let steps = check(bed.handle(), &storage);
-    let put = steps.iter().find(|step| step.step == "put").unwrap();
-    assert!(!put.ok);
-    assert!(put.problem.clone().unwrap().contains("writing objects"), "{put:?}");
-    assert_eq!(
-        steps.last().unwrap().step,
-        "put",
-        "nothing is asked of a storage that takes nothing"
+    let [reach] = steps.as_slice() else {
+        panic!("nothing more is asked of a storage that is not there: {steps:?}")
+    };
+    assert!(!reach.ok && reach.step == "reach");
+    let problem = reach.problem.clone().unwrap();
+    assert!(
+        problem.contains("storage a: ") && problem.contains("its disk is mounted"),
+        "{problem}"
     );
     assert!(Key::new("a").is_ok());
 }
