@@ -280,6 +280,14 @@ fn context(name: &str) -> Context {
 }
 
 /// A plugin's log line becomes one of ours.
+/// The most that is taken of a text that a plugin says, in bytes: of an error, or of a line for the log.
+const SAID_MAX_BYTES: usize = 4096;
+
+/// As much of a plugin's text as is taken.
+fn shortened(text: &str) -> &str {
+    &text[..text.floor_char_boundary(SAID_MAX_BYTES)]
+}
+
 fn write_log(line: LogLine<'_>) {
     let LogLine {
         level,
@@ -289,6 +297,7 @@ fn write_log(line: LogLine<'_>) {
         message,
         fields,
     } = line;
+    let (message, fields) = (shortened(message), shortened(fields));
     macro_rules! write_at {
         ($level:ident) => {
             tracing::event!(target: "deskreel::plugin", tracing::Level::$level, plugin, instance, module, fields, "{message}")

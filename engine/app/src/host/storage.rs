@@ -10,10 +10,14 @@ use deskreel_config::{Mode, StorageConfig};
 use deskreel_sdk::abi::host::{StorageInstance, timed_out};
 use deskreel_sdk::{Error, Key, ObjectInfo, Page, Prefix, Profile, PutOptions, Result};
 
+use super::shortened;
+
 /// The plugin whose storages are folders of this machine.
 const LOCAL: &str = "local";
 /// What a storage must manage of a file within its `op_timeout`.
 const FILE_STEP_BYTES: u64 = 16 << 20;
+/// The most objects that one listing gives: far more than a recording can have.
+const LISTED_MAX: usize = 1 << 20;
 
 /// A configured storage, open. Every operation ends within the storage's `op_timeout`; one that doesn't is given up and is a
 /// `Timeout` error. Errors say the storage's name.
@@ -70,7 +74,7 @@ impl StorageHandle {
             Ok(outcome) => outcome,
             Err(_) => Err(timed_out(what, limit)),
         };
-        outcome.map_err(|error| error.with_context(format_args!("storage {}", self.name)))
+        outcome.map_err(|error| bounded(error).with_context(format_args!("storage {}", self.name)))
     }
 
     fn too_large(&self, key: &Key, size: u64) -> Result<()> {
@@ -140,6 +144,10 @@ impl StorageHandle {
         loop {
             let page = self.list_page(prefix, all.last().map(|object| &object.key)).await?;
             all.extend(page.objects);
+            if all.len() > LISTED_MAX {
+                let text = format!("storage {}: more than {LISTED_MAX} objects below `{prefix}`", self.name);
+                return Err(Error::internal(text));
+            }
             if !page.more {
                 return Ok(all);
             }
@@ -154,5 +162,18 @@ impl StorageHandle {
     /// Whether the storage could be written now.
     pub(crate) async fn check(&self) -> Result<()> {
         self.within("check", self.instance.check()).await
+    }
+}
+
+/// The error with as much of its message as is taken of a plugin's words.
+fn bounded(error: Error) -> Error {
+    let message = shortened(error.message());
+    if message.len() == error.message().len() {
+        return error;
+    }
+    let cut = Error::new(error.kind(), message);
+    match error.retry_after() {
+        Some(after) => cut.with_retry_after(after),
+        None => cut,
     }
 }

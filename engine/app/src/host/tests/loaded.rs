@@ -132,6 +132,17 @@ async fn a_listing_is_paged_to_its_end() {
 }
 
 #[tokio::test]
+async fn what_a_plugin_says_without_end_is_cut() {
+    let setup = Setup::new();
+    let handle = setup.open(&["{name: mem, plugin: memory}"]).await.unwrap().remove(0);
+    let error = handle.stat(&key("fault/verbose")).await.unwrap_err();
+    assert!(error.message().starts_with("storage mem: ää"));
+    assert!(error.message().len() < 5000, "{} bytes", error.message().len());
+    assert_eq!(error.kind(), ErrorKind::RateLimited);
+    assert_eq!(error.retry_after(), Some(std::time::Duration::from_millis(1500)));
+}
+
+#[tokio::test]
 async fn panics_of_a_plugin_are_survived() {
     let setup = Setup::new();
     let error = setup
