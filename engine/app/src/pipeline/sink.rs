@@ -142,6 +142,7 @@ impl Sink {
     /// Disk, catalog.
     pub(super) fn sealed(&mut self, segment: &SealedSegment) -> anyhow::Result<()> {
         let id = self.id(Object::Segment(segment.number));
+        steps::taken("sealed", id);
         let mut durable = false;
         let Err(mut error) = self.pass_on(id, segment, &mut durable) else {
             return Ok(());

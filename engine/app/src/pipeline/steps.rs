@@ -1,8 +1,38 @@
-//! The steps between which a kill may come. Tests kill the process at each of them; elsewhere they are nothing.
+//! The steps between which a kill may come, and of some objects when they took them. Tests kill the process at each of them, and
+//! measure; elsewhere they are nothing.
+
+use super::delivery::ObjectId;
 
 /// A step is reached.
 #[cfg(not(test))]
 pub(super) fn reached(_: &str) {}
+
+/// An object has reached a step.
+#[cfg(not(test))]
+pub(super) fn taken(_: &str, _: ObjectId) {}
+
+/// An object has reached a step, which is noted if anybody asked for that.
+#[cfg(test)]
+pub(super) fn taken(step: &'static str, id: ObjectId) {
+    let mut noted = NOTED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if let Some(noted) = noted.as_mut() {
+        noted.push((step, id, std::time::Instant::now()));
+    }
+}
+
+/// A step, what took it, and when.
+#[cfg(test)]
+pub(super) type Noted = (&'static str, ObjectId, std::time::Instant);
+
+#[cfg(test)]
+static NOTED: std::sync::Mutex<Option<Vec<Noted>>> = std::sync::Mutex::new(None);
+
+/// What was noted since the last call; from the first call on everything is.
+#[cfg(test)]
+pub(super) fn noted() -> Vec<Noted> {
+    let mut noted = NOTED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    noted.replace(Vec::new()).unwrap_or_default()
+}
 
 /// A step is reached: the process ends here if `DESKREEL_KILL_AT` says `<step>#<how many times>`.
 #[cfg(test)]

@@ -32,7 +32,9 @@ async fn store(means: Means, storage: usize, id: ObjectId, payload: Option<Bytes
     steps::reached("put: begun");
     let target = &means.storages[storage];
     let options = options(&means, id).await;
+    steps::taken("put", id);
     let put = target.put(key(id), bytes.clone(), options).await;
+    steps::taken("answered", id);
     if let Err(failure) = put.map_err(Failure::from) {
         // An earlier put whose answer was lost may be why, whatever the plugin makes of that.
         if failure.remedy != Remedy::None || !is_there(target.as_ref(), id, &bytes, &failure).await? {
@@ -45,6 +47,7 @@ async fn store(means: Means, storage: usize, id: ObjectId, payload: Option<Bytes
     match noted {
         Ok(Ok(())) => {
             steps::reached("put: in the catalog");
+            steps::taken("stored", id);
             Ok(())
         }
         // Putting it again is harmless and gives the catalog another chance.

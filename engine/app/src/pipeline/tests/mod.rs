@@ -12,6 +12,7 @@ mod failure;
 mod fixture;
 mod full;
 mod gaps;
+mod keeping_up;
 mod kill;
 mod pending;
 mod trail;
