@@ -14,7 +14,8 @@ use serde_json::Value;
 
 use crate::keep::Node;
 
-const PATIENCE: Duration = Duration::from_secs(90);
+/// Exports give way to everything else on the machine.
+const PATIENCE: Duration = Duration::from_secs(300);
 /// So many pictures that there is time to kill whoever makes them.
 const SLOW: &str = "exporters: [{name: slow, plugin: frames, mode: async, settings: {interval: 1ms}}]\n";
 const QUICK: &str = "exporters: [{name: slow, plugin: frames, mode: async, settings: {interval: 1s}}]\n";

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use deskreel_sdk::{Error, ExportJob, Frame, Marker, MarkerKind, Output, Result, Summary, VideoParams};
+use deskreel_sdk::{Due, Error, ExportJob, Frame, Marker, MarkerKind, Output, Pace, Result, Summary, VideoParams};
 
 use crate::canvas::Canvas;
 use crate::describe::Facts;
@@ -17,8 +17,6 @@ const KEY_INTERVAL_NS: u64 = 10_000_000_000;
 const STILL_MAX_NS: u64 = 3_600_000_000_000;
 /// How often at most: more than a year without any change is no recording of a screen but wrong times.
 const STILL_REPEATS_MAX: u64 = 10_000;
-/// How long the last picture stays when nobody knows when the session ends.
-const TAIL_NS: u64 = 1_000_000_000;
 
 /// One export under way.
 pub struct Mp4Job {
@@ -27,14 +25,7 @@ pub struct Mp4Job {
     muxer: Muxer,
     /// When each submitted picture is shown, from the first that is not written yet.
     times: VecDeque<u64>,
-    interval_ns: u64,
-    duration_ns: Option<u64>,
-    /// When the last submitted picture is shown first.
-    shown_ns: Option<u64>,
-    key_ns: u64,
-    /// Changes that are drawn but not submitted.
-    pending: bool,
-    last_ns: u64,
+    pace: Pace,
     notes: Vec<String>,
 }
 
@@ -64,50 +55,25 @@ impl Mp4Job {
             encoders: Encoders::new(options),
             muxer: Muxer::new(output, facts)?,
             times: VecDeque::new(),
-            interval_ns: 1_000_000_000 / u64::from(settings.fps_max.max(1)),
-            duration_ns: video.duration_ns,
-            shown_ns: None,
-            key_ns: 0,
-            pending: false,
-            last_ns: 0,
+            pace: Pace::new(video, settings.fps_max, KEY_INTERVAL_NS).repeating(STILL_MAX_NS),
             notes,
         })
     }
 
-    /// When the next picture may be shown.
-    fn next_slot_ns(&self) -> u64 {
-        self.shown_ns.map_or(0, |shown| shown.saturating_add(self.interval_ns))
-    }
-
-    /// Submits the canvas as it is, to be shown from `time_ns` on.
-    fn submit(&mut self, time_ns: u64) -> Result<()> {
-        let key = self.shown_ns.is_none() || time_ns >= self.key_ns.saturating_add(KEY_INTERVAL_NS);
-        if key {
-            self.key_ns = time_ns;
-        }
-        let patches = self.canvas.take_patches(key);
-        self.times.push_back(time_ns);
-        self.encoders.submit(key, patches)?;
-        self.shown_ns = Some(time_ns);
-        self.pending = false;
+    /// Submits the canvas as it is.
+    fn submit(&mut self, due: Due) -> Result<()> {
+        let patches = self.canvas.take_patches(due.key);
+        self.times.push_back(due.time_ns);
+        self.encoders.submit(due.key, patches)?;
         self.write_ready()
     }
 
-    /// Submits what is shown first before `now_ns`: pending changes whose slot has come, and the same picture again while it
-    /// stays for long.
-    fn submit_due(&mut self, now_ns: u64) -> Result<()> {
-        let slot = self.next_slot_ns();
-        if self.pending && slot <= now_ns {
-            self.submit(slot)?;
-        }
-        let stays = |job: &Self| now_ns.saturating_sub(job.shown_ns.unwrap_or(now_ns));
-        if stays(self) / STILL_MAX_NS > STILL_REPEATS_MAX {
+    /// Whether a picture that is repeated up to `now_ns` makes sense.
+    fn check_time(&self, now_ns: u64) -> Result<()> {
+        if self.pace.stays_ns(now_ns) / STILL_MAX_NS > STILL_REPEATS_MAX {
             return Err(Error::invalid_input(
                 "a picture stays for more than a year: the recording's times are wrong",
             ));
-        }
-        while stays(self) > STILL_MAX_NS {
-            self.submit(self.shown_ns.unwrap_or(0).saturating_add(STILL_MAX_NS))?;
         }
         Ok(())
     }
@@ -123,21 +89,19 @@ impl Mp4Job {
 
 impl ExportJob for Mp4Job {
     fn frame(&mut self, frame: &Frame<'_>) -> Result<()> {
-        self.last_ns = frame.time_ns;
-        if self.shown_ns.is_none() && frame.time_ns >= self.interval_ns {
-            // Nothing was on the screen yet, and the video starts when the session does.
-            self.submit(0)?;
+        while let Some(due) = self.pace.due(frame.time_ns) {
+            self.submit(due)?;
+            self.check_time(frame.time_ns)?;
         }
-        self.submit_due(frame.time_ns)?;
-        self.pending |= self.canvas.draw(frame);
-        if self.pending && self.next_slot_ns() <= frame.time_ns {
-            self.submit(frame.time_ns)?;
+        let changed = self.canvas.draw(frame);
+        match self.pace.drawn(frame.time_ns, changed) {
+            Some(due) => self.submit(due),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn marker(&mut self, marker: &Marker) -> Result<()> {
-        self.last_ns = self.last_ns.max(marker.time_ns);
+        self.pace.passed(marker.time_ns);
         if let MarkerKind::Chapter { title } = &marker.kind {
             self.muxer.chapter(marker.time_ns, title);
         }
@@ -145,15 +109,11 @@ impl ExportJob for Mp4Job {
     }
 
     fn finish(mut self) -> Result<Summary> {
-        if self.pending {
-            let slot = self.next_slot_ns();
-            self.submit(
-                self.duration_ns
-                    .map_or(slot, |end| slot.min(end.max(self.shown_ns.unwrap_or(0)))),
-            )?;
+        let end_ns = self.pace.end_ns();
+        while let Some(due) = self.pace.rest() {
+            self.submit(due)?;
+            self.check_time(end_ns)?;
         }
-        let end_ns = self.duration_ns.unwrap_or(self.last_ns.saturating_add(TAIL_NS));
-        self.submit_due(end_ns)?;
         for packet in self.encoders.finish()? {
             let time_ns = self.times.pop_front().unwrap_or(0);
             self.muxer.push(time_ns, packet.key, &packet.bytes)?;
