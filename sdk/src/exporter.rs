@@ -23,6 +23,9 @@ pub trait Exporter: Send + Sync + Sized + 'static {
     /// Ids of the formats that can keep the picture without any loss, see [`VideoParams::lossless`].
     const LOSSLESS: &'static [&'static str] = &[];
 
+    /// Ids of the formats that are one picture: the engine exports a moment then, not a stretch.
+    const STILL: &'static [&'static str] = &[];
+
     /// Whether its jobs need frames. Where they don't, the engine spares decoding the screen, and no frame comes.
     const WANTS_FRAMES: bool = true;
 
@@ -132,6 +135,26 @@ impl VideoParams {
             height,
             ..Self::default()
         }
+    }
+
+    /// What any format can keep that keeps names and values: `recording`, `manifest-sha256`, `user`, `login`, `desktop`, `started`
+    /// and `stretch-seconds` (from when to when in the session), as far as known.
+    #[must_use]
+    pub fn details(&self) -> Vec<(&'static str, String)> {
+        let seconds = |ns: u64| format!("{}.{:09}", ns / 1_000_000_000, ns % 1_000_000_000);
+        let stretch = (self.session_to_ns > 0)
+            .then(|| format!("{}-{}", seconds(self.session_from_ns), seconds(self.session_to_ns)));
+        let details = [
+            ("recording", self.recording.clone()),
+            ("manifest-sha256", self.digest.clone()),
+            ("user", self.user.clone()),
+            ("login", self.login.clone()),
+            ("desktop", self.desktop.clone()),
+            ("started", self.started.clone()),
+            ("stretch-seconds", stretch),
+        ];
+        let known = details.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        known.collect()
     }
 }
 
@@ -450,6 +473,19 @@ pub struct Summary {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+
+    #[test]
+    fn details_are_what_is_known() {
+        let mut video = VideoParams::new(2, 2);
+        assert_eq!(video.details(), []);
+        video.user = Some("eve".to_owned());
+        (video.session_from_ns, video.session_to_ns) = (1_500_000_000, 2_000_000_001);
+        let stretch = "1.500000000-2.000000001".to_owned();
+        assert_eq!(
+            video.details(),
+            [("user", "eve".to_owned()), ("stretch-seconds", stretch)]
+        );
+    }
 
     #[test]
     fn a_frame_is_never_bigger_than_its_buffer() {

@@ -15,6 +15,7 @@ mod scale;
 mod settings;
 mod storage;
 pub mod testkit;
+mod typing;
 mod url;
 
 pub use bytes;
@@ -33,6 +34,7 @@ pub use pace::{Due, Pace};
 pub use scale::Scaler;
 pub use settings::{Secret, SettingDuration, SettingPath, SettingSize};
 pub use storage::{Blocking, BlockingStorage, Storage};
+pub use typing::{Typed, Typing};
 pub use url::StorageUrl;
 
 /// Everything that a plugin's code mentions.

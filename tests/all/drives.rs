@@ -180,7 +180,7 @@ fn a_file_is_read_and_written() -> anyhow::Result<()> {
         .run(&["recordings", "events", &id, "--channel", "drive"])?;
     let lines = String::from_utf8(lines.stdout)?;
     let shown = |line: &str| {
-        let parts = ["drive     close ", "path=home/in.bin", "read=300000", &digest];
+        let parts = ["File closed: home/in.bin", "300000 bytes to the desktop", &digest];
         parts.iter().all(|part| line.contains(part))
     };
     let shown = lines.lines().any(shown);

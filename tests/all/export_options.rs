@@ -14,14 +14,14 @@ use serde_json::Value;
 use crate::export::video_frame;
 
 /// A recording of the demo's desktop.
-struct Recorded {
-    dir: tempfile::TempDir,
-    id: String,
-    seconds: f64,
+pub(crate) struct Recorded {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) id: String,
+    pub(crate) seconds: f64,
 }
 
 impl Recorded {
-    fn new(seconds: u32) -> anyhow::Result<Self> {
+    pub(crate) fn new(seconds: u32) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
         let demo = Command::new(deskreel())
             .args(["demo", "--seconds", &seconds.to_string(), "--data-dir"])
@@ -38,11 +38,11 @@ impl Recorded {
         })
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(deskreel());
         command
             .args(["recordings", "export"])
@@ -53,7 +53,7 @@ impl Recorded {
         command
     }
 
-    fn export(&self, arguments: &[&str]) -> anyhow::Result<Output> {
+    pub(crate) fn export(&self, arguments: &[&str]) -> anyhow::Result<Output> {
         Ok(self.command(arguments).output()?)
     }
 
@@ -65,7 +65,7 @@ impl Recorded {
     }
 
     /// What `recordings frame` shows.
-    fn frame(&self, seconds: f64, more: &[&str]) -> anyhow::Result<Picture> {
+    pub(crate) fn frame(&self, seconds: f64, more: &[&str]) -> anyhow::Result<Picture> {
         let path = self.path("frame.png");
         let (file, at) = (path.display().to_string(), format!("{seconds:.3}s"));
         let arguments = ["recordings", "frame", &self.id, "--at", &at, "--force", "-o", &file];
@@ -76,13 +76,13 @@ impl Recorded {
 }
 
 /// What ffprobe says of a video.
-struct Video {
+pub(crate) struct Video {
     path: PathBuf,
     probe: Value,
 }
 
 impl Video {
-    fn of(path: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn of(path: &Path) -> anyhow::Result<Self> {
         let file = path.display().to_string();
         let asked = [
             "-v",
@@ -99,7 +99,7 @@ impl Video {
         Ok(Self { path, probe })
     }
 
-    fn seconds(&self) -> anyhow::Result<f64> {
+    pub(crate) fn seconds(&self) -> anyhow::Result<f64> {
         Ok(self.probe["format"]["duration"].as_str().context("duration")?.parse()?)
     }
 
@@ -109,7 +109,7 @@ impl Video {
     }
 
     /// When each chapter begins, and its title.
-    fn chapters(&self) -> Vec<(f64, String)> {
+    pub(crate) fn chapters(&self) -> Vec<(f64, String)> {
         let chapters = self.probe["chapters"].as_array().cloned().unwrap_or_default();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         chapters
@@ -121,13 +121,13 @@ impl Video {
             .collect()
     }
 
-    fn frame(&self, seconds: f64) -> anyhow::Result<Picture> {
+    pub(crate) fn frame(&self, seconds: f64) -> anyhow::Result<Picture> {
         let into = self.path.parent().context("folder")?;
         video_frame(&self.path.display().to_string(), seconds, into)
     }
 }
 
-fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
@@ -140,7 +140,7 @@ fn top(picture: &Picture, height: usize) -> Picture {
     }
 }
 
-fn names(folder: &Path) -> anyhow::Result<Vec<String>> {
+pub(crate) fn names(folder: &Path) -> anyhow::Result<Vec<String>> {
     let entries = fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
     let mut names: Vec<String> = entries
         .iter()

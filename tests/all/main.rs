@@ -11,6 +11,7 @@ mod docs;
 mod doctor;
 mod drives;
 mod export;
+mod export_formats;
 mod export_options;
 mod exports;
 mod harness;

@@ -4,6 +4,9 @@ use std::fs::File;
 use std::io::{BufWriter, Write as _};
 
 use deskreel_sdk::prelude::*;
+use deskreel_sdk::serde_json::{Map, Value};
+
+use crate::picture::{Facts, Picture, flatten};
 
 /// Name of the index in the folder.
 const INDEX: &str = "index.json";
@@ -17,6 +20,18 @@ struct Index {
     title: String,
     /// Wall time of time 0.
     started: Option<String>,
+    recording: Option<String>,
+    user: Option<String>,
+    login: Option<String>,
+    desktop: Option<String>,
+    /// SHA-256 of the recording's manifest.
+    digest: Option<String>,
+    /// Where time 0 and the end are in the session.
+    session_from_ns: u64,
+    session_to_ns: u64,
+    product: String,
+    /// What the recording says of the session's start.
+    facts: Map<String, Value>,
     duration_ns: u64,
     interval_ns: Option<u64>,
     frames: Vec<Entry>,
@@ -32,17 +47,6 @@ struct Entry {
     height: u32,
 }
 
-/// The picture now: what the next file will show.
-#[derive(Debug, Default)]
-struct Picture {
-    width: u32,
-    height: u32,
-    /// R, G, B rows without padding.
-    rgb: Vec<u8>,
-    /// The same encoded, once it was needed.
-    png: Vec<u8>,
-}
-
 /// One export under way.
 #[derive(Debug)]
 pub struct FramesJob {
@@ -54,6 +58,7 @@ pub struct FramesJob {
     due_ns: u64,
     last_ns: u64,
     bytes: u64,
+    facts: Facts,
     index: Index,
 }
 
@@ -67,10 +72,20 @@ impl FramesJob {
             due_ns: 0,
             last_ns: 0,
             bytes: 0,
+            facts: Facts::new(video),
             index: Index {
                 deskreel_frames: INDEX_VERSION,
                 title: video.title.clone(),
                 started: video.started.clone(),
+                recording: video.recording.clone(),
+                user: video.user.clone(),
+                login: video.login.clone(),
+                desktop: video.desktop.clone(),
+                digest: video.digest.clone(),
+                session_from_ns: video.session_from_ns,
+                session_to_ns: video.session_to_ns,
+                product: video.product.clone(),
+                facts: video.facts.clone(),
                 duration_ns: 0,
                 interval_ns,
                 frames: Vec::new(),
@@ -100,7 +115,7 @@ impl FramesJob {
             return Ok(());
         };
         if picture.png.is_empty() {
-            picture.png = encode(picture)?;
+            picture.png = picture.encode(&self.facts)?;
         }
         let file = file_name(self.index.frames.len(), time_ns);
         let written = self.output.create_in(&file)?.write_all(&picture.png);
@@ -185,7 +200,7 @@ impl ExportJob for FramesJob {
 }
 
 /// Makes a file's bytes, or a folder's names, durable.
-fn sync(path: &Path) -> Result<()> {
+pub(crate) fn sync(path: &Path) -> Result<()> {
     #[cfg(test)]
     tests::SYNCED.with_borrow_mut(|synced| synced.push(path.to_owned()));
     File::open(path)
@@ -198,38 +213,6 @@ fn file_name(number: usize, time_ns: u64) -> String {
     let ms = time_ns / 1_000_000;
     let (hours, minutes, seconds) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
     format!("{number:06}_{hours:02}h{minutes:02}m{seconds:02}.{:03}s.png", ms % 1000)
-}
-
-/// The frame with its pointer, as R, G, B.
-fn flatten(frame: &Frame<'_>) -> Vec<u8> {
-    let row_bytes = frame.width as usize * 4;
-    let mut rgba = Vec::with_capacity(row_bytes * frame.height as usize);
-    for y in 0..frame.height {
-        rgba.extend_from_slice(frame.row(y));
-    }
-    if let Some(pointer) = &frame.pointer {
-        pointer.draw(&mut rgba, frame.width, frame.height, row_bytes);
-    }
-    rgba.as_chunks::<4>()
-        .0
-        .iter()
-        .flat_map(|&[r, g, b, _]| [r, g, b])
-        .collect()
-}
-
-fn encode(picture: &Picture) -> Result<Vec<u8>> {
-    let failed = |error: png::EncodingError| Error::internal(format!("PNG: {error}"));
-    let mut bytes = Vec::new();
-    let mut encoder = png::Encoder::new(&mut bytes, picture.width, picture.height);
-    encoder.set_color(png::ColorType::Rgb);
-    encoder.set_depth(png::BitDepth::Eight);
-    encoder.set_source_srgb(png::SrgbRenderingIntent::Perceptual);
-    // Five times faster than the default, and twice as large: exports are looked at and thrown away.
-    encoder.set_compression(png::Compression::Fast);
-    let mut writer = encoder.write_header().map_err(failed)?;
-    writer.write_image_data(&picture.rgb).map_err(failed)?;
-    writer.finish().map_err(failed)?;
-    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::*;
-use crate::{Frames, Settings};
+use crate::{Frames, Job, Settings};
 
 const MS: u64 = 1_000_000;
 
@@ -20,8 +20,12 @@ fn start(interval: Option<&str>, duration_ns: Option<u64>) -> (tempfile::TempDir
         interval: interval.map(str::to_owned),
     };
     let exporter = Frames::open(settings, Context::new("frames")).unwrap();
-    let job = exporter.start("frames", &video, Output::new(folder.path())).unwrap();
-    (folder, job)
+    video.digest = Some("ab".repeat(32));
+    video.user = Some("eve\0".to_owned());
+    match exporter.start("frames", &video, Output::new(folder.path())).unwrap() {
+        Job::Frames(job) => (folder, *job),
+        Job::Still(_) => unreachable!("frames were asked for"),
+    }
 }
 
 fn solid(value: u8) -> Vec<u8> {
@@ -41,8 +45,8 @@ fn first_pixel(path: &Path) -> [u8; 3] {
     pixels[..3].try_into().unwrap()
 }
 
-fn index(folder: &Path) -> (serde_json::Value, Vec<(u64, [u8; 3])>) {
-    let index: serde_json::Value = serde_json::from_slice(&std::fs::read(folder.join(INDEX)).unwrap()).unwrap();
+fn index(folder: &Path) -> (Value, Vec<(u64, [u8; 3])>) {
+    let index: Value = serde_json::from_slice(&std::fs::read(folder.join(INDEX)).unwrap()).unwrap();
     let frames = index["frames"].as_array().unwrap();
     let frames = frames
         .iter()
@@ -160,4 +164,43 @@ fn a_short_stretch_still_has_its_picture() {
     assert_eq!(index(folder.path()).1, [(900, [5; 3])]);
     let (_folder, job) = start(None, None);
     assert!(job.finish().unwrap_err().to_string().contains("no picture"));
+}
+
+/// The texts of a PNG.
+fn texts(path: &Path) -> Vec<(String, String)> {
+    let file = std::io::BufReader::new(File::open(path).unwrap());
+    let reader = png::Decoder::new(file).read_info().unwrap();
+    let texts = reader.info().utf8_text.iter();
+    texts
+        .map(|text| (text.keyword.clone(), text.get_text().unwrap()))
+        .collect()
+}
+
+#[test]
+fn a_picture_says_where_it_is_from() {
+    let (folder, mut job) = start(None, None);
+    job.frame(&frame(0, &solid(1))).unwrap();
+    job.finish().unwrap();
+    let digest = "ab".repeat(32);
+    assert_eq!(index(folder.path()).0["digest"], digest.as_str());
+    let told = texts(&folder.path().join("000000_00h00m00.000s.png"));
+    let fact = |name: &str, text: &str| (format!("deskreel:{name}"), text.to_owned());
+    assert_eq!(told, [fact("manifest-sha256", &digest), fact("user", "eve ")]);
+}
+
+#[test]
+fn one_picture_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.png");
+    let exporter = Frames::open(Settings::default(), Context::new("frames")).unwrap();
+    let mut video = VideoParams::new(4, 2);
+    video.title = "alice on lab".to_owned();
+    let mut job = exporter.start("png", &video, Output::new(&path)).unwrap();
+    job.frame(&frame(0, &solid(7))).unwrap();
+    let summary = job.finish().unwrap();
+    assert_eq!((summary.frames, summary.files), (1, 1));
+    assert_eq!(first_pixel(&path), [7; 3]);
+    assert_eq!(texts(&path), [("Title".to_owned(), "alice on lab".to_owned())]);
+    let none = exporter.start("png", &video, Output::new(folder.path().join("b.png")));
+    assert!(none.unwrap().finish().unwrap_err().to_string().contains("no picture"));
 }

@@ -4,10 +4,13 @@
 
 mod interval;
 mod job;
+mod picture;
+mod still;
 
 use deskreel_sdk::prelude::*;
 
 pub use job::FramesJob;
+pub use still::StillJob;
 
 /// What the operator can set.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -26,28 +29,75 @@ pub struct Frames {
 
 impl Exporter for Frames {
     type Settings = Settings;
-    type Job = FramesJob;
+    type Job = Job;
 
-    const FORMATS: &'static [Format] = &[Format {
-        id: "frames",
-        extension: "",
-        mime: "image/png",
-        needs_seek: false,
-        folder: true,
-    }];
+    const FORMATS: &'static [Format] = &[
+        Format {
+            id: "frames",
+            extension: "",
+            mime: "image/png",
+            needs_seek: false,
+            folder: true,
+        },
+        Format {
+            id: "png",
+            extension: "png",
+            mime: "image/png",
+            needs_seek: false,
+            folder: false,
+        },
+    ];
+    const LOSSLESS: &'static [&'static str] = &["frames", "png"];
+    const STILL: &'static [&'static str] = &["png"];
 
     fn open(settings: Settings, _context: Context) -> Result<Self> {
         let interval_ns = settings.interval.as_deref().map(interval::parse).transpose()?;
         Ok(Self { interval_ns })
     }
 
-    fn start(&self, format: &str, video: &VideoParams, output: Output) -> Result<FramesJob> {
-        if format != "frames" {
-            return Err(Error::invalid_input(format!(
-                "format {format:?}: this exporter makes frames"
-            )));
+    fn start(&self, format: &str, video: &VideoParams, output: Output) -> Result<Job> {
+        match format {
+            "frames" => Ok(Job::Frames(Box::new(FramesJob::new(self.interval_ns, video, output)))),
+            "png" => StillJob::new(video, &output).map(Job::Still),
+            _ => Err(Error::invalid_input(format!(
+                "format {format:?}: this exporter makes frames and png"
+            ))),
         }
-        Ok(FramesJob::new(self.interval_ns, video, output))
+    }
+}
+
+/// One export under way.
+#[derive(Debug)]
+pub enum Job {
+    /// A folder of pictures.
+    Frames(Box<FramesJob>),
+    /// One picture.
+    Still(StillJob),
+}
+
+impl ExportJob for Job {
+    fn frame(&mut self, frame: &Frame<'_>) -> Result<()> {
+        match self {
+            Self::Frames(job) => job.frame(frame),
+            Self::Still(job) => {
+                job.show(frame);
+                Ok(())
+            }
+        }
+    }
+
+    fn marker(&mut self, marker: &Marker) -> Result<()> {
+        match self {
+            Self::Frames(job) => job.marker(marker),
+            Self::Still(_) => Ok(()),
+        }
+    }
+
+    fn finish(self) -> Result<Summary> {
+        match self {
+            Self::Frames(job) => job.finish(),
+            Self::Still(job) => job.finish(),
+        }
     }
 }
 

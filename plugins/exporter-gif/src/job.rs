@@ -60,10 +60,7 @@ impl GifJob {
         let failed = |error: EncodingError| wrap(error, &path);
         let mut encoder = Encoder::new(BufWriter::new(output.create()?), width, height, &[]).map_err(failed)?;
         encoder.set_repeat(Repeat::Infinite).map_err(failed)?;
-        let mut comment = video.title.clone();
-        if let Some(digest) = &video.digest {
-            comment.push_str(&format!("; manifest SHA-256 {digest}"));
-        }
+        let comment = comment(video);
         let pieces: Vec<&[u8]> = comment.as_bytes().chunks(COMMENT_PIECE).collect();
         if !pieces.is_empty() {
             let extension = AnyExtension(COMMENT);
@@ -177,6 +174,15 @@ impl ExportJob for GifJob {
         }
         Ok(summary)
     }
+}
+
+/// The title, and a line for each fact.
+fn comment(video: &VideoParams) -> String {
+    let mut comment = video.title.clone();
+    for (name, value) in video.details() {
+        comment.push_str(&format!("\n{name}: {value}"));
+    }
+    comment
 }
 
 fn short_enough(length_ns: u64, limit_ns: u64) -> Result<()> {

@@ -97,7 +97,7 @@ fn pictures_times_and_changes() {
         ([1, 2, 3], [4, 5, 6], [255, 255, 255])
     );
     let bytes = std::fs::read(&path).unwrap();
-    let comment = b"alice on lab; manifest SHA-256 abab";
+    let comment = b"alice on lab\nmanifest-sha256: abab";
     assert!(bytes.windows(comment.len()).any(|part| part == comment));
 }
 

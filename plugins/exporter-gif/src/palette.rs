@@ -82,8 +82,10 @@ fn nearest(counts: &HashMap<Rgb, usize>) -> (Vec<Rgb>, HashMap<Rgb, u8>) {
         .zip(kept)
         .map(|(index, (color, _))| (*color, index))
         .collect();
+    let mut by_green: Vec<(Rgb, u8)> = palette.iter().copied().zip(0..=u8::MAX).collect();
+    by_green.sort_unstable_by_key(|([_, green, _], index)| (*green, *index));
     for (color, _) in rest {
-        map.insert(*color, closest(&palette, *color));
+        map.insert(*color, closest(&by_green, *color));
     }
     (palette, map)
 }
@@ -106,12 +108,24 @@ fn learn(colors: &[(Rgb, usize)], wanted: usize) -> Vec<Rgb> {
     learnt.as_chunks::<3>().0.iter().copied().take(wanted).collect()
 }
 
-/// The index of the nearest colour; the eye sees green best and blue least.
-fn closest(palette: &[Rgb], [r, g, b]: Rgb) -> u8 {
+/// The index of the nearest colour of a palette that is sorted by green; the eye sees green best and blue least.
+fn closest(by_green: &[(Rgb, u8)], [r, g, b]: Rgb) -> u8 {
     let square = |a: u8, b: u8| u32::from(a.abs_diff(b)).pow(2);
-    let distance = |other: &Rgb| 2 * square(r, other[0]) + 4 * square(g, other[1]) + square(b, other[2]);
-    let nearest = (0..=u8::MAX).zip(palette).min_by_key(|(_, other)| distance(other));
-    nearest.map_or(0, |(index, _)| index)
+    let mut best = (u32::MAX, 0);
+    let middle = by_green.partition_point(|([_, green, _], _)| *green < g);
+    let (below, above) = by_green.split_at(middle);
+    let mut near = |(other, index): &(Rgb, u8)| {
+        // Those further on differ more in green alone.
+        if 4 * square(g, other[1]) > best.0 {
+            return false;
+        }
+        let distance = 2 * square(r, other[0]) + 4 * square(g, other[1]) + square(b, other[2]);
+        best = best.min((distance, *index));
+        true
+    };
+    let _ = above.iter().all(&mut near);
+    let _ = below.iter().rev().all(&mut near);
+    best.1
 }
 
 #[cfg(test)]
@@ -137,6 +151,25 @@ mod tests {
             assert_eq!(Some(color(&indexed, at)), *pixel);
         }
         assert!(index(&[]).pixels.is_empty());
+    }
+
+    #[test]
+    fn the_nearest_is_the_nearest() {
+        let noise = |at: u32| {
+            let [_, a, b, c] = at.wrapping_mul(2_654_435_761).to_be_bytes();
+            [a, b, c]
+        };
+        let mut palette: Vec<(Rgb, u8)> = (0..200).map(noise).zip(0..=u8::MAX).collect();
+        palette.sort_unstable_by_key(|([_, green, _], index)| (*green, *index));
+        for color in (500..3000).map(noise) {
+            let square = |at: usize, other: &Rgb| u32::from(color[at].abs_diff(other[at])).pow(2);
+            let distance = |other: &Rgb| 2 * square(0, other) + 4 * square(1, other) + square(2, other);
+            let want = palette
+                .iter()
+                .min_by_key(|(other, index)| (distance(other), *index))
+                .unwrap();
+            assert_eq!(closest(&palette, color), want.1);
+        }
     }
 
     #[test]

@@ -5,10 +5,10 @@ use std::fs::File;
 use std::io::{BufWriter, Write as _};
 
 use deskreel_sdk::prelude::*;
+use deskreel_sdk::{Typed, Typing};
 use serde_json::{Map, Value, json};
 
 use crate::Json;
-use crate::typed::{Typed, Typing};
 
 /// Version of the log.
 const VERSION: u32 = 1;

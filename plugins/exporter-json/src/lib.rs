@@ -3,7 +3,6 @@
 #![deny(unsafe_code)]
 
 mod job;
-mod typed;
 
 use std::collections::BTreeSet;
 

@@ -32,27 +32,12 @@ pub(crate) struct Facts {
 impl Facts {
     /// The facts of an export whose video has this size.
     pub(crate) fn new(video: &VideoParams, (width, height): (u32, u32)) -> Self {
-        let seconds = |ns: u64| format!("{}.{:09}", ns / 1_000_000_000, ns % 1_000_000_000);
-        let stretch = (video.session_to_ns > 0)
-            .then(|| format!("{}-{}", seconds(video.session_from_ns), seconds(video.session_to_ns)));
-        let details = [
-            ("com.deskreel.recording", video.recording.clone()),
-            ("com.deskreel.manifest-sha256", video.digest.clone()),
-            ("com.deskreel.user", video.user.clone()),
-            ("com.deskreel.login", video.login.clone()),
-            ("com.deskreel.desktop", video.desktop.clone()),
-            ("com.deskreel.started", video.started.clone()),
-            ("com.deskreel.stretch-seconds", stretch),
-        ];
         Self {
             width,
             height,
             title: video.title.clone(),
             started_unix: video.started.as_deref().and_then(crate::unix_seconds),
-            details: details
-                .into_iter()
-                .filter_map(|(name, value)| Some((name, value?)))
-                .collect(),
+            details: video.details(),
         }
     }
 
@@ -97,7 +82,7 @@ impl Facts {
         };
         let keys = self.details.iter().map(|(name, _)| KeyEntry {
             key_namespace: FourCC::new(b"mdta"),
-            key_value: (*name).to_owned(),
+            key_value: format!("com.deskreel.{name}"),
         });
         meta.push(Keys {
             entries: keys.collect(),

@@ -303,27 +303,15 @@ fn tracks((width, height): (u32, u32)) -> Vec<u8> {
 }
 
 fn tags(video: &VideoParams) -> Vec<u8> {
-    let stretch = (video.session_to_ns > 0).then(|| {
-        let seconds = |ns: u64| format!("{}.{:09}", ns / 1_000_000_000, ns % 1_000_000_000);
-        format!("{}-{}", seconds(video.session_from_ns), seconds(video.session_to_ns))
-    });
-    let facts = [
-        ("RECORDING", video.recording.clone()),
-        ("MANIFEST_SHA256", video.digest.clone()),
-        ("USER", video.user.clone()),
-        ("LOGIN", video.login.clone()),
-        ("DESKTOP", video.desktop.clone()),
-        ("STARTED", video.started.clone()),
-        ("STRETCH_SECONDS", stretch),
-    ];
-    let simple = |(name, value): (&str, Option<String>)| {
-        Some(master(
+    let simple = |(name, value): (&str, String)| {
+        let name = name.to_uppercase().replace('-', "_");
+        master(
             0x67c8,
-            &[text(0x45a3, &format!("DESKREEL_{name}")), text(0x4487, &value?)],
-        ))
+            &[text(0x45a3, &format!("DESKREEL_{name}")), text(0x4487, &value)],
+        )
     };
     let mut parts = vec![master(0x63c0, &[])];
-    parts.extend(facts.into_iter().filter_map(simple));
+    parts.extend(video.details().into_iter().map(simple));
     if parts.len() == 1 {
         return Vec::new();
     }

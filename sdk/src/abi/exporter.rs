@@ -77,7 +77,7 @@ extern "C" fn info<E: Exported>() -> RResult<RString, AbiError> {
             settings_schema: Value::from(schemars::schema_for!(<E::Plugin as Exporter>::Settings)),
             formats: E::Plugin::FORMATS
                 .iter()
-                .map(|format| FormatInfo::new(format, E::Plugin::LOSSLESS))
+                .map(|format| FormatInfo::new(format, E::Plugin::LOSSLESS, E::Plugin::STILL))
                 .collect(),
             wants_frames: E::Plugin::WANTS_FRAMES,
             wants_events: E::Plugin::WANTS_EVENTS,

@@ -95,11 +95,13 @@ pub struct FormatInfo {
     pub folder: bool,
     #[serde(default)]
     pub lossless: bool,
+    #[serde(default)]
+    pub still: bool,
 }
 
 impl FormatInfo {
-    /// `lossless`: ids of the exporter's formats that can be so.
-    pub(crate) fn new(format: &crate::Format, lossless: &[&str]) -> Self {
+    /// `lossless`, `still`: ids of the exporter's formats that can be, or are so.
+    pub(crate) fn new(format: &crate::Format, lossless: &[&str], still: &[&str]) -> Self {
         Self {
             id: format.id.to_owned(),
             extension: format.extension.to_owned(),
@@ -107,6 +109,7 @@ impl FormatInfo {
             needs_seek: format.needs_seek,
             folder: format.folder,
             lossless: lossless.contains(&format.id),
+            still: still.contains(&format.id),
         }
     }
 }

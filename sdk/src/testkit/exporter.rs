@@ -48,7 +48,9 @@ impl<E: Exporter> Subject for Direct<E> {
 
     fn formats(&self) -> Vec<FormatInfo> {
         let formats = E::FORMATS.iter();
-        formats.map(|format| FormatInfo::new(format, E::LOSSLESS)).collect()
+        formats
+            .map(|format| FormatInfo::new(format, E::LOSSLESS, E::STILL))
+            .collect()
     }
 
     fn wants_frames(&self) -> bool {

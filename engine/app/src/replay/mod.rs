@@ -13,6 +13,7 @@ mod objects;
 mod player;
 mod pointer;
 mod source;
+mod teller;
 mod timeline;
 
 #[cfg(test)]
@@ -27,6 +28,7 @@ pub(crate) use objects::Known;
 pub(crate) use objects::Objects;
 pub(crate) use player::{Player, Step};
 pub(crate) use source::Source;
+pub(crate) use teller::Teller;
 pub(crate) use timeline::{Summary, Timeline};
 
 use std::time::Duration;

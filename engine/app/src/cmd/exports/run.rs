@@ -112,7 +112,7 @@ fn make(global: &Global, args: &Args) -> anyhow::Result<Answer> {
     let first = exporter.formats.first().map(|format| format.id.clone());
     let format = config.format.clone().or(first).unwrap_or_default();
     let source = source(&loaded, &catalog, args.recording)?;
-    let index = Index::read(&source)?;
+    let index = Index::read_whole(&source)?;
     if exporter.wants_frames && index.first_key().is_none() {
         let why = "the recording has no picture".to_owned();
         return Ok(Answer::Nothing { why });
@@ -147,9 +147,10 @@ fn write(
     if folder {
         crate::private::create_dir(&part).with_context(|| format!("make {}", part.display()))?;
     }
-    let stretch = Stretch {
-        from_ns: 0,
-        to_ns: index.duration_ns,
+    let stretch = if info.as_ref().is_some_and(|info| info.still) {
+        Stretch::moment(index, None)
+    } else {
+        Stretch::whole(index)
     };
     let plan = Plan {
         format,

@@ -1,5 +1,6 @@
 //! `recordings export`.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,14 +32,17 @@ use crate::replay::{Exported, Index, Options, Overlay, Plan, Speed, Stretch, clo
     after_help = "Examples:\n  deskreel recordings export 01902b6e --format mp4 -o session.mp4\n  \
     deskreel recordings export 01902b6e --format mp4 -o fast.mp4 --skip-idle --speed 4 --overlay user,clock,keys\n  \
     deskreel recordings export 01902b6e 0190311f --format mp4 -o videos/\n  \
-    deskreel recordings export 01902b6e --format frames --from 1m --to 1m30s -o pictures/\n\n\
+    deskreel recordings export 01902b6e --format frames --from 1m --to 1m30s -o pictures/\n  \
+    deskreel recordings export 01902b6e --format png --from 1m30s --overlay user,clock -o moment.png\n\n\
+    Formats, as far as the configuration has their exporters: mp4 and webm (video), gif (of a short stretch), frames (a folder with a \
+    PNG for each change), png (one picture, the screen at --from), json (the events, a line each), and those of other plugins.\n\n\
     Exit code 3: done, but with gaps, damaged segments or undecoded parts; what is missing is marked in the picture."
 )]
 pub(super) struct Args {
     /// Ids of recordings (unique begins are enough), or folders with their objects
     #[arg(value_name = "ID|DIR", required = true, num_args = 1..)]
     recordings: Vec<String>,
-    /// What to make: mp4, frames, or what the configured exporters offer
+    /// What to make: mp4, webm, gif, png, frames, json, or what else the configured exporters offer
     #[arg(long, value_name = "FORMAT")]
     format: String,
     /// The exporter of the configuration to use; default: the first that makes the format
@@ -48,7 +52,7 @@ pub(super) struct Args {
     /// them into. Default: the recording's id, here
     #[arg(short, long, value_name = "OUT")]
     output: Option<PathBuf>,
-    /// Where to begin: 12.5s, 1m30s, 00:01:30
+    /// Where to begin: 12.5s, 1m30s, 00:01:30. Of png: the moment; default: the first picture
     #[arg(long, value_parser = moment::parse, value_name = "T")]
     from: Option<Duration>,
     /// Where to end
@@ -202,10 +206,12 @@ impl Command<'_> {
         let exporter = self.exporter.get_or_insert(exporter);
         let source = &opened.source;
         let path = output_path(args, exporter, source.recording())?;
-        let folder = exporter.format(&args.format).is_some_and(|format| format.folder);
+        let (folder, still) = exporter
+            .format(&args.format)
+            .map_or((false, false), |format| (format.folder, format.still));
         let output = OutputFile::new(&path, folder, args.force)?;
         let index = Index::read_whole(source)?;
-        let stretch = stretch(&index, args)?;
+        let stretch = stretch(&index, args, still)?;
         let progress = Progress::new(stretch.to_ns - stretch.from_ns, label);
         let cancelled = &self.cancelled;
         let go_on = |done_ns| {
@@ -230,14 +236,21 @@ impl Command<'_> {
             ("sha256", digest.into()),
         ]))?;
         output.finish()?;
-        println!(
-            "{}  {} frames, {}, {} of the session{}",
-            path.display(),
-            exported.summary.frames,
-            size(exported.summary.bytes),
-            clock(stretch.to_ns - stretch.from_ns),
-            shown_in(&exported, stretch),
-        );
+        let bytes = size(exported.summary.bytes);
+        let what = if still {
+            format!("{bytes}, the screen at {}", clock(stretch.from_ns))
+        } else {
+            let frames = match exported.summary.frames {
+                0 => String::new(),
+                frames => format!("{frames} frames, "),
+            };
+            let length = clock(stretch.to_ns - stretch.from_ns);
+            format!(
+                "{frames}{bytes}, {length} of the session{}",
+                shown_in(&exported, stretch)
+            )
+        };
+        println!("{}  {what}", path.display());
         Ok(tell(&exported, index.end.is_none()))
     }
 }
@@ -372,27 +385,49 @@ fn find_exporter(loaded: &Loaded, args: &Args) -> anyhow::Result<ExporterHandle>
     let (likely, others): (Vec<_>, Vec<_>) = configured
         .iter()
         .partition(|config| config.plugin == args.format || config.name == args.format);
-    let mut offered = Vec::new();
+    let (mut offered, mut unusable) = (BTreeSet::new(), String::new());
     for config in likely.into_iter().chain(others) {
-        let exporter = plugins.open_exporter(config)?;
-        if exporter.format(&args.format).is_some() {
-            return Ok(exporter);
-        }
+        let exporter = match plugins.open_exporter(config) {
+            Ok(exporter) if exporter.format(&args.format).is_some() => return Ok(exporter),
+            Ok(exporter) => exporter,
+            Err(error) if config.plugin == args.format => return Err(error),
+            Err(error) => {
+                unusable.push_str(&format!("; exporter {} can't be used: {error:#}", config.name));
+                continue;
+            }
+        };
         offered.extend(exporter.formats.iter().map(|format| format.id.clone()));
     }
     let offered = if offered.is_empty() {
         "no format".to_owned()
     } else {
-        offered.join(", ")
+        offered.into_iter().collect::<Vec<_>>().join(", ")
     };
     Err(UsageError(format!(
-        "--format {}: the configured exporters make {offered}",
+        "--format {}: the configured exporters make {offered}{unusable}",
         args.format
     ))
     .into())
 }
 
-fn stretch(index: &Index, args: &Args) -> anyhow::Result<Stretch> {
+/// The moment that a format of one picture shows.
+fn moment_of(index: &Index, args: &Args) -> anyhow::Result<Stretch> {
+    if args.to.is_some() {
+        let message = format!("--to: {} is one picture, --from says of which moment", args.format);
+        return Err(UsageError(message).into());
+    }
+    let moment = Stretch::moment(index, args.from.map(nanoseconds));
+    if moment.from_ns > index.duration_ns {
+        let (at, end) = (clock(moment.from_ns), clock(index.duration_ns));
+        return Err(UsageError(format!("nothing at {at}: the recording lasts {end}")).into());
+    }
+    Ok(moment)
+}
+
+fn stretch(index: &Index, args: &Args, still: bool) -> anyhow::Result<Stretch> {
+    if still {
+        return moment_of(index, args);
+    }
     let stretch = Stretch {
         from_ns: args.from.map_or(0, nanoseconds),
         to_ns: args.to.map_or(index.duration_ns, nanoseconds).min(index.duration_ns),

@@ -99,7 +99,7 @@ struct Held {
 
 /// A key that went down.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Pressed {
+pub(in crate::replay) enum Pressed {
     /// Its name, or what it writes.
     Known(String),
     /// Which one is not recorded.
@@ -108,7 +108,7 @@ pub(super) enum Pressed {
 
 /// What was typed lately.
 #[derive(Debug, Default)]
-pub(super) struct Keys {
+pub(in crate::replay) struct Keys {
     held: Held,
     caption: String,
     until_ns: Option<u64>,
@@ -117,7 +117,12 @@ pub(super) struct Keys {
 impl Keys {
     /// Takes an event in; the key that went down in words, such as `h`, `Enter` or `Ctrl+C`. `None` for everything else.
     /// `stays`: how much of the session passes while a caption that stays for so long is read.
-    pub(super) fn apply(&mut self, time_ns: u64, input: &Input, stays: impl Fn(u64) -> u64) -> Option<Pressed> {
+    pub(in crate::replay) fn apply(
+        &mut self,
+        time_ns: u64,
+        input: &Input,
+        stays: impl Fn(u64) -> u64,
+    ) -> Option<Pressed> {
         let Input::Key { down, content } = input else {
             return None;
         };
@@ -194,18 +199,18 @@ impl Keys {
     }
 
     /// The end of the caption that fits into so many characters.
-    pub(super) fn caption(&self, characters: usize) -> String {
+    pub(in crate::replay) fn caption(&self, characters: usize) -> String {
         let skip = self.caption.chars().count().saturating_sub(characters);
         self.caption.chars().skip(skip).collect()
     }
 
     /// When the caption goes, in the session's time; `None` while there is none.
-    pub(super) fn until_ns(&self) -> Option<u64> {
+    pub(in crate::replay) fn until_ns(&self) -> Option<u64> {
         self.until_ns
     }
 
     /// Takes the caption away.
-    pub(super) fn clear(&mut self) {
+    pub(in crate::replay) fn clear(&mut self) {
         self.caption.clear();
         self.until_ns = None;
     }

@@ -3,13 +3,13 @@
 //! [`TimeMap`] says when what is shown, [`Stage`] how it looks; exporters get finished frames and need to know of neither.
 
 mod bar;
-mod keys;
+pub(super) mod keys;
 mod options;
 mod run;
 mod stage;
 mod text;
 mod time_map;
-mod words;
+pub(super) mod words;
 
 use std::path::Path;
 
@@ -30,6 +30,25 @@ pub(crate) struct Stretch {
     pub(crate) from_ns: u64,
     /// End; the last picture stays until then.
     pub(crate) to_ns: u64,
+}
+
+impl Stretch {
+    /// All of a recording.
+    pub(crate) fn whole(index: &Index) -> Self {
+        Self {
+            from_ns: 0,
+            to_ns: index.duration_ns,
+        }
+    }
+
+    /// A moment, for formats that are one picture; without one the first that there is a picture of.
+    pub(crate) fn moment(index: &Index, from_ns: Option<u64>) -> Self {
+        let from_ns = from_ns.or_else(|| index.first_key()).unwrap_or(0);
+        Self {
+            from_ns,
+            to_ns: from_ns.saturating_add(1),
+        }
+    }
 }
 
 /// What to export, and where to.

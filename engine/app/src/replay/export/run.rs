@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use deskreel_recording::Event;
 use deskreel_recording::event::{Gap, GapReason, SessionEvent};
+use deskreel_recording::{Channel, Event};
 use deskreel_sdk::{ExportJob, Marker, MarkerKind};
 
 use super::keys::{Keys, Pressed};
@@ -27,6 +27,8 @@ struct Stretched {
     gap: Gap,
     reason: String,
     title: &'static str,
+    /// Whether it was recorded but can't be read any more.
+    is_damage: bool,
 }
 
 /// One export under way.
@@ -79,6 +81,7 @@ impl<'a, J: ExportJob> Run<'a, J> {
                 gap: gap.clone(),
                 reason: words::reason(gap),
                 title: "not recorded",
+                is_damage: false,
             })
             .collect();
         let length_ns = map.at(stretch.to_ns);
@@ -200,6 +203,7 @@ impl<'a, J: ExportJob> Run<'a, J> {
                 gap,
                 reason: error.to_string().replace(&recording, ""),
                 title: "recording damaged",
+                is_damage: true,
             };
             self.gaps.insert(place, lost);
         }
@@ -261,13 +265,28 @@ impl<'a, J: ExportJob> Run<'a, J> {
     }
 
     fn gap(&mut self, now_ns: u64, begun: &Stretched) -> anyhow::Result<()> {
-        let Stretched { gap, reason, title } = begun;
+        let Stretched { gap, reason, title, .. } = begun;
         let to_ns = gap.to_ns.min(self.stretch.to_ns);
         let kind = MarkerKind::Gap {
             until_ns: self.map.at(to_ns),
             reason: reason.clone(),
         };
         self.marker(now_ns, kind)?;
+        if self.wants.1 && begun.is_damage {
+            // The recording can't tell of it itself.
+            let event =
+                serde_json::json!({"from_ns": gap.from_ns, "to_ns": to_ns, "reason": "damaged", "detail": reason});
+            if let serde_json::Value::Object(event) = event {
+                let channel = Channel::Gap.topic().to_owned();
+                let session_ns = now_ns;
+                let kind = MarkerKind::Event {
+                    session_ns,
+                    channel,
+                    event,
+                };
+                self.marker(now_ns, kind)?;
+            }
+        }
         self.chapter(now_ns, format!("{title}: {reason}"))?;
         if to_ns <= now_ns {
             return Ok(());

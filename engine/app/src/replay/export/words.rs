@@ -11,7 +11,7 @@ use time::format_description::well_known::Rfc3339;
 const TITLE_MAX: usize = 120;
 
 /// A gap's reason in words.
-pub(super) fn reason(gap: &Gap) -> String {
+pub(in crate::replay) fn reason(gap: &Gap) -> String {
     let word = serde_json::to_value(gap.reason).ok();
     let word = word
         .as_ref()
@@ -25,7 +25,7 @@ pub(super) fn reason(gap: &Gap) -> String {
 }
 
 /// What passed over the clipboard.
-pub(super) fn clipboard(clipboard: &Clipboard) -> String {
+pub(in crate::replay) fn clipboard(clipboard: &Clipboard) -> String {
     let what = match clipboard.kind {
         ClipboardKind::Offered => "offered",
         ClipboardKind::Transferred => "transferred",
@@ -47,7 +47,7 @@ fn to(direction: Transfer) -> &'static str {
 }
 
 /// The title of the chapter that begins with an event; `None` for what nobody jumps to.
-pub(super) fn chapter(event: &Event) -> Option<String> {
+pub(in crate::replay) fn chapter(event: &Event) -> Option<String> {
     let title = match event {
         Event::Session(session) => session_chapter(session)?,
         Event::Clipboard(event) if event.kind != ClipboardKind::Offered => clipboard(event),
@@ -88,13 +88,13 @@ fn drive_chapter(event: &Drive) -> Option<String> {
 }
 
 /// One line of bounded length: names in it come from client and desktop.
-pub(super) fn one_line(text: &str) -> String {
+pub(in crate::replay) fn one_line(text: &str) -> String {
     let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     super::text::fit(&line, TITLE_MAX)
 }
 
 /// Who worked where, on one line.
-pub(super) fn who(start: &SessionStart) -> String {
+pub(in crate::replay) fn who(start: &SessionStart) -> String {
     let user = &start.user.name;
     let login = match &start.domain {
         Some(domain) if !domain.is_empty() && !start.login.is_empty() => format!("{domain}\\{}", start.login),
@@ -109,13 +109,13 @@ pub(super) fn who(start: &SessionStart) -> String {
 }
 
 /// When a moment of the session was; `None` beyond all calendars.
-pub(super) fn wall(start: &SessionStart, session_ns: u64) -> Option<OffsetDateTime> {
+pub(in crate::replay) fn wall(start: &SessionStart, session_ns: u64) -> Option<OffsetDateTime> {
     let nanos = i128::from(start.started_unix_us) * 1000 + i128::from(session_ns);
     OffsetDateTime::from_unix_timestamp_nanos(nanos).ok()
 }
 
 /// [`wall`] as RFC 3339.
-pub(super) fn wall_rfc3339(start: &SessionStart, session_ns: u64) -> Option<String> {
+pub(in crate::replay) fn wall_rfc3339(start: &SessionStart, session_ns: u64) -> Option<String> {
     wall(start, session_ns / 1000 * 1000)?.format(&Rfc3339).ok()
 }
 

@@ -1,4 +1,4 @@
-//! Keys put together to what was typed.
+//! Keys put together to what was typed, for exporters that tell it as text.
 
 /// A pause of this length ends a text.
 const PAUSE_NS: u64 = 2_000_000_000;
@@ -6,9 +6,20 @@ const PAUSE_NS: u64 = 2_000_000_000;
 const TEXT_MAX: usize = 4096;
 
 /// What keys made.
+///
+/// ```
+/// use deskreel_sdk::{Typed, Typing};
+///
+/// let mut typing = Typing::default();
+/// assert!(typing.key(1_000, "l").is_empty());
+/// assert!(typing.key(2_000, "s").is_empty());
+/// let done = typing.key(3_000, "Enter");
+/// let text = Typed::Text { from_ns: 1_000, until_ns: 2_000, text: "ls".to_owned() };
+/// assert_eq!(done, [text, Typed::Key { at_ns: 3_000, key: "Enter".to_owned() }]);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Typed {
-    /// A text, when its last key was pressed.
+pub enum Typed {
+    /// A text: keys without a pause of two seconds or a key that makes none, corrections by Backspace applied.
     Text {
         /// Since the session's start.
         from_ns: u64,
@@ -26,17 +37,17 @@ pub(crate) enum Typed {
     },
 }
 
-/// The text that is being typed.
+/// The text that is being typed, from keys as [`MarkerKind::Key`](crate::MarkerKind::Key) names them.
 #[derive(Debug, Default)]
-pub(crate) struct Typing {
+pub struct Typing {
     text: String,
     from_ns: u64,
     until_ns: u64,
 }
 
 impl Typing {
-    /// A key was pressed: what that completes.
-    pub(crate) fn key(&mut self, at_ns: u64, key: &str) -> Vec<Typed> {
+    /// A key was pressed: what that completes. Calls come in time order.
+    pub fn key(&mut self, at_ns: u64, key: &str) -> Vec<Typed> {
         let mut done = Vec::new();
         if at_ns.saturating_sub(self.until_ns) > PAUSE_NS || self.text.len() >= TEXT_MAX {
             done.extend(self.end());
@@ -72,7 +83,7 @@ impl Typing {
     }
 
     /// Something else happened, or all is over: the text ends here.
-    pub(crate) fn end(&mut self) -> Option<Typed> {
+    pub fn end(&mut self) -> Option<Typed> {
         let text = std::mem::take(&mut self.text);
         (!text.is_empty()).then_some(Typed::Text {
             from_ns: self.from_ns,
