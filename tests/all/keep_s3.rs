@@ -86,6 +86,62 @@ fn from_disk_to_s3_and_back_from_nothing() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What a storage lacks is said once, with what to do; and it hides nothing of the others.
+#[test]
+fn a_storage_that_fails_says_what_to_do() -> anyhow::Result<()> {
+    let port = Seaweed::shared()?;
+    let free = peers::process::free_port()?;
+    let dir = tempfile::tempdir()?;
+    let node = Node::new(dir.path(), "a", &dir.path().join("shared"));
+    for (entry, words, advice) in [
+        (
+            cloud(port, BUCKET, "advice", (KEY, "wrong-secret"), ""),
+            "the credentials are not valid here",
+            "correct the credentials in the storage's settings",
+        ),
+        (
+            cloud(port, "no-such-bucket", "advice", ALL, ""),
+            "bucket: there is no bucket `no-such-bucket`",
+            "correct the storage's settings",
+        ),
+        (
+            cloud(port, BUCKET, "advice", ALL, ", object_lock: governance"),
+            "object_lock: the bucket has no object lock",
+            "correct the storage's settings",
+        ),
+        (
+            cloud(free, BUCKET, "advice", ALL, ""),
+            "the server can't be reached",
+            "look whether its server runs",
+        ),
+    ] {
+        let checked = node.json(
+            3,
+            &["storages", "check", "cloud", "--set", &format!("storages=[{entry}]")],
+        );
+        let steps = checked[0]["steps"].as_array().unwrap();
+        let problem = steps[0]["problem"].as_str().unwrap_or_default();
+        assert!(
+            steps.len() == 1 && problem.contains(words) && problem.contains(advice),
+            "{checked}"
+        );
+        assert!(!problem.contains("wrong-secret"), "{problem}");
+    }
+    node.record();
+    let down = format!("storages=[{}, {DISK}]", cloud(free, BUCKET, "down", ALL, ""));
+    let (code, out, err) = node.run(&["storages", "scan", "--format", "json", "--set", &down]);
+    let scanned: Value = serde_json::from_str(&out)?;
+    assert_eq!(scanned.as_array().map(Vec::len), Some(1), "{out}");
+    assert!(
+        code == 3 && scanned[0]["storage"] == "disk" && err.contains("not looked at: storage cloud: "),
+        "{code}: {out}{err}"
+    );
+    let alone = format!("storages=[{}]", cloud(free, BUCKET, "down", ALL, ""));
+    let said = node.ends(1, &["storages", "scan", "--set", &alone]);
+    assert!(said.contains("no storage could be looked at"), "{said}");
+    Ok(())
+}
+
 #[test]
 fn object_lock_is_stronger_than_retention() -> anyhow::Result<()> {
     let port = Seaweed::shared()?;

@@ -48,8 +48,35 @@ fn holds(name: &str, server: &Server) -> anyhow::Result<()> {
     process.wait_listening(port, Duration::from_secs(60))?;
     let python = environment.join("bin/python").display().to_string();
     run(&python, &["-c", &here(server.bucket)]).with_context(|| process.log())?;
-    fs::write(dir.path().join("settings.yaml"), here(server.settings))?;
-    check(dir.path(), server)
+    let settings = here(server.settings);
+    fs::write(dir.path().join("settings.yaml"), &settings)?;
+    check(dir.path(), server)?;
+    takes_large_objects(dir.path(), server.plugin, &settings)
+}
+
+/// Larger than what goes in one request, as exports are.
+fn takes_large_objects(dir: &Path, plugin: &str, settings: &str) -> anyhow::Result<()> {
+    let storages = format!("storages=[{{name: a, plugin: {plugin}, settings: {settings}}}]");
+    let data = format!("data_dir={}", dir.join("data").display());
+    let measured = Command::new(deskreel())
+        .args([
+            "storages",
+            "bench",
+            "a",
+            "--objects",
+            "2",
+            "--mib",
+            "17",
+            "--set",
+            &storages,
+        ])
+        .args(["--set", &data])
+        .current_dir(dir)
+        .env_remove("DESKREEL_CONFIG")
+        .output()?;
+    let said = String::from_utf8_lossy(&measured.stdout).into_owned() + &String::from_utf8_lossy(&measured.stderr);
+    assert!(measured.status.success(), "{said}");
+    Ok(())
 }
 
 fn check(dir: &Path, server: &Server) -> anyhow::Result<()> {

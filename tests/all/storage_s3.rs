@@ -211,11 +211,74 @@ fn two_gateways_share_a_bucket() -> anyhow::Result<()> {
         let verified = gateway.run(&["recordings", "verify", foreign, "--public-key", &key])?;
         let said = String::from_utf8_lossy(&verified.stdout).into_owned() + &String::from_utf8_lossy(&verified.stderr);
         assert_eq!(verified.status.code(), Some(0), "{said}");
-        let picture = gateway.frame(foreign, 1.0)?;
-        let same = other.frame(foreign, 1.0)?;
+        // Its last picture, however long the first one took.
+        let row = rows
+            .iter()
+            .find(|row| row["id"] == **foreign)
+            .context("the foreign row")?;
+        let end = row["duration_ms"].as_f64().context("a length")? / 1000.0;
+        let picture = gateway.frame(foreign, end)?;
+        let same = other.frame(foreign, end)?;
         assert!(picture == same, "the other's picture is another one here");
     }
     Ok(())
+}
+
+/// Both are killed in the middle of a session, now the one first, now the other, time and again: what was durable arrives.
+fn killed_again_and_again(mode: &str) -> anyhow::Result<()> {
+    const ROUNDS: usize = 3;
+    let dir = tempfile::tempdir()?;
+    let mut server = Seaweed::start(&dir.path().join("server"))?;
+    let shadow = Shadow::start(dir.path(), &[])?;
+    let home = dir.path().join("gateway");
+    let port = configure(&home, shadow.port, "s3", mode, &settings("killed", server.port))?;
+    for round in 0..ROUNDS {
+        // It closes what the last round left while the next session runs.
+        let mut gateway = Gateway::restart(&home, port)?;
+        let client = begin(dir.path(), &gateway)?;
+        client.type_text("some text")?;
+        std::thread::sleep(Duration::from_secs(3));
+        if round % 2 == 0 {
+            server.kill();
+            std::thread::sleep(Duration::from_secs(1));
+        }
+        gateway.process.kill();
+        server.kill();
+        drop(client);
+        drop(gateway);
+        server.restart()?;
+    }
+    let gateway = Gateway::restart(&home, port)?;
+    for round in 0..ROUNDS {
+        let row = gateway.wait_recording(round, &["recovered"])?;
+        let id = row["id"].as_str().context("an id")?.to_owned();
+        wait_for(Duration::from_secs(60), "the spool to be empty", || {
+            Ok(spooled(&gateway.dir, &id) == 0)
+        })?;
+        let verified = gateway.run(&["recordings", "verify", &id])?;
+        let said = String::from_utf8_lossy(&verified.stdout).into_owned() + &String::from_utf8_lossy(&verified.stderr);
+        // True, but for its end.
+        assert_eq!(verified.status.code(), Some(3), "{said}");
+        let length = row["duration_ms"].as_f64().context("a length")? / 1000.0;
+        assert!(gateway.frame(&id, length)?.colours() >= 8, "round {round}: {row}");
+    }
+    Ok(())
+}
+
+#[test]
+fn gateway_and_server_are_killed_again_and_again_async() -> anyhow::Result<()> {
+    let Some(_peers) = Peers::take("gateway_and_server_are_killed_again_and_again_async") else {
+        return Ok(());
+    };
+    killed_again_and_again("async")
+}
+
+#[test]
+fn gateway_and_server_are_killed_again_and_again_sync() -> anyhow::Result<()> {
+    let Some(_peers) = Peers::take("gateway_and_server_are_killed_again_and_again_sync") else {
+        return Ok(());
+    };
+    killed_again_and_again("sync")
 }
 
 /// Retention goes to the bucket with each object, and the bucket keeps it against the gateway itself.

@@ -27,7 +27,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(3);
 /// How often a body that breaks off is taken up again.
 const RESUMES_MAX: u32 = 5;
 /// Objects up to this size go as one request.
-const SINGLE_MAX_BYTES: usize = 16 << 20;
+pub(crate) const SINGLE_MAX_BYTES: u64 = 16 << 20;
 
 /// A bucket, ready to use.
 pub(crate) struct Bucket {
@@ -45,6 +45,8 @@ pub(crate) struct Bucket {
     pub(crate) is_google: bool,
     /// Whether the server was seen to send objects without the headers that the library needs, as some emulators do.
     pub(crate) is_bare: AtomicBool,
+    /// Whether uploads in parts were seen not to work. Emulators may send them to an address without their port.
+    pub(crate) at_once: AtomicBool,
 }
 
 impl std::fmt::Debug for Bucket {
@@ -73,7 +75,7 @@ impl Bucket {
             .with_retry_policy(RetryableErrors.with_attempt_limit(ATTEMPTS))
             .with_backoff_policy(backoff)
             .with_read_resume_policy(Recommended.with_attempt_limit(RESUMES_MAX))
-            .with_resumable_upload_threshold(SINGLE_MAX_BYTES)
+            .with_resumable_upload_threshold(usize::try_from(SINGLE_MAX_BYTES).unwrap_or(usize::MAX))
             // For requests that are not made here.
             .with_grpc_subchannel_count(1_usize);
         let library = Box::pin(library.build())
@@ -91,6 +93,7 @@ impl Bucket {
             answer_timeout: resolved.answer_timeout,
             is_google: host == "googleapis.com" || host.ends_with(".googleapis.com"),
             is_bare: AtomicBool::new(false),
+            at_once: AtomicBool::new(false),
         })
     }
 

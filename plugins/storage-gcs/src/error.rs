@@ -90,6 +90,11 @@ impl Failure {
         self.status == 404
     }
 
+    /// Nobody answered.
+    pub(crate) fn is_silence(&self) -> bool {
+        self.silence.is_some()
+    }
+
     /// The server sent the bytes, but not what the library must know of them.
     pub(crate) fn is_bare(&self) -> bool {
         self.bare

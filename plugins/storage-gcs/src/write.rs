@@ -1,5 +1,7 @@
 //! Writing and deleting. An object is never overwritten; who put it first is settled by its SHA-256.
 
+use std::sync::atomic::Ordering;
+
 use deskreel_sdk::bucket::{self as shared, Unsettled};
 use deskreel_sdk::prelude::*;
 use google_cloud_storage::builder::storage::WriteObject;
@@ -7,7 +9,7 @@ use google_cloud_storage::model::object::{Retention, retention};
 use google_cloud_wkt::Timestamp;
 use sha2::{Digest as _, Sha256};
 
-use crate::client::Bucket;
+use crate::client::{Bucket, SINGLE_MAX_BYTES};
 use crate::error::{Action, Failure};
 use crate::read::get;
 use crate::settings::ObjectLock;
@@ -18,8 +20,6 @@ pub(crate) const DIGEST: &str = "deskreel-sha256";
 const METADATA_MAX_BYTES: usize = 4096;
 /// How much is read at once to compare an object of another writer.
 const COMPARE_BYTES: u64 = 8 << 20;
-/// Up to this size a file goes from memory.
-const SINGLE_MAX_BYTES: u64 = 16 << 20;
 const HASH_BYTES: usize = 1 << 20;
 
 /// The digest of what is to be stored.
@@ -39,11 +39,11 @@ pub(crate) async fn put(bucket: &Bucket, key: &Key, bytes: Bytes, options: &PutO
     };
     let length = content.size;
     // Boxed: the library's futures are large, and compiled for each place that they are in.
-    store(bucket, key, &content, || {
+    store(bucket, key, &content, |at_once| {
         let request = bucket
             .library
             .write_object(bucket.path(), bucket.object(key), bytes.clone());
-        let request = with_terms(request, bucket, &content, options)?;
+        let request = with_terms(request, bucket, &content, options, at_once)?;
         Ok(Box::pin(async move {
             bucket
                 .within(length, Box::pin(request.send_unbuffered()))
@@ -63,12 +63,11 @@ pub(crate) async fn put_file(bucket: &Bucket, key: &Key, path: &Path, options: &
     }
     let content = hash(path.to_owned()).await.context(path.display())?;
     let length = content.size;
-    let file = tokio::fs::File::open(path).await.context(path.display())?;
-    let mut file = Some(file);
-    store(bucket, key, &content, || {
-        let file = file.take().ok_or_else(|| Error::internal("a file is sent once"))?;
+    store(bucket, key, &content, |at_once| {
+        let file = std::fs::File::open(path).context(path.display())?;
+        let file = tokio::fs::File::from_std(file);
         let request = bucket.library.write_object(bucket.path(), bucket.object(key), file);
-        let request = with_terms(request, bucket, &content, options)?;
+        let request = with_terms(request, bucket, &content, options, at_once)?;
         Ok(Box::pin(async move {
             bucket
                 .within(length, Box::pin(request.send_unbuffered()))
@@ -81,18 +80,25 @@ pub(crate) async fn put_file(bucket: &Bucket, key: &Key, path: &Path, options: &
 
 type Sending<'a> = std::pin::Pin<Box<dyn Future<Output = Result<(), Failure>> + Send + 'a>>;
 
-/// Sends an object and settles what became of it.
+/// Sends an object and settles what became of it. `send` is told whether to send it at once, however large it is.
 async fn store<'a>(
     bucket: &Bucket,
     key: &Key,
     content: &Content,
-    send: impl FnOnce() -> Result<Sending<'a>>,
+    mut send: impl FnMut(bool) -> Result<Sending<'a>>,
 ) -> Result<()> {
     // Emulators may ignore the precondition; Google doesn't.
     if !bucket.is_google && is_there(bucket, key, content).await? {
         return Ok(());
     }
-    match send()?.await {
+    let at_once = bucket.at_once.load(Ordering::Relaxed);
+    let mut sent = send(at_once)?.await;
+    if content.size > SINGLE_MAX_BYTES && !bucket.is_google && !at_once && sent.as_ref().is_err_and(Failure::is_silence)
+    {
+        sent = send(true)?.await;
+        bucket.at_once.store(sent.is_ok(), Ordering::Relaxed);
+    }
+    match sent {
         Ok(()) if bucket.is_google => Ok(()),
         Ok(()) => match is_there(bucket, key, content).await? {
             true => Ok(()),
@@ -107,6 +113,7 @@ fn with_terms<P>(
     bucket: &Bucket,
     content: &Content,
     options: &PutOptions,
+    at_once: bool,
 ) -> Result<WriteObject<P>> {
     if (options.retain_until_unix_s.is_some() || options.legal_hold) && bucket.object_lock.is_none() {
         return Err(Error::unsupported(
@@ -118,6 +125,9 @@ fn with_terms<P>(
     // Known before, the checksum goes with the description: emulators don't understand one that follows the bytes.
     let request = request.with_known_crc32c(content.crc32c);
     let mut request = request.set_if_generation_match(0).set_metadata(metadata);
+    if at_once {
+        request = request.with_resumable_upload_threshold(usize::MAX);
+    }
     if let Some(content_type) = &options.content_type {
         request = request.set_content_type(content_type);
     }
