@@ -156,9 +156,9 @@ impl Eraser<'_> {
             .collect();
         if !left.is_empty() {
             bail!(
-                "recording {} is not deleted: storage {} still has objects of it",
+                "recording {} is not deleted, a storage still has objects of it: storage {}",
                 row.id,
-                left.join("; ")
+                left.join("; storage ")
             );
         }
         let spooled = self.spool.join(row.id.to_string());
