@@ -10,13 +10,13 @@ use peers::client::Client;
 use peers::desktop::{USER, Xrdp};
 use peers::gateway::{Gateway, Settings};
 use peers::node::browse;
-use peers::pages::{PASSWORD, add_user};
+use peers::pages::{Browser, PASSWORD, add_user};
 use peers::picture::Picture;
-use peers::process::free_port;
+use peers::process::{free_port, run, wait_for};
 use serde_json::{Value, json};
 
 use crate::sessions::{Moment, work};
-use crate::web::{Demo, has_browser, serve};
+use crate::web::{Demo, add_viewer, has_browser, serve};
 
 /// Random moments that are looked at.
 const SEEKS: usize = 50;
@@ -127,6 +127,78 @@ fn the_pages_over_tls_with_a_certificate_that_is_renewed() -> anyhow::Result<()>
     let third = browse("tls", settings)?;
     assert_eq!(second["fingerprint"], third["fingerprint"], "the one before stays");
     assert!(gateway.process.log().contains("the one before stays"));
+    Ok(())
+}
+
+#[test]
+fn what_is_handed_out_is_whole_and_told() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let demo = Demo::record(dir.path(), 4)?;
+    let config = demo.home.join("deskreel.yaml");
+    let text = fs::read_to_string(&config)?;
+    let by_itself = "{name: mp4, plugin: mp4, mode: async}";
+    fs::write(&config, text.replace("{name: mp4, plugin: mp4}", by_itself))?;
+    let (gateway, port) = serve(&demo.home, "")?;
+    add_viewer(&demo.home, "taker", "list, read, download, export")?;
+    add_viewer(&demo.home, "reader", "list, read")?;
+    let base = format!("/api/recordings/{}", demo.id);
+    let mut taker = Browser::sign_in(port, "taker")?;
+    let archive = taker.get(&format!("{base}/download"))?;
+    assert_eq!(
+        (archive.status, archive.header("content-type")),
+        (200, Some("application/x-tar"))
+    );
+    let file = dir.path().join("taken.tar");
+    fs::write(&file, &archive.body)?;
+    let (file, to) = (file.display().to_string(), dir.path().display().to_string());
+    run("tar", &["-xf", &file, "-C", &to])?;
+    let key = demo.home.join("data/keys/node.pub.pem").display().to_string();
+    let taken = dir.path().join(&demo.id).display().to_string();
+    let verified = gateway.run(&["recordings", "verify", &taken, "--public-key", &key])?;
+    assert_eq!(
+        verified.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&verified.stdout)
+    );
+
+    let asked = gateway.run(&["exports", "add", &demo.id, "--exporter", "mp4"])?;
+    assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
+    let mut files = Value::Null;
+    wait_for(Duration::from_secs(120), "the export", || {
+        files = taker.post(&format!("{base}/play"), &json!({}))?.json()["exports"].clone();
+        Ok(files[0].is_object())
+    })?;
+    let name = files[0]["name"].as_str().context("a name")?;
+    let video = taker.get(&format!("{base}/exports/{name}"))?;
+    assert_eq!((video.status, video.header("content-type")), (200, Some("video/mp4")));
+    assert_eq!(files[0]["bytes"], video.body.len());
+    assert_eq!(&video.body[4..8], b"ftyp");
+    assert_eq!(taker.get(&format!("{base}/exports/other.mp4"))?.status, 404);
+    assert_eq!(taker.get(&format!("{base}/exports/..%2Fmanifest.json"))?.status, 404);
+
+    let mut reader = Browser::sign_in(port, "reader")?;
+    for path in ["download".to_owned(), format!("exports/{name}")] {
+        assert_eq!(reader.get(&format!("{base}/{path}"))?.status, 403, "{path}");
+    }
+    let played = reader.post(&format!("{base}/play"), &json!({}))?.json();
+    assert!(
+        played["exports"].is_null() && played["may"]["download"] == false,
+        "{played}"
+    );
+    let told = gateway.json(&["audit", "ls"])?;
+    let told = told.as_array().context("events")?;
+    for (event, user, success) in [
+        ("session.recording.download", "taker", true),
+        ("session.recording.download", "reader", false),
+        ("session.recording.export", "taker", true),
+        ("session.recording.export", "reader", false),
+    ] {
+        let found = told.iter().find(|row| {
+            row["event"] == event && row["user"] == user && row["phase"] == "done" && row["success"] == success
+        });
+        assert!(found.is_some(), "{event} of {user}: {told:?}");
+    }
     Ok(())
 }
 

@@ -147,7 +147,7 @@ pub(crate) fn serve(home: &Path, more: &str) -> anyhow::Result<(Gateway, u16)> {
 }
 
 /// A role that allows these verbs on all recordings, and somebody who has it.
-fn add_viewer(home: &Path, name: &str, verbs: &str) -> anyhow::Result<()> {
+pub(crate) fn add_viewer(home: &Path, name: &str, verbs: &str) -> anyhow::Result<()> {
     let role = format!(
         "kind: role\nversion: v7\nmetadata: {{name: {name}}}\n\
          spec: {{allow: {{rules: [{{resources: [session], verbs: [{verbs}]}}]}}}}\n"

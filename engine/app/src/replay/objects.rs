@@ -122,7 +122,6 @@ impl Objects {
         known.manifest = more.manifest.or(known.manifest.take());
     }
 
-    #[allow(dead_code, reason = "the pages hand out what exporters have stored with it, next")]
     /// A part of another object of the recording, such as `exports/session.mp4`, from the nearest place that has it. No
     /// digest covers it.
     ///

@@ -344,6 +344,13 @@ pub(super) const DOWNLOAD: Purpose = Purpose {
     action: "download",
 };
 
+/// Fetching what an exporter has made of it.
+pub(super) const FETCH: Purpose = Purpose {
+    verb: Verb::Export,
+    what: RecordingAction::Export,
+    action: "fetch",
+};
+
 /// Checking the seals.
 pub(super) const VERIFY: Purpose = Purpose {
     verb: Verb::Read,

@@ -1,4 +1,4 @@
-//! Handing out what is stored: a recording as an archive that `recordings verify` takes.
+//! Handing out what is stored: a recording as an archive that `recordings verify` takes, and what exporters have made of it.
 //!
 //! The archive is a plain tar of the folder that `recordings download` makes. It is made while it is sent, a segment at a
 //! time, and its length is known before: a browser that got less knows it.
@@ -18,6 +18,7 @@ use axum::response::{IntoResponse as _, Response};
 use deskreel_recording::sha256;
 use hyper::body::Frame;
 use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use uuid::Uuid;
@@ -25,14 +26,16 @@ use uuid::Uuid;
 use super::Site;
 use super::answer::{Failure, blocking};
 use super::auth::Signed;
-use super::desk::{DOWNLOAD, Desk};
+use super::desk::{DOWNLOAD, Desk, FETCH, Gateway};
 use super::server::Life;
 use crate::access::recordings::Pass;
-use crate::catalog::State;
+use crate::catalog::{ExportState, MadeRow, State};
 use crate::replay::Source;
 
 /// Bytes that are handed over at once.
 const PIECE_BYTES: usize = 256 << 10;
+/// Bytes of an export that are asked of a storage at once.
+const READ_BYTES: u64 = 4 << 20;
 /// Pieces that wait for a browser.
 const PIECES_MAX: usize = 4;
 /// How long a browser may take for a piece.
@@ -161,6 +164,108 @@ fn prepare(site: &Site, signed: &Signed, id: Uuid) -> Result<(Pass, Archive), Fa
         };
         Ok((pass, archive))
     })
+}
+
+/// What async exporters have made of a recording and stored beside it, a file each.
+///
+/// # Errors
+/// The catalog's.
+pub(super) fn finished(gateway: &Gateway, id: Uuid) -> Result<Vec<MadeRow>, Failure> {
+    let rows = gateway.catalog.exports(id)?.into_iter();
+    let stored = rows.filter(|row| row.state == ExportState::Done && !row.storages.is_empty());
+    Ok(stored
+        .filter_map(|row| row.made)
+        .filter(|made| file_name(made).is_some())
+        .collect())
+}
+
+/// The name of an export that is one file.
+pub(super) fn file_name(made: &MadeRow) -> Option<&str> {
+    let name = made.object.strip_prefix("exports/")?;
+    let is_plain = !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && !b"\"/\\".contains(&byte));
+    is_plain.then_some(name)
+}
+
+/// `GET /api/recordings/{id}/exports/{name}`
+pub(super) async fn export(
+    Shared(site): Shared<Arc<Site>>,
+    Extension(life): Extension<Life>,
+    signed: Signed,
+    Path((id, name)): Path<(Uuid, String)>,
+) -> Result<Response, Failure> {
+    let permit = DOWNLOADS
+        .try_acquire()
+        .map_err(|_| Failure::TooMany("too many downloads at once: try again in a moment"))?;
+    let wanted = name.clone();
+    let prepared = blocking(move || {
+        let Desk::Gateway(gateway) = &site.desk else {
+            return Err(Failure::NotFound);
+        };
+        gateway.gated(&signed, |gate| {
+            let looked = gate.look(&id.to_string(), FETCH)?;
+            let made = finished(gateway, id)?.into_iter();
+            let made = made.filter(|made| file_name(made) == Some(&wanted)).next_back();
+            let made = made.ok_or(Failure::NotFound)?;
+            let told = [("object".to_owned(), made.object.clone().into())];
+            let pass = gate
+                .begin(&looked, told.into_iter().collect())
+                .map_err(anyhow::Error::from)?;
+            Ok((pass, made, gateway.unshared(id)?))
+        })
+    });
+    let (pass, made, source) = prepared.await?;
+    let headers = [
+        (header::CONTENT_TYPE, made.mime.clone()),
+        (header::CONTENT_LENGTH, made.bytes.to_string()),
+        (
+            header::CONTENT_DISPOSITION,
+            format!("attachment; filename=\"{id}-{name}\""),
+        ),
+    ];
+    let body = streamed(life, move |tray| {
+        let _permit = permit;
+        let sent = send_file(tray, &source, &made).map_err(|error| format!("{error:#}"));
+        let failed = sent.as_ref().err().cloned();
+        pass.done(sent.map(|()| {
+            let told = [("bytes", made.bytes.into()), ("sha256", made.sha256.clone().into())];
+            told.map(|(name, value): (&str, Value)| (name.to_owned(), value))
+                .into_iter()
+                .collect()
+        }))?;
+        failed.map_or(Ok(()), |failed| bail!(failed))
+    });
+    Ok((headers, body).into_response())
+}
+
+/// Sends an export; the last piece only when all of it is what was made.
+fn send_file(tray: &Tray, source: &Source, made: &MadeRow) -> anyhow::Result<()> {
+    let mut digest = Sha256::new();
+    let mut at = 0;
+    while at < made.bytes {
+        let end = made.bytes.min(at + READ_BYTES);
+        let found = source.file_range(&made.object, at..end)?;
+        let piece = found.with_context(|| format!("{} is not there any more", made.object))?;
+        ensure!(
+            piece.len() as u64 == end - at,
+            "{} is shorter than what was made",
+            made.object
+        );
+        digest.update(&piece);
+        at = end;
+        if at == made.bytes {
+            let found = hex::encode(digest.clone().finalize());
+            ensure!(
+                found == made.sha256,
+                "{} is not what was made: its SHA-256 is {found}",
+                made.object
+            );
+        }
+        tray.put(piece)?;
+    }
+    Ok(())
 }
 
 /// A recording as a tar.

@@ -141,6 +141,7 @@ fn router(site: Arc<Site>) -> Router {
         .route("/api/recordings/{id}/timeline", get(viewing::timeline))
         .route("/api/recordings/{id}/segments/{number}", get(viewing::segment))
         .route("/api/recordings/{id}/download", get(download::recording))
+        .route("/api/recordings/{id}/exports/{name}", get(download::export))
         .route("/api/recordings/{id}/verify", get(look::verify))
         .route("/api/sessions/{id}/terminate", post(live::terminate))
         .fallback(answer::nothing_here)

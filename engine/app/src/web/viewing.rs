@@ -15,11 +15,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::Site;
 use super::answer::{Failure, blocking};
 use super::auth::{Changing, Signed};
 use super::desk::{Desk, Gateway, PLAY, WATCH};
 use super::listing::describe;
+use super::{Site, download};
 use crate::catalog::{SessionRow, State};
 use crate::replay::{Index, Source, Summary, Timeline};
 
@@ -94,6 +94,15 @@ pub(super) async fn play(
                 "may".to_owned(),
                 serde_json::to_value(may).map_err(anyhow::Error::from)?,
             );
+            if let Desk::Gateway(gateway) = &site.desk
+                && may.export
+            {
+                let files = download::finished(gateway, id)?;
+                let files = files
+                    .iter()
+                    .map(|made| json!({"name": download::file_name(made), "bytes": made.bytes}));
+                members.insert("exports".to_owned(), files.collect());
+            }
             members.insert("target".to_owned(), target.into());
             members.insert("alone".to_owned(), matches!(site.desk, Desk::Alone(_)).into());
         }
