@@ -141,6 +141,13 @@ fn what_is_handed_out_is_whole_and_told() -> anyhow::Result<()> {
     let (gateway, port) = serve(&demo.home, "")?;
     add_viewer(&demo.home, "taker", "list, read, download, export")?;
     add_viewer(&demo.home, "reader", "list, read")?;
+    // Who may read may take a copy, unless a role denies that.
+    let role = "kind: role\nversion: v7\nmetadata: {name: reader}\nspec: {allow: {rules: [{resources: [session], verbs: [list, read]}]}, \
+                deny: {rules: [{resources: [session], verbs: [export, download]}]}}\n";
+    let file = demo.home.join("reader.yaml");
+    fs::write(&file, role)?;
+    let denied = gateway.run(&["create", "--force", &file.display().to_string()])?;
+    assert!(denied.status.success(), "{}", String::from_utf8_lossy(&denied.stderr));
     let base = format!("/api/recordings/{}", demo.id);
     let mut taker = Browser::sign_in(port, "taker")?;
     let archive = taker.get(&format!("{base}/download"))?;

@@ -143,6 +143,7 @@ async function exporting(page) {
   assert.equal(await command(), `deskreel recordings export ${id} --format mp4 -o session.mp4`);
   await check(page, 'export');
   await page.keyboard.press('Escape');
+  if ((await page.getAttribute('#play', 'aria-label')) === 'Pause') await page.click('#play');
   await page.keyboard.press('Home');
   for (const key of ['Shift+ArrowRight', 'Shift+ArrowRight', 'i', 'ArrowRight', 'o']) await page.keyboard.press(key);
   await page.waitForSelector('#span:not([hidden])');
@@ -318,7 +319,7 @@ const steps = {
     const made = await context();
     const page = await made.newPage();
     // The cookie first: what counts is opening the player, not the program.
-    await made.request.get(settings.url, { maxRedirects: 0 });
+    assert.equal((await made.request.get(settings.url, { maxRedirects: 0 })).status(), 303);
     const begun = performance.now();
     await page.goto(`${base}/play/${settings.id}`);
     await page.waitForSelector('body[data-sought]');
@@ -353,6 +354,8 @@ const steps = {
       const { clocks } = globalThis;
       return clocks.length > 1 && clocks.at(-1)[0] - clocks[0][0] > seconds * 1000;
     }, of: settings.seconds });
+    // There is no key to trust for what a benchmark wrote.
+    complaints.length = 0;
     const wall = clocks.at(-1)[0] - clocks[0][0];
     const pauses = clocks.slice(1).map(([now], i) => now - clocks[i][0]);
     const session = await browser.newBrowserCDPSession();

@@ -206,8 +206,8 @@ pub(super) async fn export(
         };
         gateway.gated(&signed, |gate| {
             let looked = gate.look(&id.to_string(), FETCH)?;
-            let made = finished(gateway, id)?.into_iter();
-            let made = made.filter(|made| file_name(made) == Some(&wanted)).next_back();
+            let mut made = finished(gateway, id)?.into_iter();
+            let made = made.rfind(|made| file_name(made) == Some(&wanted));
             let made = made.ok_or(Failure::NotFound)?;
             let told = [("object".to_owned(), made.object.clone().into())];
             let pass = gate
