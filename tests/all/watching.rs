@@ -15,6 +15,7 @@ use peers::picture::Picture;
 use peers::process::{free_port, run, wait_for};
 use serde_json::{Value, json};
 
+use crate::rights::role;
 use crate::sessions::{Moment, work};
 use crate::web::{Demo, add_viewer, has_browser, serve};
 
@@ -37,7 +38,9 @@ fn the_browser_shows_what_the_rdp_client_saw() -> anyhow::Result<()> {
         more: format!("web: {{listen: '127.0.0.1:{port}'}}\n"),
         ..Settings::of(xrdp.port, "sync")
     };
-    let mut gateway = Gateway::start(&dir.path().join("gateway"), &settings)?;
+    let home = dir.path().join("gateway");
+    role(&home, "record_session: {input: all}")?;
+    let mut gateway = Gateway::start(&home, &settings)?;
     gateway.process.wait_listening(port, Duration::from_secs(30))?;
     let mut client = Client::start(dir.path(), "client", gateway.port, USER, &[])?;
     let mut moments = work(&client)?;

@@ -228,20 +228,12 @@ fn the_pages_show_recordings_to_those_who_may() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[test]
-fn a_folder_plays_without_a_gateway() -> anyhow::Result<()> {
-    if !has_browser("a_folder_plays_without_a_gateway") {
-        return Ok(());
-    }
-    let dir = tempfile::tempdir()?;
-    let demo = Demo::record(dir.path(), 5)?;
-    let key = demo.home.join("data/keys/node.pub.pem");
+/// Plays with these arguments, far from any configuration, and compares what the browser shows.
+fn plays(demo: &Demo, elsewhere: &Path, arguments: &[&str], badge: &str) -> anyhow::Result<()> {
     let mut player = Command::new(deskreel())
         .args(["recordings", "play", "--no-browser"])
-        .arg(demo.folder())
-        .arg("--public-key")
-        .arg(&key)
-        .current_dir(dir.path())
+        .args(arguments)
+        .current_dir(elsewhere)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()?;
@@ -249,11 +241,35 @@ fn a_folder_plays_without_a_gateway() -> anyhow::Result<()> {
     BufReader::new(player.stdout.take().context("stdout")?).read_line(&mut url)?;
     let url = url.trim().to_owned();
     let base = url.split("/open/").next().unwrap_or_default().to_owned();
-    let settings = json!({"base": base, "url": url, "id": demo.id, "output": dir.path(), "seeks": 3});
+    let settings = json!({"base": base, "url": url, "id": demo.id, "output": elsewhere, "seeks": 3, "badge": badge});
     let found = browse("alone", settings);
     player.kill()?;
     player.wait()?;
-    compare(&demo, &found?["pictures"])
+    compare(demo, &found.with_context(|| format!("{arguments:?}"))?["pictures"])
+}
+
+#[test]
+fn a_recording_plays_without_a_gateway() -> anyhow::Result<()> {
+    if !has_browser("a_recording_plays_without_a_gateway") {
+        return Ok(());
+    }
+    let dir = tempfile::tempdir()?;
+    let demo = Demo::record(dir.path(), 5)?;
+    let key = demo.home.join("data/keys/node.pub.pem").display().to_string();
+    let copy = dir.path().join("copy").display().to_string();
+    let taken = run_in(&demo.home, &["recordings", "download", &demo.id, "-o", &copy])?;
+    anyhow::ensure!(taken.status.success(), "{}", String::from_utf8_lossy(&taken.stderr));
+    let config = demo.home.join("deskreel.yaml").display().to_string();
+    let file = format!("{copy}/00000000.mcap");
+    for (arguments, badge) in [
+        (vec![copy.as_str(), "--public-key", &key], "Verified"),
+        (vec![&copy], "Not verified"),
+        (vec![&file, "--public-key", &key], "Not verified"),
+        (vec![&demo.id, "--config", &config], "Verified"),
+    ] {
+        plays(&demo, dir.path(), &arguments, badge)?;
+    }
+    Ok(())
 }
 
 #[test]
@@ -287,6 +303,7 @@ fn a_running_session_is_followed_and_ended() -> anyhow::Result<()> {
         let rows: Value = serde_json::from_slice(&run_in(&home, &["recordings", "ls", "--format", "json"])?.stdout)?;
         Ok(rows[0]["segments"].as_u64().unwrap_or(0) > 0)
     })?;
+    loses_the_right_to_watch(&home, port)?;
     let base = format!("http://127.0.0.1:{port}");
     let found = browse("live", json!({"base": base, "user": "eve", "password": PASSWORD}))?;
     let id = found["id"].as_str().unwrap_or_default().to_owned();
@@ -296,6 +313,26 @@ fn a_running_session_is_followed_and_ended() -> anyhow::Result<()> {
     let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
     assert!(shown.contains("a test of ending"), "{shown}");
     Ok(())
+}
+
+/// Who may not watch any more sees what is sealed, and not that the session goes on.
+fn loses_the_right_to_watch(home: &Path, port: u16) -> anyhow::Result<()> {
+    add_viewer(home, "watcher", "list, read, watch")?;
+    let mut watcher = Browser::sign_in(port, "watcher")?;
+    let id = watcher.get("/api/recordings")?.json()["live"][0]["id"].clone();
+    let base = format!("/api/recordings/{}", id.as_str().context("a live session")?);
+    assert_eq!(watcher.post(&format!("{base}/play"), &json!({}))?.json()["live"], true);
+    assert_eq!(watcher.get(&format!("{base}/index"))?.json()["live"], true);
+    let file = home.join("watcher.yaml");
+    let role = fs::read_to_string(&file)?.replace(", watch", "");
+    fs::write(&file, role)?;
+    let changed = run_in(home, &["create", "--force", &file.display().to_string()])?;
+    anyhow::ensure!(changed.status.success(), "{}", String::from_utf8_lossy(&changed.stderr));
+    wait_for(Duration::from_secs(30), "the right to be gone", || {
+        let index = watcher.get(&format!("{base}/index"))?;
+        anyhow::ensure!(index.status == 200, "{index:?}");
+        Ok(index.json()["live"] == false)
+    })
 }
 
 /// The ids that a question about the list finds.
@@ -335,6 +372,9 @@ fn what_happened_is_found_by_those_who_may_read_it() -> anyhow::Result<()> {
         Vec::<String>::new(),
         "what it may not read"
     );
+    // Its facts are for who lists it; what its screen showed is not.
+    let poster = format!("/api/recordings/{}/poster.png", demo.id);
+    assert_eq!((reader.get(&poster)?.status, lister.get(&poster)?.status), (200, 404));
     for (question, expected) in [
         ("sort=size", 1),
         ("login=DEM", 1),

@@ -3,169 +3,12 @@
 // console, on a request to another host, and on what axe finds.
 
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
+import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { connect } from 'node:tls';
 
-const settings = JSON.parse(process.env.WEB_TEST);
-const require = createRequire(join(settings.modules, 'node_modules', 'x.js'));
-const { chromium } = require('playwright-core');
-const axe = readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8');
-const { base, id } = settings;
-const host = new URL(base).host;
-
-const browser = await chromium.launch({ executablePath: '/usr/bin/chromium', args: ['--no-sandbox'] });
-const complaints = [];
-
-async function context(options = {}) {
-  const made = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
-  made.on('page', (page) => {
-    page.on('console', (message) => {
-      if (message.type() === 'error' || message.type() === 'warning') complaints.push(`${page.url()}: ${message.text()}`);
-    });
-    page.on('pageerror', (error) => complaints.push(`${page.url()}: ${error.stack}`));
-  });
-  made.on('request', (request) => {
-    const url = new URL(request.url());
-    if (url.host !== host && url.protocol !== 'blob:' && url.protocol !== 'data:') complaints.push(`request to ${url}`);
-  });
-  return made;
-}
-
-async function signIn(page, { user, password }) {
-  await page.fill('#user', user);
-  await page.fill('#password', password);
-  await page.click('#submit');
-}
-
-async function check(page, what) {
-  // Colours that are on their way to others are no colours to judge.
-  await page.waitForTimeout(300);
-  await page.evaluate(axe);
-  const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'] }));
-  for (const { id: rule, nodes } of violations) {
-    complaints.push(`axe, ${what}: ${rule}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`).join('; ')}`);
-  }
-}
-
-async function openPlayer(page, path) {
-  await page.goto(`${base}${path}`);
-  await page.waitForSelector('body[data-ready][data-sought]');
-  if ((await page.getAttribute('#play', 'aria-label')) === 'Pause') await page.click('#play');
-}
-
-/** Seeks by clicks on the time line; each screenshot is what the viewer sees then. */
-async function seeks(page, count) {
-  const track = await page.locator('#track').boundingBox();
-  const found = [];
-  for (let n = 0; n < count; n++) {
-    await page.evaluate(() => delete document.body.dataset.sought);
-    // Not in order, never twice the same, and where there is a picture on a slow machine, too.
-    const part = 0.25 + 0.74 * ((n * 0.618034) % 1);
-    await page.mouse.click(track.x + 2 + part * (track.width - 4), track.y + track.height / 2);
-    await page.waitForSelector('body[data-sought]');
-    const time = await page.evaluate(() => document.body.dataset.sought);
-    // Chromium drops what a page downloads beyond ten files within a second.
-    await page.waitForTimeout(150);
-    const [download] = await Promise.all([page.waitForEvent('download'), page.keyboard.press('x')]);
-    const file = join(settings.output, `${n}.png`);
-    await download.saveAs(file);
-    found.push({ time, file, ms: Number(await page.evaluate(() => document.body.dataset.seekMs)) });
-  }
-  return found;
-}
-
-/** Goes to parts of the recording by clicks and saves what is shown, without the pointer. */
-async function looks(page, parts, prefix = '') {
-  const track = await page.locator('#track').boundingBox();
-  const found = [];
-  for (const [n, part] of parts.entries()) {
-    await page.evaluate(() => delete document.body.dataset.sought);
-    await page.mouse.click(track.x + part * track.width, track.y + track.height / 2);
-    await page.waitForSelector('body[data-sought]');
-    const time = await page.evaluate(() => document.body.dataset.sought);
-    const [download] = await Promise.all([page.waitForEvent('download'), page.keyboard.press('Shift+X')]);
-    const file = join(settings.output, `${prefix}${n}.png`);
-    await download.saveAs(file);
-    // Chromium drops a page's downloads beyond ten a second.
-    await page.waitForTimeout(110);
-    found.push({ time, file });
-  }
-  return found;
-}
-
-/** Collects where the worker was, and when by its own clock, until `done` says that it is enough. */
-async function collect(page, done) {
-  await page.evaluate(() => {
-    globalThis.clocks = [];
-    globalThis.watcher = new MutationObserver(() => globalThis.clocks.push(document.body.dataset.clock.split(' ').map(Number)));
-    globalThis.watcher.observe(document.body, { attributeFilter: ['data-clock'] });
-  });
-  await page.keyboard.press('k');
-  await page.waitForFunction(done.test, done.of, { timeout: 120_000 });
-  const paused = await page.getAttribute('#play', 'aria-label');
-  if (paused === 'Pause') await page.keyboard.press('k');
-  return page.evaluate(() => {
-    globalThis.watcher.disconnect();
-    return globalThis.clocks;
-  });
-}
-
-/** Seconds of the recording in a second, while nothing is skipped. */
-async function pace(page, speed) {
-  await page.evaluate(() => delete document.body.dataset.sought);
-  await page.keyboard.press('Home');
-  await page.waitForSelector('body[data-sought]');
-  await page.selectOption('#speed', speed);
-  if ((await page.getAttribute('#idle', 'aria-pressed')) === 'true') await page.click('#idle');
-  const clocks = await collect(page, { test: (count) => globalThis.clocks.length >= count, of: speed === '16' ? 3 : 12 });
-  await page.click('#idle');
-  await page.selectOption('#speed', '1');
-  const [[begun, from], [ended, to]] = [clocks[0], clocks.at(-1)];
-  return (to - from) / 1e6 / (ended - begun);
-}
-
-/** The moments at which the picture was while it played from just before a stretch to just behind it. */
-async function passes(page, from, to, length) {
-  const track = await page.locator('#track').boundingBox();
-  await page.evaluate(() => delete document.body.dataset.sought);
-  await page.mouse.click(track.x + (Math.max(0, from - 1e9) / length) * track.width, track.y + track.height / 2);
-  await page.waitForSelector('body[data-sought]');
-  const clocks = await collect(page, { test: (until) => globalThis.clocks.some(([, time]) => time >= until), of: to });
-  return clocks.map(([, time]) => time);
-}
-
-/** Marks a span and composes the command for it. */
-async function exporting(page) {
-  const command = () => page.textContent('#export-command');
-  await page.click('#export');
-  assert.equal(await command(), `deskreel recordings export ${id} --format mp4 -o session.mp4`);
-  await check(page, 'export');
-  await page.keyboard.press('Escape');
-  if ((await page.getAttribute('#play', 'aria-label')) === 'Pause') await page.click('#play');
-  await page.keyboard.press('Home');
-  for (const key of ['Shift+ArrowRight', 'Shift+ArrowRight', 'i', 'ArrowRight', 'o']) await page.keyboard.press(key);
-  await page.waitForSelector('#span:not([hidden])');
-  await page.click('#export');
-  const marked = /--from (\S+)s --to (\S+)s$/.exec(await command());
-  assert.ok(marked !== null && Number(marked[2]) - Number(marked[1]) === 5, await command());
-  await page.selectOption('#export-format', 'webm');
-  await page.selectOption('#export-speed', '4');
-  await page.selectOption('#export-width', '1280');
-  await page.selectOption('#export-fps', '15');
-  for (const box of ['pointer', 'clock', 'keys', 'idle']) await page.click(`#export-${box}`);
-  const rest = '--speed 4 --skip-idle --fps-max 15 --width 1280 --no-pointer --overlay keys,clock';
-  assert.equal(await command(), `deskreel recordings export ${id} --format webm -o session.webm ${marked[0]} ${rest}`);
-  await page.selectOption('#export-format', 'json');
-  assert.equal(await command(), `deskreel recordings export ${id} --format json -o session.json ${marked[0]}`);
-  await page.fill('#export-from', 'tomorrow');
-  await page.waitForSelector('#export-problem:not([hidden])');
-  assert.ok(await page.isDisabled('#export-copy'));
-  await page.keyboard.press('Escape');
-  await page.keyboard.press('Escape');
-  assert.ok(await page.isHidden('#span'));
-}
+import { base, browser, check, collect, complaints, context, id, looks, openPlayer, pace, passes, refusal, seeks, settings, signIn, sought, strip } from './driver.mjs';
+import { controls, everything, exporting, listing } from './pages.mjs';
 
 const steps = {
   /** Signs in from a shared link, looks at all pages, seeks. */
@@ -190,7 +33,12 @@ const steps = {
     await check(page, 'shortcuts');
     await page.keyboard.press('Escape');
     await exporting(page);
-    await page.goto(base);
+    await controls(page);
+    await listing(page);
+    const start = await page.goto(base);
+    const policy = start.headers()['content-security-policy'];
+    assert.match(policy, /^default-src 'none'; script-src 'self';/);
+    assert.doesNotMatch(policy, /unsafe|http|data:|\*/);
     await page.waitForSelector('#rows tr');
     await page.fill('[name=q]', 'nobody has this name');
     await page.waitForSelector('#empty:not([hidden])');
@@ -202,6 +50,24 @@ const steps = {
     const cookies = await made.cookies();
     assert.deepEqual(cookies.map(({ httpOnly, sameSite }) => [httpOnly, sameSite]), [[true, 'Strict']]);
     const state = await made.storageState();
+    for (const path of ['/play/00000000-0000-7000-8000-000000000000', '/play/none', '/none']) {
+      assert.deepEqual(await refusal(page, path), [404, 'Not found'], path);
+    }
+    // A link on another site's page: the cookie does not come along, and yet nobody has to sign in again.
+    await page.goto('about:blank');
+    await page.setContent(`<a href="${base}/play/${id}?t=2">the moment</a>`);
+    const visited = [];
+    page.on('framenavigated', (frame) => visited.push(new URL(frame.url()).pathname));
+    await page.click('a');
+    await page.waitForSelector('body[data-ready][data-sought]');
+    assert.deepEqual([visited[0], visited.at(-1)], ['/sign-in', `/play/${id}`]);
+    assert.equal(await sought(page), 2e9);
+    await everything({ storageState: state });
+    const still = await (await context({ storageState: state, reducedMotion: 'reduce' })).newPage();
+    await still.goto(`${base}/play/${id}`);
+    await still.waitForSelector('body[data-ready][data-sought]');
+    assert.equal(await still.getAttribute('#play', 'aria-label'), 'Play', 'nothing moves by itself');
+    await still.context().close();
     for (const colorScheme of ['light', 'dark']) {
       for (const width of [360, 1280]) {
         const small = await context({ colorScheme, viewport: { width, height: 740 }, storageState: state });
@@ -209,13 +75,28 @@ const steps = {
         await other.goto(base);
         await other.waitForSelector('#rows tr');
         await check(other, `recordings, ${colorScheme}, ${width}`);
+        const narrow = async (what) => {
+          const wide = await other.evaluate(() => document.documentElement.scrollWidth > innerWidth);
+          assert.ok(!wide, `${what} is wider than ${width} pixels`);
+        };
+        await narrow('the list');
+        await other.click('#more');
+        await check(other, `filters, ${colorScheme}, ${width}`);
+        await narrow('the list with filters');
+        assert.equal(await other.isVisible('#sort'), width < 1000, 'sorting without heads of columns');
         await openPlayer(other, `/play/${id}`);
         await check(other, `player, ${colorScheme}, ${width}`);
-        const wide = await other.evaluate(() => document.documentElement.scrollWidth > innerWidth);
-        assert.ok(!wide, `the player is wider than ${width} pixels`);
+        await narrow('the player');
+        await other.keyboard.press('?');
+        await check(other, `shortcuts, ${colorScheme}, ${width}`);
+        await other.keyboard.press('Escape');
+        await other.click('#badges button');
+        assert.match(await other.textContent('#integrity-report'), /Every segment is there and unchanged/);
+        await check(other, `integrity, ${colorScheme}, ${width}`);
         await small.close();
       }
     }
+    await page.goto(base);
     await page.click('#out');
     await page.waitForURL('**/sign-in*');
     return { pictures };
@@ -236,7 +117,19 @@ const steps = {
     const length = (await (await made.request.get(`${base}/api/recordings/${id}/index`)).json()).duration_ns;
     const pictures = await looks(page, settings.moments.map((moment) => moment / length));
     const random = await looks(page, Array.from({ length: settings.seeks }, (_, n) => 0.02 + 0.97 * ((n * 0.618034 + 0.31) % 1)), 'random-');
-    const { idle } = await (await made.request.get(`${base}/api/recordings/${id}/timeline`)).json();
+    const { idle, activity } = await (await made.request.get(`${base}/api/recordings/${id}/timeline`)).json();
+    const drawn = await strip(page);
+    for (const kind of ['bar', 'typing', 'session', 'resize']) assert.ok(drawn[kind] > 0, `${kind} on the time line: ${JSON.stringify(drawn)}`);
+    // Somebody typed, and the role has keys recorded.
+    const [typing] = activity.find(([, , , keys]) => keys > 0);
+    await page.evaluate(() => {
+      globalThis.shown = new Set();
+      const look = () => document.querySelectorAll('#keys kbd').forEach(({ textContent }) => globalThis.shown.add(textContent));
+      new MutationObserver(look).observe(document.querySelector('#keys'), { childList: true });
+    });
+    await passes(page, typing * 1e9 + 1e9, typing * 1e9 + 5e9, length);
+    const shown = await page.evaluate(() => [...globalThis.shown]);
+    assert.ok(['s', 'e', 'q', 'Space'].every((key) => shown.includes(key)), `keys over the picture: ${shown}`);
     assert.ok(idle.length > 0, 'the session rested for a while');
     const speeds = {};
     for (const speed of ['0.25', '1', '2', '16']) speeds[speed] = await pace(page, speed);
@@ -384,12 +277,43 @@ const steps = {
     const first = await length();
     await page.waitForFunction((first) => Number(document.querySelector('#track').getAttribute('aria-valuemax')) > first, first);
     await page.click('#live');
+    const shown = await length();
+    await page.waitForFunction((shown) => Number(document.querySelector('#track').getAttribute('aria-valuenow')) > shown, shown);
     await page.click('#terminate');
     await page.fill('#terminate-reason', 'a test of ending');
     await page.click('#terminate-form .danger');
     // The demo's gateway ends with the demo's session: nothing follows.
     await page.waitForFunction(() => document.querySelector('.toast')?.textContent === 'The session is ending');
     complaints.length = 0;
+    return { id: href.split('/').at(-1) };
+  },
+
+  /** Saves what a page that follows a running session shows, again and again until that is enough; then ends the session. */
+  async follow() {
+    const made = await context();
+    const page = await made.newPage();
+    await page.goto(base);
+    await signIn(page, settings);
+    await page.waitForSelector('#rows tr.live a');
+    const href = await page.getAttribute('#rows tr.live a', 'href');
+    await page.goto(`${base}${href}`);
+    await page.waitForSelector('body[data-ready][data-sought]');
+    for (let n = 0; !existsSync(join(settings.output, 'enough')); n++) {
+      const [download] = await Promise.all([page.waitForEvent('download'), page.keyboard.press('Shift+X')]);
+      const file = join(settings.output, `${n}.png`);
+      await download.saveAs(file);
+      writeFileSync(join(settings.output, 'next'), file);
+      renameSync(join(settings.output, 'next'), join(settings.output, 'newest'));
+      await page.waitForTimeout(500);
+    }
+    assert.equal(await page.getAttribute('#live', 'aria-pressed'), 'true', 'nobody had to press it');
+    await check(page, 'live');
+    await page.click('#terminate');
+    await check(page, 'ending');
+    await page.fill('#terminate-reason', 'a test of ending');
+    await page.click('#terminate-form .danger');
+    await page.waitForFunction(() => document.querySelector('#live').hidden && document.querySelector('#terminate').hidden);
+    await page.waitForFunction(() => [...document.querySelectorAll('#events button')].at(-1).textContent.includes('a test of ending'));
     return { id: href.split('/').at(-1) };
   },
 
@@ -400,9 +324,11 @@ const steps = {
     await page.goto(settings.url);
     await page.waitForSelector('body[data-ready][data-sought]');
     assert.match(page.url(), new RegExp(`/play/${id}$`));
-    await page.waitForFunction(() => document.querySelector('#badges button').textContent === 'Verified');
+    await page.waitForFunction((badge) => document.querySelector('#badges button').textContent === badge, settings.badge);
     if ((await page.getAttribute('#play', 'aria-label')) === 'Pause') await page.click('#play');
+    await check(page, 'alone');
     const pictures = await seeks(page, settings.seeks);
+    assert.deepEqual(await refusal(await (await context()).newPage(), new URL(settings.url).pathname), [404, 'Not found'], 'a second time');
     const { request } = await context();
     const statuses = [];
     for (const path of [new URL(settings.url).pathname, `/play/${id}`, '/']) statuses.push((await request.get(base + path)).status());

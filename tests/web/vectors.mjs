@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 
+import { Keys, UNRECORDED } from '../../engine/app/src/web/pages/player/keys.js';
 import { KEY, SCREEN, SegmentError, TOPICS, readSegment } from '../../engine/app/src/web/pages/player/mcap.js';
 import { ScreenDecoder, ScreenError } from '../../engine/app/src/web/pages/player/screen.js';
 import { ZstdError } from '../../engine/app/src/web/pages/player/zstd.js';
@@ -37,6 +38,19 @@ for (const segment of bytes.map(readSegment)) {
 assert.deepEqual(seen, expected.events.map(({ event: _, ...rest }) => rest));
 
 // A seeded generator, so that a failure can be repeated.
+// What is typed reads as exports write it: engine/app/src/replay/export/keys.rs.
+const typed = new Keys();
+const words = [];
+for (const [down, scancode] of [
+  [1, 0x2a], [1, 0x23], [0, 0x2a], [1, 0x17], [1, 0x02], [1, 0x1c], [1, 0x1d], [1, 0x2e], [1, 0x58], [1, 0x4b], [0, 0x1d], [1, 0x39], [1, 0x7d],
+]) {
+  const word = typed.apply({ down: down === 1, content: { scancode } });
+  if (word !== null) words.push(word);
+}
+assert.deepEqual(words, ['H', 'i', '1', 'Enter', 'Ctrl+C', 'Ctrl+F12', 'Ctrl+Left', 'Space', 'key 7dh']);
+assert.equal(typed.apply({ down: true, content: { unicode: 0xe9 } }), 'é');
+assert.deepEqual([typed.apply({ down: true }), typed.apply({ down: false })], [UNRECORDED, null]);
+
 let state = 1;
 const random = (below) => {
   state = (Math.imul(state, 1664525) + 1013904223) >>> 0;

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use deskreel_config::OnFailure;
 use deskreel_policy::Decision;
 use deskreel_rdp::Direction;
+use deskreel_rdp::phase::Monitor;
 use deskreel_rdp::tap::{TapConfig, has_activation};
 use deskreel_recording::Event;
 use deskreel_recording::event::{EndReason, SessionEnd};
@@ -56,6 +57,8 @@ pub(crate) struct SessionFacts {
     pub(crate) client_name: String,
     /// Client build from the client core data.
     pub(crate) client_build: Option<u32>,
+    /// The client's monitors, as it listed them; empty for one.
+    pub(crate) monitors: Vec<Monitor>,
     /// The desktop's labels.
     pub(crate) desktop_labels: BTreeMap<String, String>,
     /// What policy decided, where it was asked.

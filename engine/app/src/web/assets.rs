@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 
 use super::Site;
-use super::answer::Failure;
+use super::answer::{Failure, blocking};
 use super::auth::Signed;
 use super::desk::Desk;
 
@@ -31,7 +31,7 @@ const FILES: &[File] = files![
     "common.js" SCRIPT, "sign-in.js" SCRIPT, "recordings.js" SCRIPT,
     "player/main.js" SCRIPT, "player/track.js" SCRIPT, "player/events.js" SCRIPT, "player/sheets.js" SCRIPT,
     "player/worker.js" SCRIPT, "player/thumbnails.js" SCRIPT, "player/recording.js" SCRIPT, "player/pointer.js" SCRIPT,
-    "player/screen.js" SCRIPT, "player/mcap.js" SCRIPT, "player/zstd.js" SCRIPT,
+    "player/screen.js" SCRIPT, "player/mcap.js" SCRIPT, "player/zstd.js" SCRIPT, "player/keys.js" SCRIPT,
 ];
 
 /// Changes with the program, so that no browser mixes two versions of it.
@@ -60,10 +60,25 @@ pub(super) async fn sign_in() -> Response {
     page(include_bytes!("pages/sign-in.html"))
 }
 
-/// The player.
-pub(super) async fn player(State(site): State<Arc<Site>>, signed: Result<Signed, Failure>, uri: Uri) -> Response {
+/// The player, of a recording that this user may know of.
+pub(super) async fn player(
+    State(site): State<Arc<Site>>,
+    signed: Result<Signed, Failure>,
+    Path(id): Path<String>,
+    uri: Uri,
+) -> Response {
     match (&site.desk, signed) {
-        (_, Ok(_)) => page(include_bytes!("pages/player.html")),
+        (_, Ok(signed)) => {
+            let asked = Arc::clone(&site);
+            let found = blocking(move || {
+                let id = id.parse().map_err(|_| Failure::NotFound)?;
+                asked.desk.glance(&signed.user, id).map(drop)
+            });
+            match found.await {
+                Ok(()) => page(include_bytes!("pages/player.html")),
+                Err(failure) => failure.into_response(),
+            }
+        }
         // Nobody can sign in here: the address that the command printed was used already.
         (Desk::Alone(_), Err(_)) => Failure::NotFound.into_response(),
         (_, Err(failure)) => away(failure, &uri),
@@ -84,6 +99,15 @@ fn away(failure: Failure, uri: &Uri) -> Response {
         }
     }
     (StatusCode::SEE_OTHER, [(header::LOCATION, place)]).into_response()
+}
+
+/// A page that says why there is no other; `has_list`: whether there is a list to go to.
+pub(super) fn error(status: StatusCode, title: &str, text: &str, has_list: bool) -> Response {
+    let page = include_str!("pages/error.html")
+        .replace("{title}", title)
+        .replace("{text}", text)
+        .replace("{hidden}", if has_list { "" } else { " hidden" });
+    (status, [(header::CONTENT_TYPE, PAGE)], page).into_response()
 }
 
 fn page(bytes: &'static [u8]) -> Response {

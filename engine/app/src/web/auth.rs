@@ -355,6 +355,12 @@ pub(super) async fn me(State(site): State<Arc<Site>>, signed: Signed) -> Json<Va
     }))
 }
 
+/// `GET /api/signed-in`: for the sign-in page. Whoever follows a link from another site comes without the cookie, as that is
+/// `SameSite=Strict`, and is sent there; its own requests have the cookie.
+pub(super) async fn signed_in(signed: Result<Signed, Failure>) -> Json<Value> {
+    Json(json!({"in": signed.is_ok()}))
+}
+
 /// `POST /api/sign-in`
 pub(super) async fn sign_in(
     State(site): State<Arc<Site>>,

@@ -36,6 +36,10 @@ pub(super) async fn poster(
     let _permit = worker.shelf.workers.acquire().await.map_err(anyhow::Error::from)?;
     let png = blocking(move || {
         let (row, source) = site.desk.glance(&signed.user, id)?;
+        // Who may list it may know that it is there; what it shows is for those who may read it.
+        if !site.desk.may(&signed.user, &row).play {
+            return Err(Failure::NotFound);
+        }
         if let Some(known) = site.shelf.poster(id) {
             return Ok(known);
         }
@@ -147,7 +151,7 @@ fn small_png(picture: &Picture<'_>) -> Result<Bytes, Failure> {
     Ok(png.into())
 }
 
-/// `GET /api/recordings/{id}/verify`: of the copy that is played.
+/// `GET /api/recordings/{id}/verify`: of the copy that is played; `unverified` says why nothing can be said of it.
 pub(super) async fn verify(
     Shared(site): Shared<Arc<Site>>,
     signed: Signed,
@@ -158,10 +162,20 @@ pub(super) async fn verify(
     blocking(move || {
         let keys = site.desk.keys();
         if keys.is_empty() {
-            return Err(Failure::Request("there is no key to trust: name one with --public-key"));
+            return Ok(Json(
+                json!({"unverified": "There is no key to trust: name one with --public-key."}),
+            ));
         }
         let report = match &site.desk {
-            Desk::Alone(_) => check(&site.desk.glance(&signed.user, id)?.1, keys)?,
+            Desk::Alone(_) => {
+                let source = site.desk.glance(&signed.user, id)?.1;
+                if source.only().is_some() {
+                    return Ok(Json(
+                        json!({"unverified": "One segment alone can't be verified: play the whole folder."}),
+                    ));
+                }
+                check(&source, keys)?
+            }
             Desk::Gateway(gateway) => gateway.gated(&signed, |gate| {
                 let looked = gate.look(&id.to_string(), VERIFY)?;
                 let pass = gate.begin(&looked, Map::new()).map_err(anyhow::Error::from)?;
@@ -181,9 +195,6 @@ pub(super) async fn verify(
 
 /// Checks every seal, the chain and the manifest.
 fn check(source: &Source, keys: &[VerifyingKey]) -> Result<Value, Failure> {
-    if source.only().is_some() {
-        return Err(Failure::Request("one segment alone can't be verified"));
-    }
     let mut verifier = Verifier::new(VerifyOptions {
         recording: Some(source.recording()),
         trusted: keys.to_vec(),

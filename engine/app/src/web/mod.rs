@@ -131,6 +131,7 @@ fn router(site: Arc<Site>) -> Router {
         .route("/open/{token}", get(alone::open))
         .route("/assets/{*path}", get(assets::file))
         .route("/api/me", get(auth::me))
+        .route("/api/signed-in", get(auth::signed_in))
         .route("/api/sign-in", post(auth::sign_in))
         .route("/api/sign-out", post(auth::sign_out))
         .route("/api/recordings", get(listing::recordings))

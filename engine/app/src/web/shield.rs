@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
-use super::Site;
 use super::answer::Failure;
+use super::desk::Desk;
+use super::{Site, assets};
 
 /// No script but our files, nothing from and to another host, no frame around the pages.
 const POLICY: &str = "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; img-src 'self' blob:; \
@@ -31,10 +32,18 @@ const MORE: &[(&str, &str)] = &[
 
 /// Refuses requests that another site's page made or that name another host; adds the headers that keep pages apart.
 pub(super) async fn guard(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
-    let mut response = match refusal(&site, request.method(), request.headers()) {
+    let is_person = is_person(&request);
+    let refused = refusal(&site, request.method(), request.headers());
+    let mut response = match refused {
         Some(why) => Failure::Request(why).into_response(),
         None => next.run(request).await,
     };
+    let status = response.status();
+    if is_person && (status.is_client_error() || status.is_server_error()) {
+        let is_alone = matches!(site.desk, Desk::Alone(_));
+        let (title, text) = said(status, refused, is_alone);
+        response = assets::error(status, title, text, !is_alone && refused.is_none());
+    }
     let headers = response.headers_mut();
     for (name, value) in HEADERS {
         headers.insert(name, HeaderValue::from_static(value));
@@ -52,6 +61,37 @@ pub(super) async fn guard(State(site): State<Arc<Site>>, request: Request, next:
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     response
+}
+
+/// Whether somebody looks at the answer, and not a script of ours.
+fn is_person(request: &Request) -> bool {
+    let accepted = request
+        .headers()
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok());
+    request.method() == Method::GET && accepted.is_some_and(|accepted| accepted.contains("text/html"))
+}
+
+/// What people are told, as title and text. Nothing of the request is in it.
+fn said(status: StatusCode, refused: Option<&'static str>, is_alone: bool) -> (&'static str, &'static str) {
+    match (status, refused) {
+        (_, Some(why)) => ("Not here", why),
+        (StatusCode::NOT_FOUND, _) if is_alone => (
+            "Not found",
+            "The address that deskreel recordings play prints works once, in one browser. Run the command again for another.",
+        ),
+        (StatusCode::NOT_FOUND, _) => ("Not found", "There is no such page or recording, or it is not for you."),
+        (StatusCode::UNAUTHORIZED, _) => ("Signed out", "Sign in to see this."),
+        (StatusCode::FORBIDDEN, _) => (
+            "Not allowed",
+            "Your roles do not allow this. The attempt is in the audit log.",
+        ),
+        (StatusCode::TOO_MANY_REQUESTS, _) => (
+            "Too much at once",
+            "Others are doing the same just now. Try again in a moment.",
+        ),
+        _ => ("That did not work", "The server could not do that; its log says why."),
+    }
 }
 
 fn refusal(site: &Site, method: &Method, headers: &HeaderMap) -> Option<&'static str> {

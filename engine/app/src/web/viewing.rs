@@ -113,12 +113,14 @@ pub(super) async fn play(
 
 /// A recording that this user has opened and may still see. Blocks.
 fn opened(site: &Site, signed: &Signed, id: Uuid) -> Result<(View, Source), Failure> {
-    let Some(view) = site.doors.view(signed, id) else {
+    let Some(mut view) = site.doors.view(signed, id) else {
         // Told to those only who may know of it: the page opens it again, as after a restart.
         site.desk.glance(&signed.user, id)?;
         return Err(Failure::Closed);
     };
     let source = site.desk.again(&signed.user, &view.row)?;
+    // Who loses the right to watch meanwhile goes on with what is sealed, as without it.
+    view.watch = view.watch && site.desk.may(&signed.user, &view.row).watch;
     Ok((view, source))
 }
 

@@ -173,6 +173,7 @@ impl Relay {
             desktop_addr: self.desktop_addr.clone(),
             client_addr: self.peer,
             client_name: facts.client_name.clone(),
+            monitors: facts.monitors.clone(),
             desktop_labels: grant.labels.clone(),
             audit: self.audit.clone(),
             client_build: Some(facts.client_build).filter(|build| *build != 0),

@@ -81,6 +81,7 @@ impl Fixture {
             client_addr: "127.0.0.1:50000".parse().unwrap(),
             client_name: "LAPTOP".to_owned(),
             client_build: None,
+            monitors: Vec::new(),
             desktop_labels: [("env".to_owned(), "lab".to_owned())].into(),
             decision: None,
             audit: crate::audit::Audit::nowhere().session(crate::audit::SessionScope::default()),

@@ -12,6 +12,8 @@ const FILTERS = ['q', 'state', 'user', 'desktop', 'login', 'label', 'from', 'to'
 const FOLDED = FILTERS.slice(2);
 
 const byId = (id) => document.getElementById(id);
+/** What the list may be sorted by; narrow pages have no heads of columns to click. */
+const SORTS = [...byId('sort').options].map(({ value }) => value);
 const form = byId('filters');
 const table = byId('list');
 let sort = { by: 'started', descending: true };
@@ -42,10 +44,18 @@ function query() {
   return parameters;
 }
 
+function sortName() {
+  return (sort.descending ? '-' : '') + sort.by;
+}
+
+function sortNamed(name) {
+  return { by: name.replace('-', ''), descending: name.startsWith('-') };
+}
+
 /** The address tells what is shown, so that it can be kept and shared. */
 function remember() {
   const parameters = new URLSearchParams(read());
-  if (sort.by !== 'started' || !sort.descending) parameters.set('sort', (sort.descending ? '-' : '') + sort.by);
+  if (sort.by !== 'started' || !sort.descending) parameters.set('sort', sortName());
   const text = parameters.toString();
   history.replaceState(null, '', text === '' ? location.pathname : `?${text}`);
 }
@@ -60,7 +70,7 @@ function recall() {
     else control.value = value;
   }
   const by = parameters.get('sort');
-  if (by !== null) sort = { by: by.replace('-', ''), descending: by.startsWith('-') };
+  if (by !== null && SORTS.includes(by)) sort = sortNamed(by);
   if (FOLDED.some((name) => parameters.has(name))) unfold(true);
 }
 
@@ -106,10 +116,12 @@ function fill({ live, recordings }) {
   byId('pager').hidden = number === 1 && next === null;
   byId('previous').disabled = number === 1;
   byId('next').disabled = next === null;
-  const running = live.length > 0 ? `${live.length} live · ` : '';
-  byId('count').textContent = shown === 0 ? '' : `${running}${recordings.length} shown${next === null ? '' : ', there are more'}`;
+  const closed = recordings.length > 0 ? `${recordings.length} shown${next === null ? '' : ', there are more'}` : null;
+  byId('count').textContent = [live.length > 0 ? `${live.length} live` : null, closed].filter(Boolean).join(' · ');
   byId('empty').hidden = shown > 0;
-  byId('empty').textContent = filtered
+  byId('empty').parentElement.classList.toggle('vacant', shown === 0);
+  byId('clear').hidden = !filtered;
+  byId('empty-why').textContent = filtered
     ? 'No recording matches these filters.'
     : 'No recordings yet. They appear here as soon as somebody opens a session through the gateway.';
   const active = FOLDED.filter((name) => read()[name] !== undefined).length;
@@ -119,6 +131,7 @@ function fill({ live, recordings }) {
     if (header.dataset.sort === sort.by) header.setAttribute('aria-sort', sort.descending ? 'descending' : 'ascending');
     else header.removeAttribute('aria-sort');
   }
+  byId('sort').value = sortName();
 }
 
 function row(entry) {
@@ -131,19 +144,19 @@ function row(entry) {
   const integrity = entry.segments === 0
     ? make('span', { class: 'soft' }, '–')
     : make('span', { class: `badge ${kind}`, title: entry.verified ? `Checked ${moment(entry.verified.checked).full}` : undefined }, icon(picture), text);
-  return make('tr', { class: entry.running ? 'live' : undefined },
-    make('td', { class: 'kind' }, desktopIcon()),
-    make('td', { class: 'cell-poster' }, poster(entry)),
-    make('td', { class: 'cell-session two' },
+  return make('tr', { role: 'row', class: entry.running ? 'live' : undefined },
+    make('td', { role: 'cell', class: 'kind' }, desktopIcon()),
+    make('td', { role: 'cell', class: 'cell-poster' }, poster(entry)),
+    make('td', { role: 'cell', class: 'cell-session two' },
       make('div', { class: 'who' }, `${entry.user || 'unknown user'} → ${entry.desktop}`),
       make('div', {}, `as ${entry.login || 'unknown login'} from ${entry.client_name || entry.client_addr}`)),
-    make('td', { class: 'cell-started two num' }, make('div', {}, started.day), make('div', {}, started.time)),
-    make('td', { class: 'cell-duration right num' }, clock(entry.duration_ms * 1e6)),
-    make('td', { class: 'cell-size right num' }, entry.bytes > 0 ? size(entry.bytes) : '–'),
-    make('td', { class: 'stored small' }, stored(entry)),
-    make('td', { class: 'cell-state' }, make('div', { class: 'badges' }, stateBadge(entry), gaps, said)),
-    make('td', { class: 'cell-integrity' }, integrity),
-    make('td', { class: 'cell-play' }, playable
+    make('td', { role: 'cell', class: 'cell-started two num' }, make('div', {}, started.day), make('div', {}, started.time)),
+    make('td', { role: 'cell', class: 'cell-duration right num' }, clock(entry.duration_ms * 1e6)),
+    make('td', { role: 'cell', class: 'cell-size right num' }, entry.bytes > 0 ? size(entry.bytes) : '–'),
+    make('td', { role: 'cell', class: 'stored small' }, stored(entry)),
+    make('td', { role: 'cell', class: 'cell-state' }, make('div', { class: 'badges' }, stateBadge(entry), gaps, said)),
+    make('td', { role: 'cell', class: 'cell-integrity' }, integrity),
+    make('td', { role: 'cell', class: 'cell-play' }, playable
       ? make('a', { class: 'button primary', href: player(entry), target: '_blank', rel: 'noopener', 'aria-label': `Play ${title}` },
         icon('play'), make('span', {}, entry.running ? 'Watch' : 'Play'))
       : null));
@@ -190,6 +203,10 @@ form.addEventListener('submit', (event) => {
   restart();
 });
 form.addEventListener('reset', () => setTimeout(restart));
+byId('clear').addEventListener('click', () => {
+  byId('reset').click();
+  form.elements.q.focus();
+});
 byId('more').addEventListener('click', () => unfold(byId('fields').hidden));
 byId('next').addEventListener('click', () => {
   cursors.push(next);
@@ -205,6 +222,10 @@ table.tHead.addEventListener('click', ({ target }) => {
   const by = target.closest('th[data-sort]')?.dataset.sort;
   if (by === undefined) return;
   sort = { by, descending: sort.by === by ? !sort.descending : by !== 'user' };
+  restart();
+});
+byId('sort').addEventListener('change', ({ target }) => {
+  sort = sortNamed(target.value);
   restart();
 });
 byId('out').addEventListener('click', async () => {

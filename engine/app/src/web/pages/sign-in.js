@@ -36,3 +36,5 @@ form.addEventListener('submit', async (event) => {
 });
 
 user.focus();
+// Who follows a link from another site is signed in all the same: the cookie does not come along then, and does now.
+if ((await api('/api/signed-in')).in) location.replace(next());

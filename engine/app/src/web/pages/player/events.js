@@ -8,7 +8,9 @@ const ROWS_MAX = 3000;
 const STRETCH_PAUSE = 5;
 const SECOND = 1e9;
 
-const KINDS = { clipboard: 'clipboard', drive: 'drive', gap: 'alert', undecoded: 'alert', session: 'session' };
+/** Kinds of marks by channel; of `session` events by their own kind. */
+const KINDS = { clipboard: 'clipboard', drive: 'drive', undecoded: 'alert' };
+const SESSION_KINDS = { resized: 'resize', alert: 'alert', channel_denied: 'alert' };
 
 /** An event as `[headline, rest]`. */
 export function describe(event) {
@@ -50,11 +52,18 @@ function session(event) {
       return [event.ok ? 'Logged on' : 'Logon failed', [event.login, event.detail].filter(Boolean).join(': ')];
     case 'alert':
       return [`Alert: ${event.name}`, event.detail ?? ''];
+    case 'network':
+      return ['Network', network(event)];
     case 'end':
       return ['Session ended', [event.reason?.replaceAll('_', ' '), event.detail].filter(Boolean).join(': ')];
     default:
       return [String(event.kind), event.detail ?? ''];
   }
+}
+
+function network({ round_trip_ms: round, bandwidth_kbit: kbit }) {
+  const rate = kbit >= 1000 ? `${(kbit / 1000).toFixed(1)} Mbit/s` : `${kbit} kbit/s`;
+  return [round === undefined ? null : `${round} ms there and back`, kbit === undefined ? null : rate].filter(Boolean).join(', ');
 }
 
 /** Typing and clicking as a row a stretch: nobody reads a row a key. */
@@ -82,11 +91,15 @@ export function inputStretches(activity) {
   }));
 }
 
-/** Marks for the time line. */
+/** Marks for the time line, as `{time, kind, label}`: gaps and input are drawn by themselves, the network's state says nothing there. */
 export function marks(events) {
   return events
-    .filter(({ channel }) => channel !== 'gap' && channel !== 'input')
-    .map(({ time_ns: time, channel, kind }) => ({ time, kind: kind === 'alert' ? 'alert' : KINDS[channel] ?? 'session' }));
+    .filter(({ channel, kind }) => channel !== 'gap' && channel !== 'input' && kind !== 'network')
+    .map((event) => ({
+      time: event.time_ns,
+      kind: (event.channel === 'session' ? SESSION_KINDS[event.kind] : KINDS[event.channel]) ?? 'session',
+      label: describe(event)[0],
+    }));
 }
 
 /** The list beside the picture. */

@@ -2,6 +2,7 @@
 
 import { api, clock, make, me, moment, setCsrf, signIn, size, stateBadge, toast } from '../common.js';
 import { EventList, inputStretches, marks } from './events.js';
+import { Keys, UNRECORDED } from './keys.js';
 import { ExportSheet, help, integrityBadge, prepare, terminateSheet } from './sheets.js';
 import { Track } from './track.js';
 
@@ -25,7 +26,12 @@ let now = 0;
 let playing = false;
 let following = false;
 let picture = { width: 16, height: 9 };
+/** The client's monitors as `{x, y, width, height}` in the picture; empty for one. */
+let monitors = [];
 let events = [];
+/** Which keys are held. */
+const typed = new Keys();
+let showKeys = true;
 /** What is marked for an export. */
 let span = { from: null, to: null };
 
@@ -44,6 +50,8 @@ function seek(time) {
   now = Math.round(Math.max(0, Math.min(time, info.duration_ns)));
   following = info.live && now >= info.duration_ns - EDGE;
   worker.postMessage({ type: 'seek', time: now });
+  problem('');
+  byId('keys').replaceChildren();
   shown(now);
 }
 
@@ -93,11 +101,13 @@ const answers = {
 
   size({ width, height }) {
     picture = { width, height };
+    offerMonitors();
     fit();
   },
 
   keys({ keys }) {
-    for (const key of keys.filter(({ down }) => down).slice(-8)) showKey(key.content);
+    const words = keys.map((key) => [typed.apply(key), key.recent]).filter(([word, recent]) => word !== null && recent);
+    if (showKeys) for (const [word] of words.slice(-8)) showKey(word);
   },
 
   damage({ damages }) {
@@ -129,9 +139,11 @@ function problem(text) {
   byId('problem').hidden = text === '';
 }
 
-function showKey({ scancode, unicode }) {
-  const text = unicode === undefined ? `key ${scancode.toString(16)}h` : String.fromCharCode(unicode);
-  const key = make('kbd', {}, text);
+/** Shows a key for a moment; that they are not recorded is said once, however long somebody types. */
+function showKey(word) {
+  const last = byId('keys').lastElementChild;
+  if (word === UNRECORDED && last?.textContent === word) last.remove();
+  const key = make('kbd', {}, word);
   byId('keys').append(key);
   while (byId('keys').childElementCount > 12) byId('keys').firstElementChild.remove();
   setTimeout(() => key.remove(), KEY_SHOWN_MS);
@@ -140,14 +152,40 @@ function showKey({ scancode, unicode }) {
 /** Gives the picture the size that was asked for; 1:1 is one pixel of the desktop for one of the screen. */
 function fit() {
   const wanted = byId('zoom').value;
-  const { clientWidth, clientHeight } = byId('stage');
-  const scale = wanted === 'fit'
-    ? Math.min(clientWidth / picture.width, clientHeight / picture.height)
+  const stage = byId('stage');
+  const { clientWidth, clientHeight } = stage;
+  const monitor = wanted.startsWith('monitor-') ? monitors[Number(wanted.slice(8))] : undefined;
+  const { width, height } = monitor ?? picture;
+  const scale = wanted === 'fit' || monitor !== undefined
+    ? Math.min(clientWidth / width, clientHeight / height)
     : Number(wanted) / (devicePixelRatio || 1);
   const { style, classList } = byId('picture');
   style.width = `${Math.floor(picture.width * scale)}px`;
   style.height = `${Math.floor(picture.height * scale)}px`;
-  classList.toggle('sharp', wanted !== 'fit' && Number(wanted) >= 2);
+  classList.toggle('sharp', Number(wanted) >= 2);
+  stage.classList.toggle('still', wanted === 'fit' || monitor !== undefined);
+  classList.toggle('one', monitor !== undefined);
+  [style.left, style.top, style.clipPath] = ['', '', ''];
+  if (monitor === undefined) return;
+  const [x, y] = [monitor.x * scale, monitor.y * scale];
+  style.left = `${(clientWidth - width * scale) / 2 - x}px`;
+  style.top = `${(clientHeight - height * scale) / 2 - y}px`;
+  style.clipPath = `inset(${y}px ${(picture.width - width) * scale - x}px ${(picture.height - height) * scale - y}px ${x}px)`;
+}
+
+/** Offers the monitors that the client had one by one, while the picture is what they make up together. */
+function offerMonitors() {
+  const start = timeline.events.find(({ channel, kind }) => channel === 'session' && kind === 'start');
+  const all = Array.isArray(start?.monitors) ? start.monitors : [];
+  const [left, top] = ['x', 'y'].map((side) => Math.min(...all.map((monitor) => monitor[side])));
+  const [right, bottom] = [['x', 'width'], ['y', 'height']].map(([from, size]) => Math.max(...all.map((monitor) => monitor[from] + monitor[size])));
+  const fits = all.length > 1 && right - left === picture.width && bottom - top === picture.height;
+  monitors = fits ? all.map((monitor) => ({ ...monitor, x: monitor.x - left, y: monitor.y - top })) : [];
+  const options = [...byId('zoom').options];
+  if (options.filter(({ value }) => value.startsWith('monitor-')).length === monitors.length) return;
+  for (const option of options) if (option.value.startsWith('monitor-')) option.remove();
+  byId('zoom').append(...monitors.map((_, n) => make('option', { value: `monitor-${n}` }, `Monitor ${n + 1}`)));
+  fit();
 }
 
 function toggle(button, changed) {
@@ -216,6 +254,10 @@ const actions = {
   live: toEnd,
   idle: () => toggle('idle', (on) => option('skipIdle', on)),
   highlight: () => toggle('highlight', (on) => option('highlight', on)),
+  'keys-toggle': () => toggle('keys-toggle', (on) => {
+    showKeys = on;
+    if (!on) byId('keys').replaceChildren();
+  }),
   link: () => void copyLink(),
   camera: ({ shiftKey }) => worker.postMessage({ type: 'screenshot', pointer: !shiftKey }),
   full: fullScreen,
@@ -241,7 +283,8 @@ const keys = {
   ArrowRight: ({ shiftKey }) => seek(now + (shiftKey ? 1 : 5) * SECOND),
   Home: actions.restart, End: toEnd, b: () => toEvent(false), n: () => toEvent(true),
   '-': () => setSpeed(-1), '+': () => setSpeed(1), '=': () => setSpeed(1), s: actions.idle, z: cycleZoom,
-  p: actions.highlight, e: actions['side-toggle'], f: fullScreen, c: actions.link, i: actions['mark-in'], o: actions['mark-out'], Escape: unmark, x: actions.camera, '?': help,
+  p: actions.highlight, t: actions['keys-toggle'], e: actions['side-toggle'], f: fullScreen, c: actions.link, i: actions['mark-in'],
+  o: actions['mark-out'], Escape: unmark, x: actions.camera, '?': help,
 };
 
 function onKey(event) {
@@ -301,7 +344,7 @@ function heading() {
   document.title = `${byId('title').textContent} · Deskreel`;
   byId('length').textContent = clock(info.duration_ns);
   byId('live').hidden = !info.live;
-  byId('terminate').hidden = !(info.live && info.may.terminate);
+  byId('terminate').hidden = !(info.recording.running && info.may.terminate);
   byId('export').hidden = !info.may.export;
   byId('download').hidden = !info.may.download;
   byId('download').href = `${base}/download`;
@@ -312,6 +355,7 @@ function useTimeline() {
   const between = inputStretches(timeline.activity);
   events = [...timeline.events, ...between].sort((a, b) => a.time_ns - b.time_ns);
   list.show(events, timeline.complete);
+  offerMonitors();
   drawTrack();
 }
 
@@ -332,15 +376,19 @@ function extend() {
   thumbnails.postMessage({ type: 'open', base, segments });
 }
 
-/** Asks what was recorded meanwhile, until the session is over. */
+/** Asks what was recorded meanwhile, until the recording is closed: whoever may not watch gets what is sealed. */
 async function follow() {
-  while (info.live) {
+  while (info.recording.state === 'recording') {
     await new Promise((resolve) => setTimeout(resolve, FOLLOW_MS));
     try {
+      // First whether it is closed: then the index that follows is the last one.
+      const recording = await api(base);
       const more = await api(`${base}/index`);
       const grown = more.duration_ns > info.duration_ns;
-      Object.assign(info, more);
-      if (grown || !info.live) {
+      const closed = recording.state !== 'recording';
+      Object.assign(info, more, { recording });
+      if (closed) byId('badges').firstElementChild.replaceWith(stateBadge(recording));
+      if (grown || closed) {
         timeline = await api(`${base}/timeline`);
         useTimeline();
       }
@@ -392,16 +440,14 @@ async function open() {
   byId('badges').replaceChildren(...(info.alone ? [] : [stateBadge(info.recording)]), badge);
   if (matchMedia('(max-width: 900px)').matches) showSide(false);
   list.find(new URLSearchParams(location.search).get('find') ?? '');
+  // Of a long recording the time line takes longer than the first picture.
+  if (info.live || (!(wanted > 0) && !matchMedia('(prefers-reduced-motion: reduce)').matches)) setPlaying(true);
   timeline = await api(`${base}/timeline`);
   useTimeline();
   extend();
   document.body.dataset.ready = 'true';
-  if (!info.live && !info.recording.verified) void verify();
-  if (!(wanted > 0) && !matchMedia('(prefers-reduced-motion: reduce)').matches) setPlaying(true);
-  if (info.live) {
-    setPlaying(true);
-    await follow();
-  }
+  if (info.recording.state !== 'recording' && !info.recording.verified) void verify();
+  await follow();
 }
 
 open().catch((error) => {

@@ -17,12 +17,20 @@ const SHORTCUTS = [
   [['S'], 'Skip idle stretches'],
   [['Z'], 'Fit, 1:1 and larger'],
   [['P'], 'Highlight pointer and clicks'],
+  [['T'], 'Show typed keys'],
   [['E'], 'Show or hide events'],
   [['F'], 'Full screen'],
   [['I', 'O'], 'Mark the begin or the end of a span to export; Esc removes the mark'],
   [['C'], 'Copy link at this moment'],
   [['X'], 'Save a screenshot; with Shift without the pointer'],
   [['?'], 'This help'],
+];
+
+/** What is drawn on the time line; player.css has the colours. */
+const LEGEND = [
+  ['bar', 'How much the screen changed'], ['typing', 'Typing'], ['click', 'Clicks'], ['clipboard', 'Clipboard'], ['drive', 'Shared drives'],
+  ['resize', 'Another screen size'], ['alert', 'Alerts, blocked channels'], ['session', 'Start, channels, end'],
+  ['idle', 'Idle, skipped'], ['gap', 'Not recorded'],
 ];
 
 /** Makes the buttons that close dialogues do so, and fills the help sheet. */
@@ -32,10 +40,10 @@ export function prepare() {
       if (target === dialog || target.closest('[data-close]')) dialog.close();
     });
   }
-  byId('shortcuts').replaceChildren(...SHORTCUTS.flatMap(([keys, text]) => [
+  byId('shortcuts').replaceChildren(...SHORTCUTS.map(([keys, text]) => make('div', {},
     make('dt', {}, ...keys.flatMap((key, i) => (i > 0 ? [' ', make('kbd', {}, key)] : [make('kbd', {}, key)]))),
-    make('dd', {}, text),
-  ]));
+    make('dd', {}, text))));
+  byId('legend').replaceChildren(...LEGEND.map(([kind, text]) => make('li', {}, make('span', { class: `swatch ${kind}` }), text)));
 }
 
 /** Shows the keys. */
@@ -46,6 +54,7 @@ export function help() {
 /** A badge that asks the server to verify, and shows what it found. */
 export function integrityBadge(base, known) {
   let verified = known ?? null;
+  let why;
   const badge = make('button', { class: 'badge', type: 'button', 'aria-haspopup': 'dialog' });
   const draw = (text) => {
     const [kind, , found] = outcome(verified);
@@ -55,26 +64,27 @@ export function integrityBadge(base, known) {
   const verify = async () => {
     draw('Verifying …');
     try {
-      verified = await api(`${base}/verify`);
-      draw();
+      const { unverified, ...found } = await api(`${base}/verify`);
+      if (unverified === undefined) verified = found;
+      why = unverified;
     } catch (error) {
-      draw('Not verified');
-      badge.title = error.message;
+      why = `The seals can't be checked just now: ${error.message}.`;
     }
-    report(verified);
+    draw(verified === null ? 'Not verified' : undefined);
+    report(verified, why);
   };
   badge.addEventListener('click', () => {
-    report(verified);
+    report(verified, why);
     byId('integrity-sheet').showModal();
   });
   draw();
   return { badge, verify };
 }
 
-function report(verified) {
+function report(verified, why = 'The seals have not been checked yet.') {
   const box = byId('integrity-report');
   if (verified === null) {
-    box.replaceChildren(make('p', {}, 'The seals have not been checked yet.'));
+    box.replaceChildren(make('p', {}, why));
     return;
   }
   const says = {

@@ -3,13 +3,10 @@
 import { clock, spoken } from '../common.js';
 
 const SECOND = 1e9;
-/** Colours of the strip, by scheme: bars, idle, gap, and the markers by kind. */
-const COLOURS = {
-  light: { bar: '#5b8fc4', input: '#14693a', idle: 'rgba(90, 100, 120, 0.13)', gap: '#b3202c', gapGround: '#fde7e8',
-    clipboard: '#7a3fb0', drive: '#8a4b00', session: '#0f62ab', alert: '#b3202c' },
-  dark: { bar: '#4d7fb3', input: '#7fd6a0', idle: 'rgba(150, 165, 190, 0.12)', gap: '#ff9ba3', gapGround: '#40191d',
-    clipboard: '#c79bf0', drive: '#f0bd6c', session: '#7db9f2', alert: '#ff9ba3' },
-};
+/** How near to a mark the pointer must be to be told what it is, in pixels. */
+const NEAR = 5;
+/** Half the width of the box over the time line, in pixels. */
+const HALF_BOX = 108;
 
 /** Draws the time line and tells where somebody wants to go. */
 export class Track {
@@ -40,7 +37,7 @@ export class Track {
     matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.#draw());
   }
 
-  /** What there is to show. Times are in nanoseconds; `marks` are `{time, kind}`. */
+  /** What there is to show. Times are in nanoseconds; `marks` are `{time, kind, label}` in order of time. */
   show(data, duration) {
     this.#data = data;
     this.#duration = duration;
@@ -74,6 +71,7 @@ export class Track {
     this.#thumb.width = bitmap.width;
     this.#thumb.height = bitmap.height;
     this.#thumb.getContext('2d').drawImage(bitmap, 0, 0);
+    this.#thumb.hidden = false;
     bitmap.close();
   }
 
@@ -92,13 +90,30 @@ export class Track {
   #move(event) {
     const time = this.#time(event);
     const box = this.#track.getBoundingClientRect();
-    const half = 108;
-    const x = Math.max(half, Math.min(box.width - half, event.clientX - box.left));
+    const x = Math.max(HALF_BOX, Math.min(box.width - HALF_BOX, event.clientX - box.left));
     this.#hover.style.left = `${x}px`;
     this.#hover.hidden = false;
     this.#hover.querySelector('#hover-time').textContent = clock(time);
+    this.#hover.querySelector('#hover-what').textContent = this.#what(time, (NEAR / box.width) * this.#duration);
     this.#onHover(time);
     if (this.#dragging) this.#onSeek(time);
+  }
+
+  /** What there is at a moment, in words. */
+  #what(time, slack) {
+    const { marks, gaps, idle, activity } = this.#data;
+    const inside = ([from, to]) => time >= from - slack && time < to + slack;
+    if (gaps.some(inside)) return 'Not recorded';
+    const near = marks.filter((mark) => Math.abs(mark.time - time) <= slack);
+    if (near.length > 0) {
+      near.sort((a, b) => Math.abs(a.time - time) - Math.abs(b.time - time));
+      return near.length > 1 ? `${near[0].label} and ${near.length - 1} more` : near[0].label;
+    }
+    const reach = Math.max(slack, SECOND / 2);
+    const there = activity.filter(([second]) => Math.abs((second + 0.5) * SECOND - time) <= reach);
+    if (there.some(([, , , keys]) => keys > 0)) return 'Typing';
+    if (there.some(([, , clicks]) => clicks > 0)) return 'Clicks';
+    return idle.some(([from, to]) => time >= from && time < to) ? 'Idle' : '';
   }
 
   #draw() {
@@ -107,65 +122,71 @@ export class Track {
     const [width, height] = [Math.max(1, Math.round(cssWidth * ratio)), Math.max(1, Math.round(cssHeight * ratio))];
     [this.#strip.width, this.#strip.height] = [width, height];
     if (this.#duration <= 0) return;
-    const colours = COLOURS[matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light'];
+    const style = getComputedStyle(this.#track);
+    const colour = (name) => style.getPropertyValue(`--mark-${name}`);
     const context = this.#strip.getContext('2d');
     const x = (time) => (time / this.#duration) * width;
-    for (const [from, to] of this.#data.idle) {
-      context.fillStyle = colours.idle;
-      context.fillRect(x(from), 0, x(to) - x(from), height);
-    }
-    this.#bars(context, colours, width, height, x);
+    context.fillStyle = colour('idle');
+    for (const [from, to] of this.#data.idle) context.fillRect(x(from), 0, x(to) - x(from), height);
+    this.#bars(context, colour, width, height, ratio, x);
     for (const mark of this.#data.marks) {
-      context.fillStyle = colours[mark.kind] ?? colours.session;
-      context.fillRect(Math.round(x(mark.time) - ratio), 0, Math.max(2, 2 * ratio), 9 * ratio);
+      // What is at the very end would be cut off.
+      const left = Math.min(Math.round(x(mark.time) - ratio), width - 2 * ratio);
+      context.fillStyle = colour(mark.kind);
+      context.fillRect(left, 0, Math.max(2, 2 * ratio), 10 * ratio);
     }
-    for (const [from, to] of this.#data.gaps) this.#gap(context, colours, x(from), Math.max(x(to) - x(from), 3 * ratio), height, ratio);
+    for (const [from, to] of this.#data.gaps) gap(context, colour, x(from), Math.max(x(to) - x(from), 3 * ratio), height, ratio);
   }
 
-  /** One bar a pixel column: the largest activity that falls there, on a logarithmic scale. */
-  #bars(context, colours, width, height, x) {
+  /** One bar a pixel column: the largest activity that falls there, on a logarithmic scale; typing and clicks as lines below. */
+  #bars(context, colour, width, height, ratio, x) {
     const screen = new Float32Array(width + 1);
-    const input = new Uint8Array(width + 1);
+    const input = [new Uint8Array(width + 1), new Uint8Array(width + 1)];
     let most = 1;
     for (const [second, bytes, clicks, keys] of this.#data.activity) {
       const from = Math.floor(x(second * SECOND));
       const to = Math.min(width, Math.max(from + 1, Math.floor(x((second + 1) * SECOND))));
       const value = Math.log2(1 + bytes / 64);
-      for (let column = from; column < to; column++) {
-        screen[column] = Math.max(screen[column], value);
-        if (clicks + keys > 0) input[column] = 1;
-      }
+      for (let column = from; column < to; column++) screen[column] = Math.max(screen[column], value);
+      // A click in eight hours is seen as well.
+      const until = Math.min(width, Math.max(to, from + Math.round(2 * ratio)));
+      if (keys > 0) input[0].fill(1, from, until);
+      if (clicks > 0) input[1].fill(1, from, until);
       most = Math.max(most, value);
     }
-    const room = height * 0.72;
+    const lane = 3 * ratio;
+    const ground = height - 2 * lane - ratio;
+    const room = ground - 11 * ratio;
+    const [bar, typing, click] = ['bar', 'typing', 'click'].map(colour);
     for (let column = 0; column < width; column++) {
       if (screen[column] > 0) {
-        const bar = Math.max(1, (screen[column] / most) * room);
-        context.fillStyle = colours.bar;
-        context.fillRect(column, height - bar, 1, bar);
+        const tall = Math.max(1, (screen[column] / most) * room);
+        context.fillStyle = bar;
+        context.fillRect(column, ground - tall, 1, tall);
       }
-      if (input[column] === 1) {
-        context.fillStyle = colours.input;
-        context.fillRect(column, height - 3, 1, 3);
+      for (const [row, fill] of [typing, click].entries()) {
+        if (input[row][column] === 0) continue;
+        context.fillStyle = fill;
+        context.fillRect(column, ground + ratio + row * lane, 1, lane - ratio / 2);
       }
     }
   }
+}
 
-  #gap(context, colours, left, wide, height, ratio) {
-    context.save();
+function gap(context, colour, left, wide, height, ratio) {
+  context.save();
+  context.beginPath();
+  context.rect(left, 0, wide, height);
+  context.clip();
+  context.fillStyle = colour('gap-ground');
+  context.fillRect(left, 0, wide, height);
+  context.strokeStyle = colour('gap');
+  context.lineWidth = 2 * ratio;
+  for (let at = left - height; at < left + wide; at += 7 * ratio) {
     context.beginPath();
-    context.rect(left, 0, wide, height);
-    context.clip();
-    context.fillStyle = colours.gapGround;
-    context.fillRect(left, 0, wide, height);
-    context.strokeStyle = colours.gap;
-    context.lineWidth = 2 * ratio;
-    for (let at = left - height; at < left + wide; at += 7 * ratio) {
-      context.beginPath();
-      context.moveTo(at, height);
-      context.lineTo(at + height, 0);
-      context.stroke();
-    }
-    context.restore();
+    context.moveTo(at, height);
+    context.lineTo(at + height, 0);
+    context.stroke();
   }
+  context.restore();
 }

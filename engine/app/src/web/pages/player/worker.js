@@ -8,6 +8,10 @@ import { Recording, Replay, neighbour } from './recording.js';
 const MS = 1e6;
 /** How long a click is shown, in milliseconds of the viewer's time. */
 const CLICK_MS = 600;
+/** Keys from longer before than this are not shown after a seek, in nanoseconds of the recording. */
+const KEYS_NS = 1500 * MS;
+/** Keys of one step that are told: the last ones. */
+const KEYS_MAX = 400;
 /** More rectangles than these are drawn as one. */
 const RECTS_MAX = 48;
 
@@ -131,7 +135,7 @@ async function seek(time) {
       return;
     }
     clicks = [];
-    take(changes);
+    take(changes, wanted);
     draw(changes);
     if (clock !== null) clock = { wall: performance.now(), time: wanted };
     postMessage({ type: 'sought', time: wanted, ms: performance.now() - begun });
@@ -169,7 +173,7 @@ async function tick() {
     }
     const changes = await exclusively(() => (mine === turn ? replay.seek(target, () => mine !== turn) : null));
     if (changes !== null) {
-      take(changes);
+      take(changes, target);
       draw(changes);
       if (target >= duration && !live) clock = null;
       tell(now);
@@ -189,15 +193,17 @@ function tell(wall = null) {
   postMessage({ type: 'at', wall, time: replay.time ?? 0, playing: clock !== null, picture: replay.screen.whole });
 }
 
-function take(changes) {
+/** `until`: the moment that the picture has come to. What happened long before it, behind the keyframe of a seek, is no news. */
+function take(changes, until) {
   const now = performance.now();
   const keys = [];
   for (const [time, event] of changes.input) {
-    if (event.kind === 'mouse_button' && event.down) clicks.push({ x: event.x, y: event.y, until: now + CLICK_MS });
-    if (event.kind === 'key' && event.content !== undefined) keys.push({ time, ...event });
+    const age = (until - time) / MS / options.speed;
+    if (event.kind === 'mouse_button' && event.down && age < CLICK_MS) clicks.push({ x: event.x, y: event.y, until: now + CLICK_MS - age });
+    if (event.kind === 'key') keys.push({ ...event, recent: until - time < KEYS_NS * options.speed });
   }
   clicks = clicks.filter((click) => click.until > now).slice(-20);
-  if (keys.length > 0) postMessage({ type: 'keys', keys: keys.slice(-200) });
+  if (keys.length > 0) postMessage({ type: 'keys', keys: keys.slice(-KEYS_MAX) });
   if (changes.damages.length > 0) postMessage({ type: 'damage', damages: changes.damages.slice(0, 20) });
 }
 
