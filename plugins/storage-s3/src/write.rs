@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_sdk_s3::types::{
-    ObjectCannedAcl, ObjectLockLegalHoldStatus, ObjectLockMode, ServerSideEncryption, StorageClass,
+    ChecksumAlgorithm, ObjectCannedAcl, ObjectLockLegalHoldStatus, ObjectLockMode, ServerSideEncryption, StorageClass,
 };
 use aws_smithy_types::base64;
 use deskreel_sdk::bucket::{self as shared, Unsettled};
@@ -207,7 +207,10 @@ fn request(bucket: &Bucket, key: &Key, bytes: &Bytes, content: &Content, terms: 
     }
     if terms.checksum {
         // Of what was hashed anyway: the SDK then computes none of its own.
-        request = request.checksum_sha256(base64::encode(content.sha256));
+        request = request
+            .checksum_sha256(base64::encode(content.sha256))
+            // Some servers take this header alone for a checksum, and none else for locked objects.
+            .checksum_algorithm(ChecksumAlgorithm::Sha256);
     }
     request
 }

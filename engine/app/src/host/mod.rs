@@ -27,7 +27,7 @@ use serde_json::Value;
 
 pub(crate) use exporter::ExporterHandle;
 pub(crate) use search::{Listed, Search};
-pub(crate) use storage::StorageHandle;
+pub(crate) use storage::{StorageHandle, at_storage};
 
 use crate::usage::UsageError;
 

@@ -165,6 +165,15 @@ impl StorageHandle {
     }
 }
 
+/// What went wrong at a storage, which is named once.
+pub(crate) fn at_storage(name: &str, error: &str) -> String {
+    let place = format!("storage {name}: ");
+    if error.starts_with(&place) {
+        return error.to_owned();
+    }
+    place + error
+}
+
 /// The error with as much of its message as is taken of a plugin's words.
 fn bounded(error: Error) -> Error {
     let message = shortened(error.message());
@@ -175,5 +184,19 @@ fn bounded(error: Error) -> Error {
     match error.retry_after() {
         Some(after) => cut.with_retry_after(after),
         None => cut,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_storage_is_named_once() {
+        for error in ["is gone", "storage disk: is gone"] {
+            assert_eq!(super::at_storage("disk", error), "storage disk: is gone");
+        }
+        assert_eq!(
+            super::at_storage("disk", "storage disk2: is gone"),
+            "storage disk: storage disk2: is gone"
+        );
     }
 }

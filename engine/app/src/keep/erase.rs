@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use super::objects::{Name, of_recording};
 use super::{Opened, hold};
 use crate::catalog::{Catalog, SessionRow, State};
-use crate::host::StorageHandle;
+use crate::host::{StorageHandle, at_storage};
 
 /// What became of the copy at one storage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -152,13 +152,13 @@ impl Eraser<'_> {
     fn settle(&self, row: &SessionRow, removed: &[Removed], warrant: Warrant<'_>) -> anyhow::Result<()> {
         let left: Vec<String> = removed
             .iter()
-            .filter_map(|removed| Some(format!("{}: {}", removed.storage, removed.error.as_ref()?)))
+            .filter_map(|removed| Some(at_storage(&removed.storage, removed.error.as_ref()?)))
             .collect();
         if !left.is_empty() {
             bail!(
-                "recording {} is not deleted, a storage still has objects of it: storage {}",
+                "recording {} is not deleted, a storage still has objects of it: {}",
                 row.id,
-                left.join("; storage ")
+                left.join("; ")
             );
         }
         let spooled = self.spool.join(row.id.to_string());

@@ -55,7 +55,9 @@ fn what_the_settings_say_goes_with_each_object() {
         }
         let put = head(&faults, "PUT", "/a");
         assert!(
-            put.contains("if-none-match: *\r\n") && put.contains("x-amz-checksum-sha256: "),
+            put.contains("if-none-match: *\r\n")
+                && put.contains("x-amz-checksum-sha256: ")
+                && put.contains("x-amz-sdk-checksum-algorithm: sha256\r\n"),
             "{put}"
         );
     });

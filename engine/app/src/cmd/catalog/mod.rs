@@ -11,6 +11,7 @@ use super::recordings::target::runtime;
 use super::{Global, Listing, Outcome, UsageError, progress};
 use crate::audit::{Audit, Event, Phase, Upkeep};
 use crate::catalog::Catalog;
+use crate::host::at_storage;
 use crate::keep::sync::{Scope, Synced, Syncer};
 use crate::keep::{self, Opened};
 use crate::output;
@@ -133,11 +134,8 @@ fn sync(loaded: &Loaded, only: Option<&str>, listing: Listing) -> anyhow::Result
             Ok(found) => synced.push(found),
             Err(error) => {
                 failed += 1;
-                eprintln!(
-                    "deskreel: storage {}: {}",
-                    opened.name,
-                    output::visible(&format!("{error:#}"))
-                );
+                let error = at_storage(&opened.name, &format!("{error:#}"));
+                eprintln!("deskreel: {}", output::visible(&error));
             }
         }
     }

@@ -14,6 +14,7 @@ use crate::access::recordings::Purpose;
 use crate::audit::RecordingAction;
 use crate::catalog::{Catalog, SessionRow};
 use crate::cmd::{Global, Outcome, UsageError};
+use crate::host::at_storage;
 use crate::keep::erase::{Eraser, Removed, Warrant, untouchable};
 use crate::keep::open_all;
 use crate::keep::retention::Rules;
@@ -87,7 +88,7 @@ fn tell(removed: &[Removed]) -> Value {
     for removed in removed {
         match &removed.error {
             None => println!("storage {}: {} objects deleted", removed.storage, removed.objects),
-            Some(error) => eprintln!("deskreel: storage {}: {error}", removed.storage),
+            Some(error) => eprintln!("deskreel: {}", at_storage(&removed.storage, error)),
         }
     }
     json!(removed)

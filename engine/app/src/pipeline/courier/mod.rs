@@ -22,6 +22,7 @@ use super::storage::Storage;
 use super::{steps, trail};
 use crate::audit::{Audit, Event};
 use crate::catalog::{Catalog, Object};
+use crate::host::at_storage;
 use crate::keep::retention::Rules as Retention;
 
 /// Between two attempts to write to the spool what it did not take.
@@ -253,7 +254,7 @@ impl Courier {
 
     fn stalled(&mut self, recording: Uuid, storage: usize, error: &str) {
         let storage = &self.means.storages[storage];
-        let reason = format!("storage {}: {error}", storage.name());
+        let reason = at_storage(storage.name(), error);
         if let Some(link) = self.link(recording) {
             link.live.store(false, Ordering::Release);
             link.spooled.store(true, Ordering::Release);
