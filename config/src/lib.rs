@@ -29,10 +29,11 @@ pub use model::{
 };
 pub use resources::{
     BulkCompression, ClipboardLevel, ClipboardRight, ClusterMode, ClusterMode as RecordingMode, Credentials,
-    DesktopGateway, DesktopLogin, DesktopSecurity, DesktopTls, DeviceTrust, Document, InputLevel, Lock, LockTarget,
-    LockingMode, Metadata, RECORDING_CONFIG_NAME, ReadOptions, RecordSession, RecordVote, RecordingSettings, Resource,
-    ResourceKind, Resources, Role, RoleConditions, RoleOptions, Rule, ScreenSize, SecretSource, SessionMfa, Stream,
-    User, Verify, WindowsDesktop, load_resources, read_edited, read_folder, read_resources, read_stored,
+    DesktopGateway, DesktopLogin, DesktopSecurity, DesktopTls, DeviceTrust, Document, Graphics, InputLevel, Lock,
+    LockTarget, LockingMode, Metadata, RECORDING_CONFIG_NAME, ReadOptions, RecordSession, RecordVote,
+    RecordingSettings, Resource, ResourceKind, Resources, Role, RoleConditions, RoleOptions, Rule, ScreenSize,
+    SecretSource, SessionMfa, Stream, User, Verify, WindowsDesktop, load_resources, read_edited, read_folder,
+    read_resources, read_stored,
 };
 pub use scalar::{format_duration, parse_duration};
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::resources::{LockingMode, RecordingSettings};
+use crate::resources::{Graphics, LockingMode, RecordingSettings};
 
 /// The whole configuration after all layers were merged and checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,6 +56,8 @@ pub struct Gateway {
     pub listeners: Vec<Listener>,
     /// How clients may secure their leg; the first that a client offers is taken. Not empty.
     pub client_security: Vec<ClientSecurity>,
+    /// How desktops may send their picture, unless they say otherwise themselves.
+    pub graphics: Graphics,
     /// Oldest version of TLS on both legs.
     pub tls_min: TlsMin,
     /// PEM certificate chain shown to clients; `None` = a self-signed one, made once and kept in `data_dir`.

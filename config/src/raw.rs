@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, de};
 
 use crate::model::{ClaimedIdentity, ClientSecurity, LogFormat, LogLevel, Mode, OnFailure, TlsMin};
-use crate::resources::{ClipboardLevel, ClusterMode, InputLevel, LockingMode, SessionMfa};
+use crate::resources::{ClipboardLevel, ClusterMode, Graphics, InputLevel, LockingMode, SessionMfa};
 use crate::scalar::{parse_duration, parse_size};
 
 #[derive(Debug, Deserialize)]
@@ -36,6 +36,7 @@ pub(crate) struct RawGateway {
     pub(crate) listen: SocketAddr,
     pub(crate) listeners: Vec<RawListener>,
     pub(crate) client_security: Vec<ClientSecurity>,
+    pub(crate) graphics: Graphics,
     pub(crate) tls_min: TlsMin,
     pub(crate) certificate: Option<String>,
     pub(crate) private_key: Option<String>,

@@ -109,6 +109,7 @@ fn gateway(raw: RawGateway, base_dir: &Path) -> Gateway {
         certificate: optional(raw.certificate),
         private_key: optional(raw.private_key),
         client_security: raw.client_security,
+        graphics: raw.graphics,
         tls_min: raw.tls_min,
         listeners: raw.listeners.into_iter().map(listener).collect(),
         default_desktop: raw.default_desktop,

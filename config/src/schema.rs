@@ -342,6 +342,7 @@ pub(crate) static CONFIG: Schema = Schema {
         required("gateway.listeners[].listen", Kind::Address),
         required("gateway.listeners[].desktop", Kind::Text),
         key("gateway.client_security", Kind::Words(&["nla", "tls"]), "[nla, tls]"),
+        key("gateway.graphics", Kind::Word(&["auto", "legacy", "gfx"]), "auto"),
         key("gateway.tls_min", Kind::Word(&["1.2", "1.3"]), "1.2"),
         key("gateway.certificate", Kind::Path, "null"),
         key("gateway.private_key", Kind::Path, "null"),
@@ -446,7 +447,6 @@ pub(crate) static CONFIG: Schema = Schema {
     ],
     scalar_forms: &[("session_recording", "mode")],
     later: &[
-        "gateway.graphics",
         "recording.capture_wire", "recording.encryption",
         "storages[].isolation",
     ],

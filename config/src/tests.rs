@@ -457,6 +457,10 @@ fn security_of_the_client_leg() {
         [ClientSecurity::Tls]
     );
     assert_eq!(of("gateway: {tls_min: 1.3}\n").tls_min, TlsMin::Tls13);
+    assert_eq!(
+        (of("").graphics, of("gateway: {graphics: gfx}\n").graphics),
+        (Graphics::Auto, Graphics::Gfx)
+    );
     let listeners = of("gateway: {listeners: [{listen: '0.0.0.0:3390', desktop: lab}]}\n").listeners;
     assert_eq!(
         (listeners[0].listen.port(), listeners[0].desktop.as_str()),

@@ -61,6 +61,8 @@ pub struct DesktopGateway {
     pub credentials: Credentials,
     /// What happens to the desktop's bulk compression.
     pub bulk_compression: BulkCompression,
+    /// How the desktop may send its picture; `None` = as `gateway.graphics` says.
+    pub graphics: Option<Graphics>,
 }
 
 /// How a desktop's leg is secured. Whatever is not named is refused, never fallen back to.
@@ -158,6 +160,19 @@ pub enum BulkCompression {
     Clear,
 }
 
+/// How desktops may send their picture.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Graphics {
+    /// As this version thinks best: bitmaps alone.
+    #[default]
+    Auto,
+    /// Bitmaps alone, as all desktops can.
+    Legacy,
+    /// The graphics pipeline and RemoteFX stay as negotiated, but for H.264, which is negotiated away.
+    Gfx,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawDesktop {
@@ -202,6 +217,7 @@ struct RawDesktopGateway {
     security: DesktopSecurity,
     credentials: RawCredentials,
     bulk_compression: BulkCompression,
+    graphics: Option<Graphics>,
 }
 
 #[derive(Deserialize)]
@@ -293,6 +309,7 @@ fn gateway(raw: RawDesktopGateway, base: &Path, findings: &mut Findings) -> Desk
         security: raw.security,
         credentials: credentials(raw.credentials, base, findings),
         bulk_compression: raw.bulk_compression,
+        graphics: raw.graphics,
     }
 }
 

@@ -331,7 +331,7 @@ fn desktops_of_teleport() {
         ),
         ("{addr: h, screen_size: {width: 1}}", "needs both width and height"),
         (
-            "{addr: h, gateway: {graphics: gfx}}",
+            "{addr: h, gateway: {channels: {}}}",
             "this version does not support the field yet; remove it",
         ),
     ] {

@@ -19,8 +19,8 @@ use crate::error::{ConfigError, Errors, Origin};
 use crate::yaml::Mark;
 
 pub use desktop::{
-    BulkCompression, Credentials, DesktopGateway, DesktopLogin, DesktopSecurity, DesktopTls, ScreenSize, SecretSource,
-    Verify, WindowsDesktop,
+    BulkCompression, Credentials, DesktopGateway, DesktopLogin, DesktopSecurity, DesktopTls, Graphics, ScreenSize,
+    SecretSource, Verify, WindowsDesktop,
 };
 pub use edit::read_edited;
 pub use model::{

@@ -222,9 +222,10 @@ pub(crate) static DESKTOP: Schema = Schema {
         text("spec.gateway.credentials.logins[].domain"),
         required("spec.gateway.credentials.logins[].password", Kind::Secret),
         key("spec.gateway.bulk_compression", Kind::Word(&["keep", "clear"]), "keep"),
+        key("spec.gateway.graphics", Kind::Word(&["auto", "legacy", "gfx"]), "null"),
     ],
     scalar_forms: &[("spec.gateway.credentials", "mode")],
-    later: &["spec.gateway.graphics", "spec.gateway.channels"],
+    later: &["spec.gateway.channels"],
     foreign: &[],
     ignored: &[IGNORED, ("spec", &["host_id"])],
 };

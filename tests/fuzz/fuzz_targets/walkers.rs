@@ -3,7 +3,7 @@
 
 use deskreel_rdp::wire::channel::{Chunk, Reassembler};
 use deskreel_rdp::wire::client_info::{ClientInfo, Replacement};
-use deskreel_rdp::wire::{capability, connect, dvc, fast_path, find_pdu, mcs, share, x224};
+use deskreel_rdp::wire::{capability, connect, dvc, egfx, fast_path, find_pdu, mcs, share, x224};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let _ = find_pdu(bytes);
@@ -25,6 +25,9 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let _ = fast_path::updates(bytes).map(|updates| updates.flatten().count());
     let _ = dvc::DvcPdu::parse(bytes, true);
     let _ = dvc::DvcPdu::parse(bytes, false);
+    for item in egfx::commands(bytes).flatten() {
+        let _ = egfx::capabilities(item.body);
+    }
     let mut reassembler = Reassembler::new(64);
     for part in bytes.chunks(11) {
         if let Ok(chunk) = Chunk::parse(part) {

@@ -38,7 +38,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use deskreel_config::{ClientSecurity, Config, Resources};
+use deskreel_config::{ClientSecurity, Config, Graphics, Resources};
 use time::OffsetDateTime;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -78,6 +78,7 @@ struct Listener {
 struct Shared {
     identities: Identities,
     client_security: Vec<ClientSecurity>,
+    graphics: Graphics,
     default_desktop: Option<String>,
     desktops: Desktops,
     credentials: Arc<Credentials>,
@@ -126,6 +127,7 @@ impl Gateway {
         let shared = Shared {
             identities,
             client_security: gateway.client_security.clone(),
+            graphics: gateway.graphics,
             default_desktop: gateway.default_desktop.clone(),
             desktops,
             credentials: Arc::new(Credentials::open(&config.data_dir)?),

@@ -102,6 +102,7 @@ fn desktop(name: &str, addr: SocketAddr, tls: DesktopTls) -> WindowsDesktop {
             security: DesktopSecurity::Auto,
             credentials: Credentials::Passthrough,
             bulk_compression: BulkCompression::Keep,
+            graphics: None,
         },
         ..WindowsDesktop::default()
     }

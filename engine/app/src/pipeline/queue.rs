@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use deskreel_rdp::Direction;
+use deskreel_rdp::tap::Loss;
 use deskreel_recording::Event;
 use deskreel_recording::event::SessionEnd;
 use tokio::sync::Notify;
@@ -49,8 +50,8 @@ pub(super) enum What {
 pub(super) struct Lost {
     /// How many reads.
     pub(super) reads: u64,
-    /// One that begins or ends an activation was among them.
-    pub(super) activation: bool,
+    /// What the tap misses of them.
+    pub(super) loss: Loss,
 }
 
 impl Entry {
@@ -193,7 +194,7 @@ impl Queue {
         }) = state.entries.back_mut()
         {
             before.reads += lost.reads;
-            before.activation |= lost.activation;
+            before.loss = before.loss.and(lost.loss);
             drop(state);
             self.arrived.notify_one();
             return;
@@ -362,7 +363,13 @@ mod tests {
     #[test]
     fn what_is_lost_has_its_place() {
         let queue = Queue::new(1000);
-        let lost = |activation| Lost { reads: 1, activation };
+        let lost = |activation| Lost {
+            reads: 1,
+            loss: Loss {
+                activation,
+                ..Loss::default()
+            },
+        };
         queue.push(pdu(100), 100).unwrap();
         queue.lost(lost(false));
         queue.lost(lost(true));
@@ -370,10 +377,7 @@ mod tests {
         queue.lost(lost(false));
         let mut batch = VecDeque::new();
         assert!(queue.take(&mut batch, None, Duration::ZERO));
-        let two = Lost {
-            reads: 2,
-            activation: true,
-        };
+        let two = Lost { reads: 2, ..lost(true) };
         let found: Vec<_> = batch
             .iter()
             .map(|entry| match &entry.what {

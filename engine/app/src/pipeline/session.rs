@@ -11,7 +11,7 @@ use deskreel_config::OnFailure;
 use deskreel_policy::Decision;
 use deskreel_rdp::Direction;
 use deskreel_rdp::phase::Monitor;
-use deskreel_rdp::tap::{TapConfig, has_activation};
+use deskreel_rdp::tap::{Loss, TapConfig};
 use deskreel_recording::Event;
 use deskreel_recording::event::{EndReason, SessionEnd};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -97,8 +97,8 @@ pub(super) struct Shared {
     pub(super) queue: Queue,
     /// What the audit log is told.
     pub(super) trail: Trail,
-    /// MCS channel of activations.
-    io_channel: u16,
+    /// What the tap follows.
+    tap: TapConfig,
     /// Segments go to the spool: a storage is async, or a sync storage stalled.
     pub(super) spooled: AtomicBool,
     /// Segments count when the sync storages have them; not any more after one stalled.
@@ -123,7 +123,7 @@ impl Shared {
             stall_max: rules.stall_max,
             queue: Queue::new(rules.queue_max_bytes),
             trail: Trail::new(facts, None),
-            io_channel: facts.tap.io_channel,
+            tap: facts.tap.clone(),
             spooled: AtomicBool::new(spooled),
             live: AtomicBool::new(live),
             all_sync: rules.all_sync,
@@ -484,12 +484,15 @@ impl Shared {
             Ok(()) | Err((_, Refused::Ended)) => return self.queue.shed(),
             Err((entry, Refused::Full)) => entry,
         };
-        // Without the last activation the tap knows neither the size of the picture nor its codecs, and there may be no
-        // other one for hours.
-        let activation = matches!(&entry.what, What::Pdus(_, pdus) if has_activation(self.io_channel, pdus));
-        if activation && self.queue.push_beyond(entry).is_ok() {
+        // Without the last activation the tap knows neither the size of the picture nor its codecs, without the opening of
+        // the graphics pipeline not what it shows, and there may be no other one for hours.
+        let loss = match &entry.what {
+            What::Pdus(_, pdus) => Loss::of(&self.tap, pdus),
+            _ => Loss::default(),
+        };
+        if loss.is_vital() && self.queue.push_beyond(entry).is_ok() {
             return self.queue.shed();
         }
-        self.queue.lost(Lost { reads: 1, activation });
+        self.queue.lost(Lost { reads: 1, loss });
     }
 }

@@ -1,7 +1,11 @@
 //! The capability sets of Demand Active and Confirm Active.
 
-use super::{field_u16, field_u32, put, zero};
+use std::ops::Range;
+
+use crate::phase::Graphics;
 use crate::wire::capability::{Active, set};
+
+use super::{field, field_u16, field_u32, put, zero};
 
 /// Order: orderFlags.
 const ORDER_FLAGS_AT: usize = 30;
@@ -15,6 +19,18 @@ const ORDER_SUPPORT_EX_FLAGS_AT: usize = 66;
 /// Glyph cache: glyphSupportLevel.
 const GLYPH_SUPPORT_LEVEL_AT: usize = 44;
 
+/// CODEC_GUID_REMOTEFX and CODEC_GUID_IMAGE_REMOTEFX ([MS-RDPBCGR] 2.2.7.2.10.1.1).
+const REMOTE_FX: [[u8; 16]; 2] = [
+    [
+        0x12, 0x2F, 0x77, 0x76, 0x72, 0xBD, 0x63, 0x44, 0xAF, 0xB3, 0xB7, 0x3C, 0x9C, 0x6F, 0x78, 0x86,
+    ],
+    [
+        0xD4, 0xCC, 0x44, 0x27, 0x8A, 0x9D, 0x74, 0x4E, 0x80, 0x3C, 0x0E, 0xCB, 0xEE, 0xA1, 0x9C, 0x54,
+    ],
+];
+/// A codec of nobody.
+const UNKNOWN_CODEC: [u8; 16] = [0xFF; 16];
+
 /// Patches what the desktop demands: no compression on static channels.
 pub(crate) fn demand_active(pdu: &mut [u8], active: &Active) {
     for body in active.of_kind(set::VIRTUAL_CHANNEL) {
@@ -22,10 +38,11 @@ pub(crate) fn demand_active(pdu: &mut [u8], active: &Active) {
     }
 }
 
-/// Patches what the client confirms: no drawing orders, no codecs, no surface commands, no compression on static channels,
-/// no RemoteApp. Says whether the drawing orders could be turned off.
+/// Patches what the client confirms: no drawing orders, no compression on static channels, no RemoteApp; with
+/// [`Graphics::Legacy`] no codecs and no surface commands, else no codecs but RemoteFX. Says whether the drawing orders could
+/// be turned off.
 #[must_use]
-pub(crate) fn confirm_active(pdu: &mut [u8], active: &Active, max_request_size: u32) -> bool {
+pub(crate) fn confirm_active(pdu: &mut [u8], active: &Active, graphics: Graphics, max_request_size: u32) -> bool {
     let mut orders_off = false;
     for set in &active.sets {
         let body = &set.body;
@@ -47,10 +64,11 @@ pub(crate) fn confirm_active(pdu: &mut [u8], active: &Active, max_request_size: 
             | set::DRAW_GDI_PLUS
             | set::VIRTUAL_CHANNEL
             | set::RAIL
-            | set::WINDOW_LIST
-            | set::SURFACE_COMMANDS => zero(pdu, body, 0, 4),
+            | set::WINDOW_LIST => zero(pdu, body, 0, 4),
+            set::SURFACE_COMMANDS if graphics == Graphics::Legacy => zero(pdu, body, 0, 4),
             set::DESKTOP_COMPOSITION => zero(pdu, body, 0, 2),
-            set::BITMAP_CODECS => zero(pdu, body, 0, 1),
+            set::BITMAP_CODECS if graphics == Graphics::Legacy => zero(pdu, body, 0, 1),
+            set::BITMAP_CODECS => only_remote_fx(pdu, body),
             set::MULTIFRAGMENT if field_u32(pdu, body, 0).is_some_and(|size| size > max_request_size) => {
                 put(pdu, body, 0, max_request_size.to_le_bytes());
             }
@@ -58,4 +76,22 @@ pub(crate) fn confirm_active(pdu: &mut [u8], active: &Active, max_request_size: 
         }
     }
     orders_off
+}
+
+/// Makes codecs that the tap doesn't decode ones that nobody knows: their place and number stay.
+fn only_remote_fx(pdu: &mut [u8], body: &Range<usize>) {
+    let count = field::<1>(pdu, body, 0).map_or(0, |[count]| count);
+    let mut at = 1;
+    for _ in 0..count {
+        let Some(guid) = field::<16>(pdu, body, at) else {
+            break;
+        };
+        if !REMOTE_FX.contains(&guid) {
+            put(pdu, body, at, UNKNOWN_CODEC);
+        }
+        let Some(properties) = field_u16(pdu, body, at + 17) else {
+            break;
+        };
+        at += 19 + usize::from(properties);
+    }
 }

@@ -1,13 +1,14 @@
 //! The GCC blocks of Connect Initial and Connect Response.
 
 use super::{clear_u16, clear_u32, field_u32, put, zero};
+use crate::phase::Graphics;
 use crate::wire::connect::{Block, block};
 
 /// CS_CORE serverSelectedProtocol.
 const SERVER_SELECTED_PROTOCOL_AT: usize = 208;
 /// CS_CORE earlyCapabilityFlags.
 const EARLY_CAPABILITY_FLAGS_AT: usize = 140;
-/// RNS_UD_CS_SUPPORT_DYNVC_GFX_PROTOCOL: the graphics pipeline, which profile L does without.
+/// RNS_UD_CS_SUPPORT_DYNVC_GFX_PROTOCOL: the graphics pipeline.
 const SUPPORT_DYN_VC_GFX: u16 = 0x0100;
 /// CS_NET: channels begin here, 12 bytes each, options behind 8 bytes of name.
 const CHANNELS_AT: usize = 4;
@@ -21,14 +22,22 @@ const CLIENT_REQUESTED_PROTOCOLS_AT: usize = 4;
 /// The name of a denied channel, its number in place of the dot: nobody on the desktop opens it.
 const DENIED_NAME: [u8; 8] = *b"denied.\0";
 
-/// Patches the client's blocks; `selected_protocol` is what the desktop selected on its leg, `denied` tells of each static
-/// channel whether the session may not use it.
-pub(crate) fn connect_initial(pdu: &mut [u8], blocks: &[Block], selected_protocol: u32, denied: &[bool]) {
+/// Patches the client's blocks; `selected_protocol` is what the desktop selected on its leg, `graphics` whether the pipeline
+/// may be used, `denied` tells of each static channel whether the session may not use it.
+pub(crate) fn connect_initial(
+    pdu: &mut [u8],
+    blocks: &[Block],
+    selected_protocol: u32,
+    graphics: Graphics,
+    denied: &[bool],
+) {
     for Block { kind, body } in blocks {
         match *kind {
             block::CS_CORE => {
                 put(pdu, body, SERVER_SELECTED_PROTOCOL_AT, selected_protocol.to_le_bytes());
-                clear_u16(pdu, body, EARLY_CAPABILITY_FLAGS_AT, SUPPORT_DYN_VC_GFX);
+                if graphics == Graphics::Legacy {
+                    clear_u16(pdu, body, EARLY_CAPABILITY_FLAGS_AT, SUPPORT_DYN_VC_GFX);
+                }
             }
             block::CS_NET => {
                 let count = field_u32(pdu, body, 0).unwrap_or_default() as usize;

@@ -1,11 +1,14 @@
-//! Patches in place, lengths kept: what rdp-gateway's filter changes in profile L, field by field.
+//! Patches in place, lengths kept: what the filter changes, field by field; more of it where the graphics pipeline is not to
+//! be used.
 //!
 //! A field that a shorter, older layout doesn't have is left absent. Offsets count from a body, after its 4-byte header.
 
 mod capability;
+mod egfx;
 mod gcc;
 
 pub(crate) use capability::{confirm_active, demand_active};
+pub(crate) use egfx::{Patched, client_message};
 pub(crate) use gcc::{connect_initial, connect_response};
 
 use std::ops::Range;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::gate::{Gate, Judgement};
 use super::{
     ChannelOutcome, ChannelRights, Direction, FilterError, Pass, Phase, PhaseEvent, Phases, Right, Verdict, activity,
-    clipboard, devices, malformed, pending::Pending,
+    clipboard, devices, graphics, malformed, pending::Pending,
 };
 use crate::tap::StaticChannel;
 use crate::wire::channel::{Chunk, single_chunk};
@@ -25,7 +25,7 @@ const CHUNK_HEADER: usize = 8;
 /// Touch and pen.
 const TOUCH: &str = "Microsoft::Windows::RDS::Input";
 /// Dynamic channels that may pass, and the right that each needs: none of them can hold the desktop's picture, the pointer
-/// or keyboard and mouse. The graphics pipeline belongs to profile G.
+/// or keyboard and mouse. The graphics pipeline is judged apart.
 const ALLOWED: [(&str, Option<Right>); 11] = [
     ("ECHO", None),
     ("Microsoft::Windows::RDS::DisplayControl", None),
@@ -80,6 +80,7 @@ pub(super) struct Channels {
     rights: ChannelRights,
     fixed: Vec<Fixed>,
     dynamic: BTreeMap<u32, Dynamic>,
+    pub(super) graphics: graphics::Filter,
     refusals: usize,
 }
 
@@ -157,6 +158,13 @@ fn index(direction: Direction) -> usize {
 }
 
 impl Channels {
+    pub(super) fn new(graphics: super::Graphics) -> Self {
+        Self {
+            graphics: graphics::Filter::new(graphics),
+            ..Self::default()
+        }
+    }
+
     pub(super) fn number(&mut self, channels: &[StaticChannel]) {
         let fixed = |channel: &StaticChannel| Fixed {
             id: channel.id,
@@ -330,7 +338,7 @@ impl Phases {
     fn dynamic_chunk(
         &mut self,
         data: &mcs::Data,
-        pdu: &mut [u8],
+        pdu: &mut Vec<u8>,
         inside: bool,
         verdict: &mut Verdict,
     ) -> Result<(), FilterError> {
@@ -359,7 +367,7 @@ impl Phases {
             if direction == Direction::ToDesktop && self.channels.is_touch(chunk.data) {
                 self.inputs += 1;
             }
-            return Ok(());
+            return self.graphics_data(data, pdu, verdict);
         }
         if !chunk.is_last() || chunk.message_length as usize != chunk.data.len() {
             return refuse(command, "is split into chunks");
@@ -381,6 +389,7 @@ impl Phases {
             DvcPdu::CreateRequest { id, name } => return self.create(data, id, name, verdict),
             DvcPdu::CreateResponse { id, status } => self.created(id, status, verdict),
             DvcPdu::Close { id } => {
+                self.channels.graphics.closed(id);
                 if let Some(Dynamic { name, .. }) = self.channels.dynamic.remove(&id) {
                     verdict.events.push(PhaseEvent::DynamicChannelClosed { name, id });
                 }
@@ -407,7 +416,11 @@ impl Phases {
             what,
             limit,
         };
-        match policy(&name, &self.channels.rights) {
+        let judged = match self.channels.graphics.judge(id, &name) {
+            Some(judged) => judged,
+            None => policy(&name, &self.channels.rights),
+        };
+        match judged {
             Ok(()) => {
                 if self.channels.dynamic.len() >= DYNAMIC_CHANNELS_MAX {
                     return Err(too_many("open dynamic channels", DYNAMIC_CHANNELS_MAX));
@@ -442,6 +455,7 @@ impl Phases {
             ChannelOutcome::Open
         } else {
             self.channels.dynamic.remove(&id);
+            self.channels.graphics.closed(id);
             ChannelOutcome::RefusedByClient(status)
         };
         verdict.events.push(PhaseEvent::DynamicChannel { name, id, outcome });

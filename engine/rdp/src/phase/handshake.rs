@@ -55,7 +55,13 @@ impl Phases {
         let denied: Vec<bool> = channels
             .map(|channel| rights.denies_static(&channel.name).is_some())
             .collect();
-        patch::connect_initial(pdu, &blocks, self.options.selected_protocol, &denied);
+        patch::connect_initial(
+            pdu,
+            &blocks,
+            self.options.selected_protocol,
+            self.options.graphics,
+            &denied,
+        );
         self.phase = Phase::ConnectResponse;
         verdict.events.push(PhaseEvent::ClientDescribed);
         Ok(())

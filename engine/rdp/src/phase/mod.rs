@@ -4,7 +4,8 @@
 //! it), whole PDUs only, in the order in which they are relayed. It is the only part that changes what passes:
 //!
 //! - the GCC blocks of Connect Initial and Connect Response, the flags and the user name's selector of Client Info, the
-//!   capability sets of every Demand Active and Confirm Active (profile L), the version of the drdynvc capabilities;
+//!   capability sets of every Demand Active and Confirm Active, the version of the drdynvc capabilities, what the client can
+//!   do in the graphics pipeline, where that may be used ([`Graphics`]);
 //! - dynamic channels that would carry the picture past the tap are refused in the client's name;
 //! - channels, devices and clipboard directions that the session has no right to ([`ChannelRights`]) are taken out, and
 //!   whoever asks for them is answered, so that nobody waits.
@@ -18,6 +19,7 @@ mod devices;
 mod error;
 mod facts;
 mod gate;
+mod graphics;
 mod handshake;
 mod network;
 mod pending;
@@ -53,6 +55,16 @@ pub enum BulkCompression {
     Clear,
 }
 
+/// How the desktop may send its picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Graphics {
+    /// Bitmaps alone, as all desktops can: no graphics pipeline, no codecs.
+    #[default]
+    Legacy,
+    /// As client and desktop agree, but for what the tap doesn't decode: the graphics pipeline without H.264, `RemoteFX`.
+    Gfx,
+}
+
 /// What the X.224 negotiation of both legs has settled, and the operator's settings for the desktop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilterOptions {
@@ -65,6 +77,8 @@ pub struct FilterOptions {
     pub selected_protocol: u32,
     /// See [`BulkCompression`].
     pub bulk_compression: BulkCompression,
+    /// See [`Graphics`].
+    pub graphics: Graphics,
     /// Name of the desktop that the session is bound to. A user name `user:desktop[:login]` must name the same one.
     pub desktop: String,
     /// What the channels may do, if that is decided already; else see [`Phases::decide`].
@@ -82,6 +96,7 @@ impl Default for FilterOptions {
             offered_protocols: None,
             selected_protocol: protocol::SSL,
             bulk_compression: BulkCompression::Keep,
+            graphics: Graphics::Legacy,
             desktop: String::new(),
             rights: None,
             max_request_size: 16 << 20,
@@ -139,7 +154,7 @@ impl Phases {
     /// A session that is about to send its Connect Initial.
     #[must_use]
     pub fn new(options: FilterOptions) -> Self {
-        let mut channels = Channels::default();
+        let mut channels = Channels::new(options.graphics);
         channels.decide(options.rights.unwrap_or_default());
         Self {
             options,

@@ -151,7 +151,7 @@ impl Phases {
         let active = capability::active(pdu, item).map_err(malformed(Direction::ToDesktop))?;
         single(&active, &[set::BITMAP_CODECS, set::MULTIFRAGMENT], Direction::ToDesktop)?;
         self.facts.bitmap_codecs = bitmap_codecs(pdu, &active);
-        if !patch::confirm_active(pdu, &active, self.options.max_request_size) {
+        if !patch::confirm_active(pdu, &active, self.options.graphics, self.options.max_request_size) {
             return Err(FilterError::NoOrderSet);
         }
         self.facts.max_request_size = active

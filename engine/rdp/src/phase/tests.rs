@@ -3,6 +3,7 @@
 mod activation;
 mod captured;
 mod channels;
+mod graphics;
 mod hand_made;
 mod handshake;
 mod hostile;

@@ -3,7 +3,7 @@
 use super::color::{Depth, Palette};
 use super::event::{Decoded, Rect, UndecodedKind};
 use super::framebuffer::Framebuffer;
-use super::planar::PlanarDecoder;
+use super::planar::{PlanarDecoder, Rows};
 use super::reader::Reader;
 use super::rle;
 use super::sink::Sink;
@@ -125,7 +125,7 @@ impl Bitmaps {
         };
         if depth == Depth::Xrgb8888 {
             self.decoded.planar += 1;
-            return self.planar.paint(screen, rect, (width, height), data);
+            return self.planar.paint(screen, rect, (width, height), Rows::Up, data);
         }
         // No order makes more pixels from a byte.
         if data.len().saturating_mul(65535) < width * height {

@@ -267,7 +267,7 @@ pub struct Logon {
 pub struct Undecoded {
     /// The layer reached.
     pub kind: UndecodedKind,
-    /// Codec of a surface command, as the client numbered it.
+    /// Codec of a surface command, as the client numbered it, or of a command of the graphics pipeline.
     pub codec_id: Option<u8>,
     /// Where it would have been painted, if that is known.
     pub rect: Option<Rect>,
@@ -298,6 +298,10 @@ pub enum UndecodedKind {
     Palette,
     /// One surface command, header included.
     SurfaceCommand,
+    /// A message of the graphics pipeline, or a part of one, as it came.
+    Graphics,
+    /// One command of the graphics pipeline, after decompression, header included.
+    GraphicsCommand,
     /// A pointer update, after its header.
     Pointer,
     /// Input of the client.
@@ -320,6 +324,8 @@ impl UndecodedKind {
             Self::Bitmap => "bitmap",
             Self::Palette => "palette",
             Self::SurfaceCommand => "surface_command",
+            Self::Graphics => "graphics",
+            Self::GraphicsCommand => "graphics_command",
             Self::Pointer => "pointer",
             Self::Input => "input",
             Self::Clipboard => "clipboard",
@@ -337,6 +343,25 @@ pub struct Decoded {
     pub rle: u64,
     /// RDP 6.0 planar bitmaps.
     pub planar: u64,
-    /// RemoteFX surface commands.
+    /// RemoteFX surface commands, and commands of the graphics pipeline.
     pub remote_fx: u64,
+    /// Progressive commands of the graphics pipeline.
+    pub progressive: u64,
+    /// ClearCodec commands of the graphics pipeline.
+    pub clear: u64,
+}
+
+impl Decoded {
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            raw: self.raw + other.raw,
+            rle: self.rle + other.rle,
+            planar: self.planar + other.planar,
+            remote_fx: self.remote_fx + other.remote_fx,
+            progressive: self.progressive + other.progressive,
+            clear: self.clear + other.clear,
+        }
+    }
 }

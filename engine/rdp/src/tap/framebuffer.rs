@@ -44,6 +44,14 @@ impl Framebuffer {
         }
     }
 
+    /// Row `0..height` of a rectangle that [`Framebuffer::clip`] gave; nothing of one that reaches beyond the picture.
+    pub(super) fn row(&self, rect: Rect, row: usize) -> &[u8] {
+        let start = ((usize::from(rect.y) + row) * usize::from(self.width) + usize::from(rect.x)) * 4;
+        self.pixels
+            .get(start..start + usize::from(rect.width) * 4)
+            .unwrap_or_default()
+    }
+
     /// The part of a rectangle that lies inside the picture.
     pub(super) fn clip(&self, x: usize, y: usize, width: usize, height: usize) -> Option<Rect> {
         let width = width.min(usize::from(self.width).saturating_sub(x));

@@ -9,10 +9,12 @@ mod bulk;
 mod clipboard;
 mod color;
 mod drive;
+mod dynamic;
 mod event;
 mod facts;
 mod fragments;
 mod framebuffer;
+mod gfx;
 mod guard;
 mod input;
 mod planar;
@@ -37,12 +39,13 @@ pub use event::{
 
 pub use facts::FactsTap;
 pub use framebuffer::DIMENSION_MAX;
-pub use unwrap::has_activation;
+pub use unwrap::Loss;
 
 use self::guard::guarded;
 use self::sink::Sink;
 use self::unwrap::Session;
 use crate::Direction;
+use crate::wire::dvc;
 
 /// Name of the clipboard's channel, [MS-RDPECLIP] 1.3.
 const CLIPBOARD_CHANNEL: &str = "cliprdr";
@@ -61,8 +64,10 @@ pub struct StaticChannel {
 pub struct TapConfig {
     /// MCS channel of screen and input (1003 nearly always).
     pub io_channel: u16,
-    /// Static channels; only `cliprdr` and `rdpdr` are looked into.
+    /// Static channels; only `cliprdr`, `rdpdr` and `drdynvc` are looked into.
     pub channels: Vec<StaticChannel>,
+    /// Whether the desktop may use the graphics pipeline; else its channel is not followed.
+    pub graphics: bool,
     /// Largest fast-path update or clipboard message that is reassembled, in bytes.
     pub max_request_size: usize,
     /// Most bytes that one [`Undecoded`] keeps.
@@ -76,6 +81,11 @@ pub struct TapConfig {
 }
 
 impl TapConfig {
+    /// MCS channel of the dynamic channels, if what passes there matters.
+    fn dynamic_channel(&self) -> Option<u16> {
+        self.channel(dvc::STATIC_CHANNEL).filter(|_| self.graphics)
+    }
+
     /// MCS channel of a static channel.
     fn channel(&self, name: &str) -> Option<u16> {
         let mut channels = self.channels.iter();
@@ -113,6 +123,7 @@ impl Default for TapConfig {
         Self {
             io_channel: 1003,
             channels: Vec::new(),
+            graphics: false,
             max_request_size: 16 << 20,
             undecoded_max_bytes: 1 << 20,
             input: InputLevel::default(),
@@ -157,8 +168,9 @@ impl Tap {
         }
     }
 
-    /// Takes one whole PDU of a gap: nothing is decoded or reported, but decompression history, codec tables, pointer
-    /// cache and desktop size stay in step. Call [`Tap::restart`] when the gap ends.
+    /// Takes one whole PDU of a gap: nothing is reported, and only what later ones refer to is decoded: decompression
+    /// history, codec tables, pointer cache, desktop size and all of the graphics pipeline stay in step. Call
+    /// [`Tap::restart`] when the gap ends.
     pub fn skip(&mut self, direction: Direction, pdu: &[u8]) {
         self.session.set_painting(false);
         let mut sink = Sink::new(&mut self.unheard, 0, true);
@@ -167,22 +179,22 @@ impl Tap {
         let _ = guarded("tap", || session.pdu(direction, pdu, &mut sink));
     }
 
-    /// PDUs were dropped and this tap never saw them, not even in [`Tap::skip`]; `activation`: one that begins or ends an
-    /// activation may have been among them ([`has_activation`]). What follows refers to them: it is not decoded until the
-    /// sender starts its history anew, and [`Tap::is_right`] says when that is.
-    pub fn lost(&mut self, activation: bool) {
-        self.session.lost(activation);
+    /// PDUs were dropped and this tap never saw them, not even in [`Tap::skip`]. What follows refers to them: it is not
+    /// decoded until the sender starts its history anew, and [`Tap::is_right`] says when that is.
+    pub fn lost(&mut self, loss: Loss) {
+        self.session.lost(loss);
     }
 
     /// Whether what comes from the desktop decodes to what the client shows. False after [`Tap::lost`], until the
-    /// compression's history is flushed and, where an activation was lost, until a whole new one has passed. What is not
-    /// repainted since then is not known all the same.
+    /// compression's history is flushed and, where an activation was lost, until a whole new one has passed; where a message
+    /// of the graphics pipeline was lost or can't be decompressed, until its channel is opened anew. What is not repainted
+    /// since then is not known all the same.
     pub fn is_right(&self) -> bool {
         self.session.is_right()
     }
 
-    /// Ends a gap: the picture is black (nobody knows what it is), its size, the pointer and the wish for a full repaint
-    /// are reported.
+    /// Ends a gap: the picture is black (nobody knows what it is) but for the surfaces of the graphics pipeline; its size, the
+    /// pointer and the wish for a full repaint are reported.
     pub fn restart(&mut self, out: &mut Vec<TapEvent>) {
         self.session.restart(&mut Sink::new(out, 0, false));
     }

@@ -16,6 +16,25 @@ const NO_ALPHA: u8 = 0x20;
 /// Pixels that one segment can make at most: a segment takes a byte, so this bounds what a short stream can claim.
 const SEGMENT_PIXELS_MAX: usize = 47;
 
+/// The order of rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rows {
+    /// From the last one up, as in bitmap updates.
+    Up,
+    /// From the first one down, as in the graphics pipeline.
+    Down,
+}
+
+impl Rows {
+    /// Where row `row` of the picture stands.
+    fn of(self, row: usize, height: usize) -> usize {
+        match self {
+            Self::Up => height - 1 - row,
+            Self::Down => row,
+        }
+    }
+}
+
 /// Scratch space, kept from bitmap to bitmap.
 #[derive(Default)]
 pub(super) struct PlanarDecoder {
@@ -31,11 +50,12 @@ impl PlanarDecoder {
         screen: &mut Framebuffer,
         rect: Rect,
         (width, height): (usize, usize),
+        rows: Rows,
         data: &[u8],
     ) -> Result<(), String> {
         let (&header, body) = data.split_first().ok_or("empty planar stream")?;
         if header & (COLOR_LOSS | SUBSAMPLED) != 0 {
-            return self.paint_lossy(screen, rect, (width, height), data);
+            return self.paint_lossy(screen, rect, (width, height), rows, data);
         }
         let plane = width * height;
         let alpha = header & NO_ALPHA == 0;
@@ -62,8 +82,7 @@ impl PlanarDecoder {
         let (red, rest) = planes.split_at(plane);
         let (green, blue) = rest.split_at(plane);
         screen.paint(rect, |row, out| {
-            // Bitmaps are stored from the last row up.
-            let start = (height - 1 - row) * width;
+            let start = rows.of(row, height) * width;
             let span = start..start + out.len() / 4;
             let colors = red[span.clone()].iter().zip(&green[span.clone()]).zip(&blue[span]);
             for (pixel, ((red, green), blue)) in out.as_chunks_mut::<4>().0.iter_mut().zip(colors) {
@@ -78,6 +97,7 @@ impl PlanarDecoder {
         screen: &mut Framebuffer,
         rect: Rect,
         (width, height): (usize, usize),
+        rows: Rows,
         data: &[u8],
     ) -> Result<(), String> {
         self.rgb.clear();
@@ -91,7 +111,7 @@ impl PlanarDecoder {
             return Err("planar stream gave too few pixels".to_owned());
         }
         screen.paint(rect, |row, out| {
-            let start = (height - 1 - row) * width * 3;
+            let start = rows.of(row, height) * width * 3;
             let pixels = rgb[start..].as_chunks::<3>().0;
             for (pixel, [red, green, blue]) in out.as_chunks_mut::<4>().0.iter_mut().zip(pixels) {
                 *pixel = [*red, *green, *blue, 255];
@@ -183,7 +203,7 @@ mod tests {
     fn decode(width: u16, height: u16, data: &[u8]) -> Result<Vec<u8>, String> {
         let mut screen = Framebuffer::new(width, height).unwrap();
         let rect = screen.clip(0, 0, width.into(), height.into()).unwrap();
-        PlanarDecoder::default().paint(&mut screen, rect, (width.into(), height.into()), data)?;
+        PlanarDecoder::default().paint(&mut screen, rect, (width.into(), height.into()), Rows::Up, data)?;
         Ok(screen.picture().rgba.to_vec())
     }
 

@@ -1,4 +1,4 @@
-//! RemoteFX messages in surface commands, [MS-RDPRFX], composed tile by tile.
+//! RemoteFX messages in surface commands and the graphics pipeline, [MS-RDPRFX], composed tile by tile.
 
 use std::error::Error;
 
@@ -8,7 +8,6 @@ use ironrdp_pdu::codecs::rfx::{RfxRectangle, Tile};
 use super::event::Rect;
 use super::framebuffer::Framebuffer;
 use super::guard::guarded;
-use super::sink::Sink;
 
 const EDGE: usize = TILE_SIZE as usize;
 /// Rectangles times tiles in one frame: what a real desktop sends stays a hundred times below.
@@ -30,19 +29,19 @@ impl RemoteFx {
         matches!(data, [0xC0..=0xC7, 0xCC, ..])
     }
 
-    /// Paints a message with its origin at `left`, `top`. What is painted before an error stays, and is reported.
+    /// Paints a message with its origin at `left`, `top` and tells what it has painted, also before an error.
     pub(super) fn paint(
         &mut self,
         screen: &mut Framebuffer,
         (left, top): (u16, u16),
         data: &[u8],
-        sink: &mut Sink<'_>,
+        damage: &mut impl FnMut(Rect),
     ) -> Result<(), String> {
         let messages = &mut self.messages;
         let message = guarded("RemoteFX parser", || messages.parse(data))?.map_err(|error| chain(&error))?;
         let mut result = Ok(());
         for frame in &message.frames {
-            result = result.and(self.paint_frame(screen, (left, top), frame, sink));
+            result = result.and(self.paint_frame(screen, (left, top), frame, damage));
         }
         result
     }
@@ -52,7 +51,7 @@ impl RemoteFx {
         screen: &mut Framebuffer,
         (left, top): (u16, u16),
         frame: &Frame<'_>,
-        sink: &mut Sink<'_>,
+        damage: &mut impl FnMut(Rect),
     ) -> Result<(), String> {
         // No rectangle at all means the whole frame.
         let whole = [RfxRectangle {
@@ -103,7 +102,7 @@ impl RemoteFx {
                         out.copy_from_slice(line);
                     }
                 });
-                sink.damage(rect);
+                damage(rect);
             }
         }
         result

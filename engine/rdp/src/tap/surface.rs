@@ -163,7 +163,10 @@ impl Surfaces {
         let result = match self.codecs.of(bits.codec_id, bits.data) {
             Some(Codec::RemoteFx) => {
                 self.decoded.remote_fx += 1;
-                self.remote_fx.paint(screen, (bits.left, bits.top), bits.data, sink)
+                self.remote_fx
+                    .paint(screen, (bits.left, bits.top), bits.data, &mut |rect| {
+                        sink.damage(rect);
+                    })
             }
             Some(Codec::Other(name)) => Err(format!("no decoder for {name}")),
             None if bits.codec_id == 0 => match (rect, Depth::from_bits(bits.bits.into())) {

@@ -5,6 +5,7 @@
 mod bitmaps;
 mod build;
 mod gaps;
+mod graphics;
 mod hostile;
 mod surfaces;
 

@@ -3,6 +3,7 @@
 use super::bulk::{Bulk, Plain};
 use super::clipboard::Clipboard;
 use super::drive::Drives;
+use super::dynamic::Dynamic;
 use super::event::{Decoded, Picture, TapEvent, UndecodedKind};
 use super::fragments::{Fragments, Step};
 use super::framebuffer::Framebuffer;
@@ -15,6 +16,7 @@ use super::{CLIPBOARD_CHANNEL, ClipboardLevel, InputLevel, TapConfig};
 use crate::Direction;
 use crate::wire::capability::{self, set};
 use crate::wire::channel::Chunk;
+use crate::wire::dvc;
 use crate::wire::fast_path::{self, Update};
 use crate::wire::mcs::{self, DomainPdu};
 use crate::wire::rdpdr;
@@ -29,12 +31,14 @@ pub(super) struct Session {
     input: Input,
     clipboard_channel: Option<u16>,
     device_channel: Option<u16>,
+    dynamic_channel: Option<u16>,
     /// From the client, from the desktop.
     bulk: [Bulk; 2],
     fragments: Fragments,
     screen: Screen,
     clipboard: Clipboard,
     drives: Drives,
+    dynamic: Dynamic,
     activation: Activation,
 }
 
@@ -57,11 +61,13 @@ impl Session {
             input: Input { level: config.input },
             clipboard_channel: channel(CLIPBOARD_CHANNEL),
             device_channel: channel(rdpdr::STATIC_CHANNEL),
+            dynamic_channel: config.dynamic_channel(),
             bulk: Default::default(),
             fragments: Fragments::default(),
             screen: Screen::default(),
             clipboard: Clipboard::new(config.clipboard != ClipboardLevel::None),
             drives: Drives::new(true),
+            dynamic: Dynamic::new(),
             activation: Activation::default(),
             config,
         }
@@ -80,22 +86,25 @@ impl Session {
     }
 
     pub(super) fn decoded(&self) -> Decoded {
-        self.screen.decoded()
+        self.screen.decoded().and(self.dynamic.decoded())
     }
 
-    pub(super) fn lost(&mut self, activation: bool) {
+    pub(super) fn lost(&mut self, loss: Loss) {
         self.bulk.iter_mut().for_each(Bulk::lose);
         self.fragments.clear();
         self.clipboard.lose();
         self.drives.lose();
         self.screen.lose();
-        if activation {
+        self.dynamic.lose(loss);
+        if loss.activation {
             self.activation = Activation::DemandMissing;
         }
     }
 
     pub(super) fn is_right(&self) -> bool {
-        self.bulk[side(Direction::ToClient)].is_right() && self.activation == Activation::Known
+        self.bulk[side(Direction::ToClient)].is_right()
+            && self.activation == Activation::Known
+            && self.dynamic.is_right()
     }
 
     pub(super) fn restart(&mut self, sink: &mut Sink<'_>) {
@@ -103,6 +112,7 @@ impl Session {
         let (width, height) = (picture.width, picture.height);
         // The size was fine before, so it is now.
         let _ = self.screen.resize(width, height, sink);
+        self.dynamic.show(&mut self.screen, sink);
         if let Some(pointer) = self.screen.pointers.current() {
             sink.push(TapEvent::Pointer(pointer));
         }
@@ -221,6 +231,10 @@ impl Session {
         if is_device {
             self.drives.chunk(direction, chunk.flags, data, sink);
         }
+        if self.dynamic_channel == Some(channel) {
+            let chunk = Chunk { data, ..*chunk };
+            self.dynamic.chunk(direction, &chunk, &mut self.screen, sink);
+        }
     }
 
     fn share_control(
@@ -300,26 +314,64 @@ impl Session {
     }
 }
 
-/// Whether one of several whole PDUs begins, confirms or ends an activation, which [`super::Tap`] can't do without.
-#[must_use]
-pub fn has_activation(io_channel: u16, pdus: &[u8]) -> bool {
-    let mut rest = pdus;
-    while let Ok(Some(length)) = find_pdu(rest)
-        && let Some((pdu, following)) = rest.split_at_checked(length)
-        && !pdu.is_empty()
-    {
-        if pdu.first() == Some(&TPKT_VERSION)
-            && let Ok(DomainPdu::Data(data)) = mcs::domain_pdu(pdu)
-            && data.channel == io_channel
-            && share::share_controls(pdu, data.payload)
-                .flatten()
-                .any(|item| is_activation(item.kind))
+/// What is missing when PDUs were dropped that [`super::Tap`] never saw, beside the compression's history.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Loss {
+    /// One that begins, confirms or ends an activation.
+    pub activation: bool,
+    /// Data of dynamic channels, where the graphics pipeline may be used.
+    pub messages: bool,
+    /// One that opens or closes a dynamic channel, or may be one, where the graphics pipeline may be used.
+    pub channels: bool,
+}
+
+impl Loss {
+    /// Of several whole PDUs in a session with this configuration.
+    #[must_use]
+    pub fn of(config: &TapConfig, pdus: &[u8]) -> Self {
+        let dynamic_channel = config.dynamic_channel();
+        let mut loss = Self::default();
+        let mut rest = pdus;
+        while let Ok(Some(length)) = find_pdu(rest)
+            && let Some((pdu, following)) = rest.split_at_checked(length)
+            && !pdu.is_empty()
         {
-            return true;
+            if pdu.first() == Some(&TPKT_VERSION)
+                && let Ok(DomainPdu::Data(data)) = mcs::domain_pdu(pdu)
+            {
+                if data.channel == config.io_channel {
+                    let mut controls = share::share_controls(pdu, data.payload).flatten();
+                    loss.activation |= controls.any(|item| is_activation(item.kind));
+                } else if dynamic_channel == Some(data.channel) {
+                    let chunk = pdu.get(data.payload).map(Chunk::parse);
+                    let first = chunk.and_then(Result::ok).filter(Chunk::is_first);
+                    let command = first.and_then(|chunk| chunk.data.first().copied()).map(dvc::command_of);
+                    loss.messages = true;
+                    // what doesn't begin a PDU goes on with one that the tap has
+                    loss.channels |= command
+                        .is_some_and(|command| !matches!(command, dvc::command::DATA | dvc::command::DATA_FIRST));
+                }
+            }
+            rest = following;
         }
-        rest = following;
+        loss
     }
-    false
+
+    /// Whether there may be no other one like it for hours.
+    #[must_use]
+    pub fn is_vital(self) -> bool {
+        self.activation || self.channels
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            activation: self.activation || other.activation,
+            messages: self.messages || other.messages,
+            channels: self.channels || other.channels,
+        }
+    }
 }
 
 fn is_activation(kind: u8) -> bool {

@@ -165,3 +165,59 @@ pub fn create_response(id: u32, status: u32) -> Vec<u8> {
     pdu.extend_from_slice(&status.to_le_bytes());
     pdu
 }
+
+/// Most bytes of a PDU: one chunk of the static channel ([MS-RDPEDYC] 3.1.5.1.4).
+const PDU_MAX: usize = 1600;
+
+/// The PDUs that carry a message: one, or a first one and others.
+#[must_use]
+pub fn data(id: u32, message: &[u8]) -> Vec<Vec<u8>> {
+    // a number of four bytes is always right
+    let header = |command: u8, length: Option<u32>| {
+        let mut pdu = vec![command << 4 | 2 | if length.is_some() { 2 << 2 } else { 0 }];
+        pdu.extend_from_slice(&id.to_le_bytes());
+        pdu.extend(length.into_iter().flat_map(u32::to_le_bytes));
+        pdu
+    };
+    let mut pdu = header(command::DATA, None);
+    if pdu.len() + message.len() <= PDU_MAX {
+        pdu.extend_from_slice(message);
+        return vec![pdu];
+    }
+    let mut pdu = header(command::DATA_FIRST, Some(message.len() as u32));
+    let mut pdus = Vec::new();
+    let mut rest = message;
+    while !rest.is_empty() {
+        let (part, following) = rest.split_at(rest.len().min(PDU_MAX - pdu.len()));
+        pdu.extend_from_slice(part);
+        pdus.push(std::mem::replace(&mut pdu, header(command::DATA, None)));
+        rest = following;
+    }
+    pdus
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_fit_into_pdus() {
+        for length in [0, 1, 1595, 1596, 10_000] {
+            let message: Vec<u8> = (0..length).map(|byte| byte as u8).collect();
+            let mut told = message.len();
+            let mut again = Vec::new();
+            for pdu in data(7, &message) {
+                assert!(pdu.len() <= PDU_MAX);
+                match DvcPdu::parse(&pdu, true) {
+                    Ok(DvcPdu::DataFirst { id: 7, length, data }) => {
+                        told = length as usize;
+                        again.extend_from_slice(data);
+                    }
+                    Ok(DvcPdu::Data { id: 7, data }) => again.extend_from_slice(data),
+                    other => panic!("{other:?}"),
+                }
+            }
+            assert_eq!((told, again), (message.len(), message));
+        }
+    }
+}

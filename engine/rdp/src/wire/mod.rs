@@ -7,6 +7,7 @@ pub mod client_info;
 pub mod connect;
 mod cursor;
 pub mod dvc;
+pub mod egfx;
 pub mod error_info;
 pub mod fast_path;
 mod frame;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use deskreel_config::{BulkCompression, OnFailure, WindowsDesktop};
+use deskreel_config::{BulkCompression, Graphics, OnFailure, WindowsDesktop};
 use deskreel_rdp::Direction;
 use deskreel_rdp::phase::{self, ClientLogon, FilterOptions, LogonAs, PhaseEvent, Phases};
 use deskreel_rdp::tap::{ClipboardLevel, TapConfig};
@@ -49,6 +49,8 @@ pub(super) struct Relay {
     desktop_addr: String,
     /// The desktop as it was connected to.
     resource: Arc<WindowsDesktop>,
+    /// How its picture may come.
+    graphics: phase::Graphics,
     shared: Arc<Shared>,
     /// Set before Client Info goes on.
     grant: SetOnce<Arc<Grant>>,
@@ -86,6 +88,10 @@ impl Relay {
                 BulkCompression::Keep => phase::BulkCompression::Keep,
                 BulkCompression::Clear => phase::BulkCompression::Clear,
             },
+            graphics: match resource.gateway.graphics.unwrap_or(admitted.shared.graphics) {
+                Graphics::Auto | Graphics::Legacy => phase::Graphics::Legacy,
+                Graphics::Gfx => phase::Graphics::Gfx,
+            },
             desktop: resource.name.clone(),
             screen_max_pixels: admitted.shared.screen_max_pixels,
             rights: grant
@@ -95,6 +101,7 @@ impl Relay {
         };
         let shared = &admitted.shared;
         Arc::new(Self {
+            graphics: options.graphics,
             phases: Mutex::new(Phases::new(options)),
             recorder: SetOnce::new(),
             sessions: shared.sessions.clone(),
@@ -181,6 +188,7 @@ impl Relay {
             tap: TapConfig {
                 io_channel: facts.io_channel,
                 channels: facts.static_channels.clone(),
+                graphics: self.graphics == phase::Graphics::Gfx,
                 input: rights::input_level(&grant.decision.recording),
                 clipboard: rights::clipboard_level(&grant.decision.recording),
                 ..TapConfig::default()

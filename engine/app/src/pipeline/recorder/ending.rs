@@ -200,8 +200,10 @@ impl Work {
             rle,
             planar,
             remote_fx,
+            progressive,
+            clear,
         } = self.tap.decoded();
-        debug!(session = %self.shared.id, raw, rle, planar, remote_fx, "decoded");
+        debug!(session = %self.shared.id, raw, rle, planar, remote_fx, progressive, clear, "decoded");
         let mut drives = Vec::new();
         self.ranges.finish(&mut drives);
         match &failed {

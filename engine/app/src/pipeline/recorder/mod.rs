@@ -252,7 +252,7 @@ impl Work {
                 if let Some(gap) = &mut self.gap {
                     gap.dropped += lost.reads;
                 }
-                self.tap.lost(lost.activation);
+                self.tap.lost(lost.loss);
                 Ok(None)
             }
             What::Wish(Wish::Watch(watcher)) => {

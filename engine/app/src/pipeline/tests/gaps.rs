@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use deskreel_config::{Mode, OnFailure};
 use deskreel_rdp::Direction;
+use deskreel_rdp::tap::Loss;
 use deskreel_recording::event::{Gap, GapReason, SessionEvent};
 use deskreel_recording::{Event, Outcome, ScreenDecoder};
 use uuid::Uuid;
@@ -165,7 +166,7 @@ async fn a_gap_lasts_until_the_tap_is_right_and_the_screen_is_repainted() {
     session.send(nothing()).await;
     session.shared().queue.lost(Lost {
         reads: 2,
-        activation: false,
+        loss: Loss::default(),
     });
     let asked = tokio::time::timeout(Duration::from_millis(1500), session.recorder.wants_refresh()).await;
     assert!(asked.is_err(), "not while the history is wrong");
@@ -291,7 +292,7 @@ async fn best_effort_never_waits_long_and_says_what_it_dropped() {
     let lost = |reads| {
         Err(Lost {
             reads,
-            activation: false,
+            loss: Loss::default(),
         })
     };
     // Two below three quarters, one more to keep the decompressor right, the others dropped but for the activation.

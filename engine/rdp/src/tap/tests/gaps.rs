@@ -89,7 +89,7 @@ fn what_refers_to_dropped_pdus_is_not_decoded() {
 
     // This one is dropped.
     pdu(9, 0);
-    tap.lost(false);
+    tap.lost(Loss::default());
     assert!(!tap.is_right());
     let events = feed(&mut tap, TO_CLIENT, &pdu(9, 0));
     assert!(undecoded(&events).error.contains("lost"), "{events:?}");
@@ -126,15 +126,26 @@ fn what_refers_to_dropped_pdus_is_not_decoded() {
 #[test]
 fn a_lost_activation_is_waited_for() {
     let mut tap = active(16, 16);
-    tap.lost(true);
+    tap.lost(Loss {
+        activation: true,
+        ..Loss::default()
+    });
     assert!(!tap.is_right());
     tap.skip(TO_DESKTOP, &confirm_active(&[]));
     assert!(!tap.is_right(), "that one confirms what was lost");
     tap.skip(TO_CLIENT, &demand_active(20, 16));
     assert!(!tap.is_right(), "its codecs are not known yet");
-    tap.lost(false);
+    tap.lost(Loss::default());
     tap.skip(TO_DESKTOP, &confirm_active(&[]));
     assert!(tap.is_right());
+}
+
+fn begins(io_channel: u16, pdus: &[u8]) -> bool {
+    let config = TapConfig {
+        io_channel,
+        ..TapConfig::default()
+    };
+    Loss::of(&config, pdus).activation
 }
 
 #[test]
@@ -142,11 +153,11 @@ fn activations_are_found_among_other_pdus() {
     let plain = [share_data(2, 0, &[0; 8]), fast_path(&[(3, 0, 0, &[])])].concat();
     let deactivate = share_control(6, &[0; 6]);
     for pdu in [demand_active(8, 8), confirm_active(&[]), deactivate] {
-        assert!(has_activation(1003, &[&plain[..], &pdu].concat()));
-        assert!(!has_activation(1004, &pdu), "another channel");
+        assert!(begins(1003, &[&plain[..], &pdu].concat()));
+        assert!(!begins(1004, &pdu), "another channel");
     }
-    assert!(!has_activation(1003, &plain));
-    assert!(!has_activation(1003, &[]) && !has_activation(1003, &[3, 0]));
+    assert!(!begins(1003, &plain));
+    assert!(!begins(1003, &[]) && !begins(1003, &[3, 0]));
 }
 
 #[test]

@@ -1,0 +1,183 @@
+//! Dynamic channels inside the static one ([MS-RDPEDYC]): follows the one of the graphics pipeline, and no other.
+
+use super::event::{Decoded, UndecodedKind};
+use super::gfx::Graphics;
+use super::screen::Screen;
+use super::sink::Sink;
+use super::unwrap::Loss;
+use crate::Direction;
+use crate::wire::channel::{Chunk, Reassembler};
+use crate::wire::dvc::DvcPdu;
+use crate::wire::egfx;
+
+/// Longest message of a channel, packed; the largest picture has less.
+const MESSAGE_MAX_BYTES: usize = 48 << 20;
+/// Longest PDU of the client that is looked at: only its answers matter.
+const CLIENT_PDU_MAX_BYTES: usize = 4096;
+
+/// What is known of the dynamic channels.
+pub(super) struct Dynamic {
+    /// From the client, from the desktop.
+    chunks: [Reassembler; 2],
+    graphics: Option<Channel>,
+    /// Frames of channels that are closed by now.
+    closed: Decoded,
+    /// A request to open the channel may have been dropped.
+    unknown: bool,
+}
+
+/// The channel of the graphics pipeline.
+struct Channel {
+    id: u32,
+    /// The message that is not whole yet, and its length.
+    message: Vec<u8>,
+    length: usize,
+    graphics: Box<Graphics>,
+}
+
+impl Dynamic {
+    pub(super) fn new() -> Self {
+        Self {
+            chunks: [
+                Reassembler::new(CLIENT_PDU_MAX_BYTES),
+                Reassembler::new(MESSAGE_MAX_BYTES),
+            ],
+            graphics: None,
+            closed: Decoded::default(),
+            unknown: false,
+        }
+    }
+
+    /// PDUs were dropped unseen.
+    pub(super) fn lose(&mut self, loss: Loss) {
+        if !loss.messages {
+            return;
+        }
+        self.chunks = Self::new().chunks;
+        self.unknown |= loss.channels;
+        if let Some(channel) = &mut self.graphics {
+            channel.graphics.lose();
+        }
+    }
+
+    pub(super) fn is_right(&self) -> bool {
+        !self.unknown && self.graphics.as_ref().is_none_or(|channel| channel.graphics.is_right())
+    }
+
+    pub(super) fn decoded(&self) -> Decoded {
+        let open = self.graphics.as_ref().map(|channel| channel.graphics.decoded());
+        self.closed.and(open.unwrap_or_default())
+    }
+
+    /// Shows what is known on a picture that was begun anew.
+    pub(super) fn show(&self, screen: &mut Screen, sink: &mut Sink<'_>) {
+        if let Some(channel) = &self.graphics {
+            channel.graphics.show(screen, sink);
+        }
+    }
+
+    /// Takes a chunk of the static channel.
+    pub(super) fn chunk(&mut self, direction: Direction, chunk: &Chunk<'_>, screen: &mut Screen, sink: &mut Sink<'_>) {
+        let from_desktop = direction == Direction::ToClient;
+        let Self { chunks, graphics, .. } = self;
+        let pdu = match chunks[usize::from(from_desktop)].push(chunk) {
+            Ok(Some(pdu)) => pdu,
+            Ok(None) => return,
+            Err(error) => {
+                // whose message it was is not known; the client's mean nothing for the picture
+                if let Some(channel) = graphics.as_mut().filter(|_| from_desktop) {
+                    channel.graphics.lose();
+                    sink.undecoded(UndecodedKind::Graphics, error.to_string(), chunk.data);
+                }
+                return;
+            }
+        };
+        match DvcPdu::parse(pdu, from_desktop) {
+            Ok(DvcPdu::DataFirst { id, length, data }) if from_desktop => {
+                if let Some(channel) = graphics.as_mut().filter(|channel| channel.id == id) {
+                    channel.first(length as usize, data, screen, sink);
+                }
+            }
+            Ok(DvcPdu::Data { id, data }) if from_desktop => {
+                if let Some(channel) = graphics.as_mut().filter(|channel| channel.id == id) {
+                    channel.data(data, screen, sink);
+                }
+            }
+            Ok(DvcPdu::CreateRequest { id, name }) if name == egfx::CHANNEL => self.open(id),
+            Ok(DvcPdu::CreateResponse { id, status }) if status & 0x8000_0000 != 0 => self.close(id),
+            Ok(DvcPdu::Close { id }) => self.close(id),
+            Ok(_) => {}
+            Err(error) if from_desktop => {
+                sink.undecoded(UndecodedKind::Graphics, error.to_string(), pdu);
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn open(&mut self, id: u32) {
+        self.closed = self.decoded();
+        self.unknown = false;
+        self.graphics = Some(Channel {
+            id,
+            message: Vec::new(),
+            length: 0,
+            graphics: Box::default(),
+        });
+    }
+
+    fn close(&mut self, id: u32) {
+        if self.graphics.as_ref().is_some_and(|channel| channel.id == id) {
+            self.closed = self.decoded();
+            self.graphics = None;
+        }
+    }
+}
+
+impl Channel {
+    fn first(&mut self, length: usize, data: &[u8], screen: &mut Screen, sink: &mut Sink<'_>) {
+        let cut_off = self.length != 0;
+        if cut_off || length > MESSAGE_MAX_BYTES || data.len() > length {
+            let error = match cut_off {
+                true => "message without its end".to_owned(),
+                false => format!("message of {length} bytes, {} in its first part", data.len()),
+            };
+            self.broken(&error, data, sink);
+            return;
+        }
+        if data.len() == length {
+            self.graphics.message(data, screen, sink);
+            return;
+        }
+        self.length = length;
+        self.message.extend_from_slice(data);
+    }
+
+    fn data(&mut self, data: &[u8], screen: &mut Screen, sink: &mut Sink<'_>) {
+        if self.length == 0 {
+            self.graphics.message(data, screen, sink);
+            return;
+        }
+        if self.message.len() + data.len() > self.length {
+            let error = format!("more than the {} bytes of the message", self.length);
+            self.broken(&error, data, sink);
+            return;
+        }
+        self.message.extend_from_slice(data);
+        if self.message.len() == self.length {
+            let mut message = std::mem::take(&mut self.message);
+            self.length = 0;
+            self.graphics.message(&message, screen, sink);
+            message.clear();
+            message.shrink_to(1 << 20);
+            self.message = message;
+        }
+    }
+
+    /// What follows can't be told from what is missing.
+    fn broken(&mut self, error: &str, data: &[u8], sink: &mut Sink<'_>) {
+        self.graphics.lose();
+        sink.undecoded(UndecodedKind::Graphics, error, data);
+        self.message.clear();
+        self.length = 0;
+    }
+}

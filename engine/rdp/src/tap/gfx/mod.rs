@@ -1,0 +1,342 @@
+//! The graphics pipeline ([MS-RDPEGFX]): messages of its dynamic channel go in, surfaces are painted and shown.
+//!
+//! A command that can't be decoded is evidence by itself, and the next one is looked at; only a message whose compression
+//! can't be undone takes all that follow with it, because they refer to it.
+
+mod codecs;
+mod surface;
+mod zgfx;
+
+use self::codecs::Codecs;
+use self::surface::{Edges, Output, Place, Surfaces};
+use self::zgfx::Zgfx;
+use super::event::{Decoded, Rect, UndecodedKind};
+use super::reader::Reader;
+use super::screen::Screen;
+use super::sink::Sink;
+use crate::wire::egfx::{self, Command, codec, command};
+
+/// Most bytes of an unpacked message: an uncompressed picture of a 4K screen, and then some.
+const MESSAGE_MAX_BYTES: usize = 48 << 20;
+/// Room that is kept from message to message.
+const KEPT_BYTES: usize = 1 << 20;
+
+/// One channel, from its opening on.
+#[derive(Default)]
+pub(super) struct Graphics {
+    zgfx: Zgfx,
+    plain: Vec<u8>,
+    surfaces: Surfaces,
+    codecs: Codecs,
+    /// Something is missing of what the sender refers to.
+    lost: bool,
+    /// Rectangles that a command has painted.
+    painted: Vec<Rect>,
+}
+
+/// Why a command painted nothing, or not all.
+struct Failure {
+    codec: Option<u16>,
+    rect: Option<Rect>,
+    error: String,
+}
+
+impl From<String> for Failure {
+    fn from(error: String) -> Self {
+        Self {
+            codec: None,
+            rect: None,
+            error,
+        }
+    }
+}
+
+impl From<&str> for Failure {
+    fn from(error: &str) -> Self {
+        error.to_owned().into()
+    }
+}
+
+const SHORT: &str = "command ends early";
+
+impl Graphics {
+    /// Messages were dropped: what follows refers to them.
+    pub(super) fn lose(&mut self) {
+        self.lost = true;
+    }
+
+    pub(super) fn is_right(&self) -> bool {
+        !self.lost
+    }
+
+    pub(super) fn decoded(&self) -> Decoded {
+        self.codecs.decoded
+    }
+
+    /// Shows all that is known on a picture that was begun anew.
+    pub(super) fn show(&self, screen: &mut Screen, sink: &mut Sink<'_>) {
+        if !self.lost {
+            let mut damage = |rect| sink.damage(rect);
+            self.surfaces.show(&mut Output {
+                picture: screen.picture.as_mut(),
+                damage: &mut damage,
+            });
+        }
+    }
+
+    /// Takes one whole message of the desktop.
+    pub(super) fn message(&mut self, data: &[u8], screen: &mut Screen, sink: &mut Sink<'_>) {
+        if self.lost {
+            sink.undecoded(UndecodedKind::Graphics, "what it refers to is lost", data);
+            return;
+        }
+        let mut plain = std::mem::take(&mut self.plain);
+        match self.zgfx.unpack(data, &mut plain, MESSAGE_MAX_BYTES) {
+            Ok(()) => self.commands(&plain, screen, sink),
+            Err(error) => {
+                self.lost = true;
+                sink.undecoded(UndecodedKind::Graphics, format!("ZGFX: {error}"), data);
+            }
+        }
+        plain.clear();
+        plain.shrink_to(KEPT_BYTES);
+        self.plain = plain;
+    }
+
+    fn commands(&mut self, message: &[u8], screen: &mut Screen, sink: &mut Sink<'_>) {
+        let mut walked = 0;
+        for item in egfx::commands(message) {
+            let item = match item {
+                Ok(item) => item,
+                Err(error) => {
+                    let rest = message.get(walked..).unwrap_or_default();
+                    sink.undecoded(UndecodedKind::GraphicsCommand, error.to_string(), rest);
+                    return;
+                }
+            };
+            walked += item.whole.len();
+            if let Err(Failure { codec, rect, error }) = self.command(&item, screen, sink) {
+                let codec = codec.and_then(|codec| u8::try_from(codec).ok());
+                let kind = UndecodedKind::GraphicsCommand;
+                sink.undecoded_at(kind, codec, rect, error, item.whole);
+            }
+        }
+    }
+
+    fn command(&mut self, item: &Command<'_>, screen: &mut Screen, sink: &mut Sink<'_>) -> Result<(), Failure> {
+        let mut reader = Reader::new(item.body);
+        match item.kind {
+            command::START_FRAME => self.codecs.begin_frame(),
+            command::END_FRAME => {
+                self.codecs.end_frame();
+                sink.frame_end();
+            }
+            command::RESET_GRAPHICS => {
+                let (width, height) = pair32(&mut reader).ok_or(SHORT)?;
+                // Surfaces go; what decoders and the cache keep doesn't ([MS-RDPEGFX] 3.3.5.14).
+                self.surfaces.clear();
+                resize(screen, (width, height), sink)?;
+            }
+            // The first one, or the answer to a client that begins anew ([MS-RDPEGFX] 3.3.5.19).
+            command::CAPS_CONFIRM => {
+                self.surfaces = Surfaces::default();
+                self.codecs.restart();
+            }
+            command::CREATE_SURFACE => {
+                let id = reader.u16().ok_or(SHORT)?;
+                let (width, height) = pair(&mut reader).ok_or(SHORT)?;
+                self.codecs.delete_surface(id);
+                self.surfaces.create(id, width, height)?;
+            }
+            command::DELETE_SURFACE => {
+                let id = reader.u16().ok_or(SHORT)?;
+                self.codecs.delete_surface(id);
+                self.surfaces.delete(id);
+            }
+            command::EVICT_CACHE_ENTRY => self.surfaces.evict(reader.u16().ok_or(SHORT)?),
+            // Tiles belong to the surface and outlive contexts.
+            command::DELETE_ENCODING_CONTEXT => {}
+            command::SURFACE_TO_CACHE => {
+                let from = reader.u16().ok_or(SHORT)?;
+                reader.skip(8).ok_or(SHORT)?;
+                let slot = reader.u16().ok_or(SHORT)?;
+                let source = edges(&mut reader).ok_or(SHORT)?;
+                self.surfaces.keep(slot, (from, source))?;
+            }
+            command::WIRE_TO_SURFACE_1 => return self.rectangle(&mut reader, screen, sink),
+            command::WIRE_TO_SURFACE_2 => return self.progressive(&mut reader, screen, sink),
+            command::MAP_SURFACE_TO_OUTPUT
+            | command::MAP_SURFACE_TO_SCALED_OUTPUT
+            | command::SOLID_FILL
+            | command::SURFACE_TO_SURFACE
+            | command::CACHE_TO_SURFACE => {
+                let mut damage = |rect| sink.damage(rect);
+                let mut output = Output {
+                    picture: screen.picture.as_mut(),
+                    damage: &mut damage,
+                };
+                paint(&mut self.surfaces, item.kind, &mut reader, &mut output)?;
+            }
+            // The windows of RemoteApp, which the filter has turned off.
+            command::MAP_SURFACE_TO_WINDOW | command::MAP_SURFACE_TO_SCALED_WINDOW => {
+                return Err("surface of a window".into());
+            }
+            other => return Err(format!("unknown graphics command {other:#06x}").into()),
+        }
+        Ok(())
+    }
+
+    fn rectangle(&mut self, reader: &mut Reader<'_>, screen: &mut Screen, sink: &mut Sink<'_>) -> Result<(), Failure> {
+        let mut head = || Some((reader.u16()?, reader.u16()?, reader.u8()?, edges(reader)?));
+        let (id, codec, _format, edges) = head().ok_or(SHORT)?;
+        let data = bits(reader).ok_or(SHORT)?;
+        let Self {
+            surfaces,
+            codecs,
+            painted,
+            ..
+        } = self;
+        let surface = surfaces.find(id)?;
+        painted.clear();
+        let result = codecs.rectangle(surface, codec, edges, data, painted);
+        let mut damage = |rect| sink.damage(rect);
+        let mut output = Output {
+            picture: screen.picture.as_mut(),
+            damage: &mut damage,
+        };
+        for rect in painted.drain(..) {
+            surface.show_part(rect, &mut output);
+        }
+        result.map_err(|error| Failure {
+            codec: Some(codec),
+            rect: edges.inside(&surface.pixels).ok(),
+            error,
+        })
+    }
+
+    fn progressive(
+        &mut self,
+        reader: &mut Reader<'_>,
+        screen: &mut Screen,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), Failure> {
+        let mut head = || Some((reader.u16()?, reader.u16()?, reader.u32()?, reader.u8()?));
+        let (id, codec, _context, _format) = head().ok_or(SHORT)?;
+        let data = bits(reader).ok_or(SHORT)?;
+        let failed = |error| Failure {
+            codec: Some(codec),
+            rect: None,
+            error,
+        };
+        if !matches!(codec, codec::PROGRESSIVE | codec::PROGRESSIVE_V2) {
+            return Err(failed(format!("no decoder for codec {codec:#x}")));
+        }
+        let Self {
+            surfaces,
+            codecs,
+            painted,
+            ..
+        } = self;
+        let alive = surfaces.ids();
+        let surface = surfaces.find(id)?;
+        painted.clear();
+        let result = codecs.progressive((id, surface), |id| alive.contains(&id), data, painted);
+        let mut damage = |rect| sink.damage(rect);
+        let mut output = Output {
+            picture: screen.picture.as_mut(),
+            damage: &mut damage,
+        };
+        for rect in painted.drain(..) {
+            surface.show_part(rect, &mut output);
+        }
+        result.map_err(failed)
+    }
+}
+
+/// Commands that paint with what is there already.
+fn paint(surfaces: &mut Surfaces, kind: u16, reader: &mut Reader<'_>, output: &mut Output<'_>) -> Result<(), Failure> {
+    match kind {
+        command::SOLID_FILL => {
+            let id = reader.u16().ok_or(SHORT)?;
+            let color = reader.u32().ok_or(SHORT)?.to_le_bytes();
+            let rects = list(reader, edges).ok_or(SHORT)?;
+            let [blue, green, red, _] = color;
+            surfaces.fill(id, [red, green, blue, 255], &rects, output)?;
+        }
+        command::SURFACE_TO_SURFACE => {
+            let (from, to) = pair(reader).ok_or(SHORT)?;
+            let source = edges(reader).ok_or(SHORT)?;
+            let points = list(reader, pair).ok_or(SHORT)?;
+            surfaces.copy((from, source), to, &points, output)?;
+        }
+        command::CACHE_TO_SURFACE => {
+            let (slot, to) = pair(reader).ok_or(SHORT)?;
+            let points = list(reader, pair).ok_or(SHORT)?;
+            surfaces.recall(slot, to, &points, output)?;
+        }
+        _ => {
+            let id = reader.u16().ok_or(SHORT)?;
+            reader.skip(2).ok_or(SHORT)?;
+            let (x, y) = pair32(reader).ok_or(SHORT)?;
+            let pixels = &surfaces.find(id)?.pixels;
+            let size = (u32::from(pixels.width()), u32::from(pixels.height()));
+            let (width, height) = match kind {
+                command::MAP_SURFACE_TO_SCALED_OUTPUT => pair32(reader).ok_or(SHORT)?,
+                _ => size,
+            };
+            let place = Place { x, y, width, height };
+            surfaces.map(
+                id,
+                Some(place).filter(|place| place.width > 0 && place.height > 0),
+                output,
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// Begins a new picture where the size of the output changes.
+fn resize(screen: &mut Screen, (width, height): (u32, u32), sink: &mut Sink<'_>) -> Result<(), String> {
+    let size = (u16::try_from(width), u16::try_from(height));
+    let (Ok(width), Ok(height)) = size else {
+        return Err(format!("output of {width}x{height}"));
+    };
+    let old = screen
+        .picture
+        .as_ref()
+        .map(|picture| (picture.width(), picture.height()));
+    if old == Some((width, height)) {
+        return Ok(());
+    }
+    screen.resize(width, height, sink)
+}
+
+fn pair(reader: &mut Reader<'_>) -> Option<(u16, u16)> {
+    Some((reader.u16()?, reader.u16()?))
+}
+
+fn pair32(reader: &mut Reader<'_>) -> Option<(u32, u32)> {
+    Some((reader.u32()?, reader.u32()?))
+}
+
+fn edges(reader: &mut Reader<'_>) -> Option<Edges> {
+    let (left, top) = pair(reader)?;
+    let (right, bottom) = pair(reader)?;
+    Some(Edges {
+        left,
+        top,
+        right,
+        bottom,
+    })
+}
+
+/// A count and so many of these.
+fn list<T>(reader: &mut Reader<'_>, read: impl Fn(&mut Reader<'_>) -> Option<T>) -> Option<Vec<T>> {
+    let count = reader.u16()?;
+    (0..count).map(|_| read(reader)).collect()
+}
+
+fn bits<'a>(reader: &mut Reader<'a>) -> Option<&'a [u8]> {
+    let length = reader.len32()?;
+    reader.take(length)
+}

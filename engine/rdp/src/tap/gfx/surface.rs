@@ -1,0 +1,340 @@
+//! Surfaces, the cache of bitmaps, and how both reach the picture.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::tap::event::Rect;
+use crate::tap::framebuffer::Framebuffer;
+
+/// Most surfaces at a time; a Windows desktop has one a monitor.
+const SURFACES_MAX: usize = 1024;
+/// Most bytes of all surfaces together: as much as the largest picture.
+const SURFACES_MAX_BYTES: usize = 256 << 20;
+/// Most bytes in the cache ([MS-RDPEGFX] 3.3.1.4: 100 MB), and some more for whoever counts otherwise.
+const CACHE_MAX_BYTES: usize = 128 << 20;
+/// Most pixels that one command may paint: what a few bytes can ask for is bounded.
+const COMMAND_PIXELS_MAX: u64 = 256 << 20;
+
+/// Where a surface is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) x: u32,
+    pub(super) y: u32,
+    /// Size on the output; that of the surface, unless it is scaled.
+    pub(super) width: u32,
+    pub(super) height: u32,
+}
+
+/// One surface.
+pub(super) struct Surface {
+    pub(super) pixels: Framebuffer,
+    place: Option<Place>,
+    /// Something was painted; until then nobody knows what it shows.
+    painted: bool,
+}
+
+/// A rectangle on the wire, edges exclusive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Edges {
+    pub(super) left: u16,
+    pub(super) top: u16,
+    pub(super) right: u16,
+    pub(super) bottom: u16,
+}
+
+impl Edges {
+    pub(super) fn width(self) -> usize {
+        usize::from(self.right.saturating_sub(self.left))
+    }
+
+    pub(super) fn height(self) -> usize {
+        usize::from(self.bottom.saturating_sub(self.top))
+    }
+
+    fn pixels(self) -> u64 {
+        self.width() as u64 * self.height() as u64
+    }
+
+    /// The rectangle, if it isn't empty and lies inside `surface`.
+    pub(super) fn inside(self, surface: &Framebuffer) -> Result<Rect, String> {
+        let rect = surface.clip(self.left.into(), self.top.into(), self.width(), self.height());
+        let whole = |rect: &Rect| (usize::from(rect.width), usize::from(rect.height)) == (self.width(), self.height());
+        rect.filter(whole).ok_or_else(|| {
+            let (width, height) = (surface.width(), surface.height());
+            format!("{self:?} is empty or not inside of {width}x{height}")
+        })
+    }
+}
+
+/// Pixels out of a surface.
+struct Cached {
+    width: usize,
+    height: usize,
+    rgba: Vec<u8>,
+}
+
+/// All surfaces of a channel.
+#[derive(Default)]
+pub(super) struct Surfaces {
+    all: BTreeMap<u16, Surface>,
+    bytes: usize,
+    cache: BTreeMap<u16, Cached>,
+    cache_bytes: usize,
+}
+
+/// What paints while the picture may not be there.
+pub(super) struct Output<'a> {
+    pub(super) picture: Option<&'a mut Framebuffer>,
+    pub(super) damage: &'a mut dyn FnMut(Rect),
+}
+
+impl Surfaces {
+    pub(super) fn create(&mut self, id: u16, width: u16, height: u16) -> Result<(), String> {
+        self.delete(id);
+        let bytes = usize::from(width) * usize::from(height) * 4;
+        if self.all.len() >= SURFACES_MAX || self.bytes + bytes > SURFACES_MAX_BYTES {
+            return Err(format!("surface of {width}x{height} beside {} others", self.all.len()));
+        }
+        let pixels = Framebuffer::new(width, height).ok_or_else(|| format!("surface of {width}x{height}"))?;
+        let surface = Surface {
+            pixels,
+            place: None,
+            painted: false,
+        };
+        self.bytes += bytes;
+        self.all.insert(id, surface);
+        Ok(())
+    }
+
+    pub(super) fn delete(&mut self, id: u16) {
+        if let Some(surface) = self.all.remove(&id) {
+            self.bytes -= surface.pixels.picture().rgba.len();
+        }
+    }
+
+    /// Forgets all surfaces, but not the cache.
+    pub(super) fn clear(&mut self) {
+        self.all.clear();
+        self.bytes = 0;
+    }
+
+    /// The numbers of all.
+    pub(super) fn ids(&self) -> BTreeSet<u16> {
+        self.all.keys().copied().collect()
+    }
+
+    pub(super) fn find(&mut self, id: u16) -> Result<&mut Surface, String> {
+        self.all.get_mut(&id).ok_or_else(|| format!("unknown surface {id}"))
+    }
+
+    /// Shows a surface here from now on; `None` = nowhere.
+    pub(super) fn map(&mut self, id: u16, place: Option<Place>, output: &mut Output<'_>) -> Result<(), String> {
+        let surface = self.find(id)?;
+        surface.place = place;
+        if surface.painted {
+            surface.show_all(output);
+        }
+        Ok(())
+    }
+
+    /// Shows all surfaces anew.
+    pub(super) fn show(&self, output: &mut Output<'_>) {
+        for surface in self.all.values().filter(|surface| surface.painted) {
+            surface.show_all(output);
+        }
+    }
+
+    pub(super) fn fill(
+        &mut self,
+        id: u16,
+        color: [u8; 4],
+        rects: &[Edges],
+        output: &mut Output<'_>,
+    ) -> Result<(), String> {
+        bounded(rects.iter().map(|rect| rect.pixels()).sum())?;
+        let surface = self.find(id)?;
+        let mut result = Ok(());
+        for edges in rects {
+            match edges.inside(&surface.pixels) {
+                Ok(rect) => {
+                    surface.pixels.paint(rect, |_, out| out.as_chunks_mut().0.fill(color));
+                    surface.show_part(rect, output);
+                }
+                Err(error) => result = Err(error),
+            }
+        }
+        result
+    }
+
+    /// Copies from surface to surface, which may be the same one.
+    pub(super) fn copy(
+        &mut self,
+        (from, source): (u16, Edges),
+        to: u16,
+        points: &[(u16, u16)],
+        output: &mut Output<'_>,
+    ) -> Result<(), String> {
+        bounded(source.pixels() * (1 + points.len() as u64))?;
+        let cached = self.cut(from, source)?;
+        self.paste(&cached, to, points, output)
+    }
+
+    pub(super) fn keep(&mut self, slot: u16, (from, source): (u16, Edges)) -> Result<(), String> {
+        self.evict(slot);
+        let cached = self.cut(from, source)?;
+        if self.cache_bytes + cached.rgba.len() > CACHE_MAX_BYTES {
+            return Err(format!("cache of more than {CACHE_MAX_BYTES} bytes"));
+        }
+        self.cache_bytes += cached.rgba.len();
+        self.cache.insert(slot, cached);
+        Ok(())
+    }
+
+    pub(super) fn evict(&mut self, slot: u16) {
+        if let Some(cached) = self.cache.remove(&slot) {
+            self.cache_bytes -= cached.rgba.len();
+        }
+    }
+
+    pub(super) fn recall(
+        &mut self,
+        slot: u16,
+        to: u16,
+        points: &[(u16, u16)],
+        output: &mut Output<'_>,
+    ) -> Result<(), String> {
+        let cached = self
+            .cache
+            .remove(&slot)
+            .ok_or_else(|| format!("nothing in slot {slot}"))?;
+        let pixels = cached.width as u64 * cached.height as u64 * points.len() as u64;
+        let result = bounded(pixels).and_then(|()| self.paste(&cached, to, points, output));
+        self.cache.insert(slot, cached);
+        result
+    }
+
+    fn cut(&mut self, from: u16, source: Edges) -> Result<Cached, String> {
+        let surface = self.find(from)?;
+        let rect = source.inside(&surface.pixels)?;
+        let mut rgba = Vec::with_capacity(source.width() * source.height() * 4);
+        for row in 0..source.height() {
+            rgba.extend_from_slice(surface.pixels.row(rect, row));
+        }
+        Ok(Cached {
+            width: source.width(),
+            height: source.height(),
+            rgba,
+        })
+    }
+
+    fn paste(
+        &mut self,
+        cached: &Cached,
+        to: u16,
+        points: &[(u16, u16)],
+        output: &mut Output<'_>,
+    ) -> Result<(), String> {
+        let surface = self.find(to)?;
+        let mut result = Ok(());
+        for &(x, y) in points {
+            let Some(rect) = surface.pixels.clip(x.into(), y.into(), cached.width, cached.height) else {
+                result = Err(format!("{x}, {y} is outside of the surface"));
+                continue;
+            };
+            surface.pixels.paint(rect, |row, out| {
+                let start = row * cached.width * 4;
+                out.copy_from_slice(&cached.rgba[start..start + out.len()]);
+            });
+            surface.show_part(rect, output);
+        }
+        result
+    }
+}
+
+impl Surface {
+    /// Shows a rectangle that was painted.
+    pub(super) fn show_part(&mut self, rect: Rect, output: &mut Output<'_>) {
+        self.painted = true;
+        self.show_rect(rect, output);
+    }
+
+    fn show_all(&self, output: &mut Output<'_>) {
+        let (width, height) = (self.pixels.width(), self.pixels.height());
+        self.show_rect(
+            Rect {
+                x: 0,
+                y: 0,
+                width,
+                height,
+            },
+            output,
+        );
+    }
+
+    fn show_rect(&self, rect: Rect, output: &mut Output<'_>) {
+        let (Some(place), Some(picture)) = (self.place, output.picture.as_deref_mut()) else {
+            return;
+        };
+        let size = (u32::from(self.pixels.width()), u32::from(self.pixels.height()));
+        let shown = if (place.width, place.height) == size {
+            self.show_plain(rect, place, picture)
+        } else {
+            self.show_scaled(rect, place, picture)
+        };
+        if let Some(shown) = shown {
+            (output.damage)(shown);
+        }
+    }
+
+    fn show_plain(&self, rect: Rect, place: Place, picture: &mut Framebuffer) -> Option<Rect> {
+        let x = (place.x as usize).saturating_add(rect.x.into());
+        let y = (place.y as usize).saturating_add(rect.y.into());
+        let shown = picture.clip(x, y, rect.width.into(), rect.height.into())?;
+        picture.paint(shown, |row, out| {
+            let line = self.pixels.row(rect, row);
+            out.copy_from_slice(&line[..out.len()]);
+        });
+        Some(shown)
+    }
+
+    /// Each pixel of the output is the one of the surface that its centre falls on. Clients smooth what they scale, each in
+    /// its own way: the recording shows what the desktop has sent.
+    fn show_scaled(&self, rect: Rect, place: Place, picture: &mut Framebuffer) -> Option<Rect> {
+        let span = |start: u16, length: u16, size: u16, target: u32| {
+            let (size, target) = (u64::from(size), u64::from(target));
+            let from = u64::from(start) * target / size;
+            let to = ((u64::from(start) + u64::from(length)) * target).div_ceil(size);
+            (from, to.saturating_sub(from))
+        };
+        let (width, height) = (self.pixels.width(), self.pixels.height());
+        let (dx, columns) = span(rect.x, rect.width, width, place.width);
+        let (dy, rows) = span(rect.y, rect.height, height, place.height);
+        let at = |origin: u32, offset: u64| usize::try_from(u64::from(origin) + offset).ok();
+        let (x, y) = (at(place.x, dx)?, at(place.y, dy)?);
+        let shown = picture.clip(x, y, usize::try_from(columns).ok()?, usize::try_from(rows).ok()?)?;
+        let source = |offset: u64, size: u16, target: u32| {
+            let position = (2 * offset + 1) * u64::from(size) / (2 * u64::from(target.max(1)));
+            position.min(u64::from(size) - 1) as usize
+        };
+        let whole = Rect {
+            x: 0,
+            y: 0,
+            width,
+            height,
+        };
+        picture.paint(shown, |row, out| {
+            let line = self.pixels.row(whole, source(dy + row as u64, height, place.height));
+            let line = line.as_chunks::<4>().0;
+            for (column, pixel) in out.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+                *pixel = line[source(dx + column as u64, width, place.width)];
+            }
+        });
+        Some(shown)
+    }
+}
+
+fn bounded(pixels: u64) -> Result<(), String> {
+    if pixels > COMMAND_PIXELS_MAX {
+        return Err(format!("command of {pixels} pixels"));
+    }
+    Ok(())
+}
