@@ -53,7 +53,7 @@ fn a_folder_of_streams() {
         }
     );
     assert_eq!(desktop.gateway.bulk_compression, BulkCompression::Keep);
-    assert_eq!(desktop.gateway.graphics, Some(Graphics::Gfx));
+    assert_eq!(desktop.gateway.graphics, None);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use crate::tap::event::{Decoded, Rect};
 use crate::tap::framebuffer::Framebuffer;
 use crate::tap::guard::guarded;
 use crate::tap::planar::{PlanarDecoder, Rows};
+use crate::tap::reader::Reader;
 use crate::tap::rfx::RemoteFx;
 use crate::wire::egfx::codec;
 
@@ -132,18 +133,19 @@ impl Codecs {
         if pixels.len() < width * usize::from(rect.height) {
             return Err("ClearCodec gave too few pixels".to_owned());
         }
+        let covered = covers_all(data);
         surface.paint(rect, |row, out| {
             let line = &pixels[row * width..];
             for (out, [blue, green, red, alpha]) in out.as_chunks_mut::<4>().0.iter_mut().zip(line) {
                 // no layer has painted where alpha is 0: what was there stays
-                if *alpha != 0 {
+                if covered || *alpha != 0 {
                     *out = [*red, *green, *blue, 255];
                 }
             }
         });
         let flags = data.first().copied().unwrap_or_default();
         let is_kept = flags & (CLEAR_GLYPH_INDEX | CLEAR_GLYPH_HIT) == CLEAR_GLYPH_INDEX;
-        if is_kept && pixels.iter().any(|[_, _, _, alpha]| *alpha == 0) {
+        if is_kept && !covered && pixels.iter().any(|[_, _, _, alpha]| *alpha == 0) {
             // the decoder has kept what was painted, a client what was shown
             return Err("glyph that isn't painted whole".to_owned());
         }
@@ -234,6 +236,21 @@ impl Codecs {
         self.grids.insert(id, grid);
         Ok(())
     }
+}
+
+/// Whether a ClearCodec stream ([MS-RDPEGFX] 2.2.4.1) paints every pixel: by its residual layer, or as a glyph that was kept.
+fn covers_all(data: &[u8]) -> bool {
+    let mut reader = Reader::new(data);
+    let mut residual_bytes = || {
+        let flags = reader.u8()?;
+        // a sequence number, and the glyph's number where there is one
+        reader.skip(if flags & CLEAR_GLYPH_INDEX == 0 { 1 } else { 3 })?;
+        if flags & CLEAR_GLYPH_HIT != 0 {
+            return Some(1);
+        }
+        reader.u32()
+    };
+    residual_bytes().is_some_and(|bytes| bytes > 0)
 }
 
 /// Paints rows from the top, blue, green, red and a byte of no meaning.
