@@ -14,6 +14,7 @@ mod export;
 mod export_formats;
 mod export_options;
 mod exports;
+mod graphics;
 mod harness;
 mod keep;
 mod keep_s3;

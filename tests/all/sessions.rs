@@ -100,31 +100,45 @@ enum Peer {
     Shadow,
 }
 
+/// The same where the desktop may send bitmaps alone.
 fn works_and_is_recorded(test: &str, peer: &Peer, options: &[&str], sent: &str, tolerance: u8) -> anyhow::Result<()> {
+    is_recorded_with("legacy", test, peer, options, sent, tolerance)
+}
+
+/// `graphics` is the gateway's setting, `sent` the encoding that the desktop is known to choose for such a client.
+fn is_recorded_with(
+    graphics: &str,
+    test: &str,
+    peer: &Peer,
+    options: &[&str],
+    sent: &str,
+    tolerance: u8,
+) -> anyhow::Result<()> {
     let Some(_peers) = Peers::take(test) else { return Ok(()) };
     let dir = tempfile::tempdir()?;
     match peer {
         Peer::Xrdp => {
             let xrdp = Xrdp::start(dir.path())?;
-            session_is_recorded(dir.path(), xrdp.port, options, sent, tolerance)
+            session_is_recorded(dir.path(), xrdp.port, graphics, options, sent, tolerance)
         }
         Peer::Shadow => {
             let shadow = Shadow::start(dir.path(), &[])?;
-            session_is_recorded(dir.path(), shadow.port, options, sent, tolerance)
+            session_is_recorded(dir.path(), shadow.port, graphics, options, sent, tolerance)
         }
     }
 }
 
-/// `sent` is the encoding that the desktop is known to choose for such a client.
 fn session_is_recorded(
     dir: &Path,
     desktop_port: u16,
+    graphics: &str,
     options: &[&str],
     sent: &str,
     tolerance: u8,
 ) -> anyhow::Result<()> {
     let settings = Settings {
         more: "log: {level: debug}\n".to_owned(),
+        gateway: format!(", graphics: {graphics}"),
         ..Settings::of(desktop_port, "sync")
     };
     let gateway = Gateway::start(&dir.join("gateway"), &settings)?;
@@ -204,4 +218,21 @@ fn shadow_remotefx_offered() -> anyhow::Result<()> {
 #[test]
 fn shadow_16_bpp() -> anyhow::Result<()> {
     works_and_is_recorded("shadow_16_bpp", &Peer::Shadow, &["/bpp:16"], "rle", LOSSY)
+}
+
+/// With `graphics: gfx` what the client offers stays, RemoteFX for one. The tap rounds as little as the client does.
+#[test]
+fn xrdp_remotefx_kept() -> anyhow::Result<()> {
+    is_recorded_with("gfx", "xrdp_remotefx_kept", &Peer::Xrdp, &["/rfx"], "remote_fx", LOSSY)
+}
+
+#[test]
+fn xrdp_without_codecs_may_use_them() -> anyhow::Result<()> {
+    is_recorded_with("gfx", "xrdp_without_codecs_may_use_them", &Peer::Xrdp, &[], "planar", 0)
+}
+
+/// Without H.264, freerdp-shadow 2.11 leaves the pipeline aside and sends RemoteFX.
+#[test]
+fn shadow_without_h264() -> anyhow::Result<()> {
+    is_recorded_with("gfx", "shadow_without_h264", &Peer::Shadow, &[], "remote_fx", LOSSY)
 }

@@ -7,6 +7,7 @@ pub mod display;
 pub mod faults;
 pub mod gateway;
 pub mod gcs;
+pub mod graphics;
 pub mod http;
 pub mod node;
 pub mod pages;

@@ -1,0 +1,294 @@
+//! A desktop that speaks the graphics pipeline, which neither xrdp 0.9 nor freerdp-shadow 2.11 do without H.264: it shows one
+//! scene after another, the next one at each click of the client.
+
+use std::net::TcpListener as StdListener;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context as _;
+use deskreel_rdp::Direction;
+use deskreel_rdp::wire::channel::{Chunk, single_chunk};
+use deskreel_rdp::wire::dvc::{self, DvcPdu};
+use deskreel_rdp::wire::egfx::{self, command, encode};
+use deskreel_rdp::wire::mcs::{self, DomainPdu};
+use ironrdp_acceptor::{Acceptor, BeginResult, DesktopSize, accept_begin, accept_finalize};
+use ironrdp_graphics::zgfx::{CompressionMode, Compressor, compress_and_wrap_egfx};
+use ironrdp_pdu::gcc::ChannelName;
+use ironrdp_pdu::nego::SecurityProtocol;
+use ironrdp_pdu::rdp::capability_sets::{
+    Bitmap, BitmapDrawingFlags, CapabilitySet, General, GeneralExtraFlags, Input, InputFlags, MultifragmentUpdate,
+    Order, OrderFlags, OrderSupportExFlags, Pointer, VirtualChannel, VirtualChannelFlags,
+};
+use ironrdp_pdu::rdp::client_info::Credentials;
+use ironrdp_pdu::{Action, PduResult};
+use ironrdp_svc::{SvcMessage, SvcProcessor, SvcServerProcessor};
+use ironrdp_tokio::{Framed, FramedWrite as _, LocalTokioStream};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer};
+
+use crate::desktop::PASSWORD;
+
+/// The one account.
+pub const USER: &str = "graphics";
+/// The desktop's size.
+pub const SIZE: (u16, u16) = (1024, 768);
+/// Number of the dynamic channel.
+const CHANNEL: u32 = 3;
+/// Fast-path input: events of a mouse, and the flag of a button that goes down.
+const MOUSE: u8 = 1;
+const BUTTON_DOWN: u16 = 0x8000;
+
+/// A running desktop; dropping it ends it.
+#[derive(Debug)]
+pub struct GraphicsDesktop {
+    /// Where it listens on loopback.
+    pub port: u16,
+    /// The capability sets that clients have offered: version and flags.
+    pub offered: Arc<Mutex<Vec<(u32, u32)>>>,
+    _stop: oneshot::Sender<()>,
+}
+
+impl GraphicsDesktop {
+    /// Serves these scenes, each a row of commands without their compression, on a thread of its own.
+    ///
+    /// # Errors
+    /// No port, or no certificate can be made.
+    pub fn start(scenes: Vec<Vec<Vec<u8>>>) -> anyhow::Result<Self> {
+        let made = rcgen::generate_simple_self_signed(vec!["graphics".to_owned()]).context("make a certificate")?;
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der())
+            .map_err(|error| anyhow::anyhow!("make a key: {error}"))?;
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .context("set up TLS")?
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .context("use the certificate")?;
+        let tls = TlsAcceptor::from(Arc::new(config));
+        let listener = StdListener::bind("127.0.0.1:0").context("bind")?;
+        listener.set_nonblocking(true).context("bind")?;
+        let port = listener.local_addr().context("bind")?.port();
+        let (stop, stopped) = oneshot::channel();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("start a runtime")?;
+        let offered = Arc::new(Mutex::new(Vec::new()));
+        let told = Arc::clone(&offered);
+        std::thread::Builder::new()
+            .name("graphics-desktop".to_owned())
+            .spawn(move || {
+                runtime.block_on(async {
+                    tokio::select! {
+                        () = serve(listener, &tls, &scenes, &told) => (),
+                        _ = stopped => (),
+                    }
+                });
+            })
+            .context("start the desktop")?;
+        Ok(Self {
+            port,
+            offered,
+            _stop: stop,
+        })
+    }
+}
+
+async fn serve(listener: StdListener, tls: &TlsAcceptor, scenes: &[Vec<Vec<u8>>], offered: &Mutex<Vec<(u32, u32)>>) {
+    let Ok(listener) = TcpListener::from_std(listener) else {
+        return;
+    };
+    while let Ok((stream, _)) = listener.accept().await {
+        if let Err(error) = session(stream, tls, scenes, offered).await {
+            eprintln!("graphics desktop: {error:#}");
+        }
+    }
+}
+
+/// The static channel, which the session itself serves.
+#[derive(Debug)]
+struct Drdynvc;
+
+ironrdp_core::impl_as_any!(Drdynvc);
+
+impl SvcProcessor for Drdynvc {
+    fn channel_name(&self) -> ChannelName {
+        ChannelName::new(*b"drdynvc\0")
+    }
+
+    fn process(&mut self, _payload: &[u8]) -> PduResult<Vec<SvcMessage>> {
+        Ok(Vec::new())
+    }
+}
+
+impl SvcServerProcessor for Drdynvc {}
+
+/// What is sent next.
+struct Show<'a> {
+    scenes: std::slice::Iter<'a, Vec<Vec<u8>>>,
+    compressor: Compressor,
+}
+
+impl Show<'_> {
+    /// The next scene as PDUs of the dynamic channel.
+    fn next(&mut self) -> anyhow::Result<Vec<Vec<u8>>> {
+        let mut pdus = Vec::new();
+        for commands in self.scenes.next().into_iter().flatten() {
+            let message = compress_and_wrap_egfx(commands, &mut self.compressor, CompressionMode::Auto)
+                .map_err(|error| anyhow::anyhow!("compress: {error}"))?;
+            pdus.extend(dvc::data(CHANNEL, &message));
+        }
+        Ok(pdus)
+    }
+}
+
+async fn session(
+    stream: TcpStream,
+    tls: &TlsAcceptor,
+    scenes: &[Vec<Vec<u8>>],
+    offered: &Mutex<Vec<(u32, u32)>>,
+) -> anyhow::Result<()> {
+    stream.set_nodelay(true)?;
+    let credentials = Credentials {
+        username: USER.to_owned(),
+        password: PASSWORD.to_owned(),
+        domain: None,
+    };
+    let (width, height) = SIZE;
+    let size = DesktopSize { width, height };
+    let mut acceptor = Acceptor::new(SecurityProtocol::SSL, size, capabilities(), Some(credentials));
+    acceptor.attach_static_channel(Drdynvc);
+    let framed = Framed::<LocalTokioStream<TcpStream>>::new(stream);
+    let BeginResult::ShouldUpgrade(stream) = accept_begin(framed, &mut acceptor).await.context("negotiate")? else {
+        anyhow::bail!("the client asked for no security");
+    };
+    let stream = tls.accept(stream).await.context("accept TLS")?;
+    acceptor.mark_security_upgrade_as_done();
+    let framed = Framed::<LocalTokioStream<_>>::new(stream);
+    let (mut framed, result) = accept_finalize(framed, &mut acceptor)
+        .await
+        .context("finish the connection")?;
+    let channel = result.static_channels.get_channel_id_by_type::<Drdynvc>();
+    let channel = channel.context("the client has no drdynvc")?;
+    let pdu = |data: &[u8]| mcs::send_data(Direction::ToClient, 1002, channel, &single_chunk(data));
+
+    let mut show = Show {
+        scenes: scenes.iter(),
+        compressor: Compressor::new(),
+    };
+    // capabilities, version 1
+    framed.write_all(&pdu(&[0x50, 0, 1, 0])).await?;
+    loop {
+        let (action, bytes) = framed.read_pdu().await.context("read")?;
+        let mut answers = Vec::new();
+        if action == Action::FastPath {
+            if is_click(&bytes) {
+                answers = show.next()?;
+            }
+        } else if let Ok(DomainPdu::Data(data)) = mcs::domain_pdu(&bytes)
+            && data.channel == channel
+        {
+            let chunk = Chunk::parse(bytes.get(data.payload).unwrap_or_default())?;
+            match DvcPdu::parse(chunk.data, false)? {
+                DvcPdu::Capabilities { .. } => {
+                    let mut create = vec![0x10, CHANNEL as u8];
+                    create.extend_from_slice(egfx::CHANNEL.as_bytes());
+                    create.push(0);
+                    answers.push(create);
+                }
+                DvcPdu::Data { data, .. } => {
+                    if let Some(confirm) = confirm(data, offered)? {
+                        let message = compress_and_wrap_egfx(&confirm, &mut show.compressor, CompressionMode::Auto)
+                            .map_err(|error| anyhow::anyhow!("compress: {error}"))?;
+                        answers.extend(dvc::data(CHANNEL, &message));
+                        answers.extend(show.next()?);
+                    }
+                }
+                _ => (),
+            }
+        } else if matches!(mcs::domain_pdu(&bytes), Ok(DomainPdu::Disconnect { .. })) {
+            return Ok(());
+        }
+        for answer in answers {
+            framed.write_all(&pdu(&answer)).await.context("write")?;
+        }
+    }
+}
+
+/// The answer to a client's capabilities: the last set that it offers.
+fn confirm(message: &[u8], offered: &Mutex<Vec<(u32, u32)>>) -> anyhow::Result<Option<Vec<u8>>> {
+    for item in egfx::commands(message) {
+        let item = item?;
+        if item.kind != command::CAPS_ADVERTISE {
+            continue;
+        }
+        let sets = egfx::capabilities(item.body)?;
+        let flags = |body: &[u8]| body.first_chunk().map_or(0, |flags| u32::from_le_bytes(*flags));
+        let mut told = offered.lock().unwrap_or_else(PoisonError::into_inner);
+        told.extend(sets.iter().map(|set| (set.version, flags(set.body))));
+        let last = sets.last().context("no capability set")?;
+        let mut body = last.version.to_le_bytes().to_vec();
+        body.extend_from_slice(&u32::try_from(last.body.len())?.to_le_bytes());
+        body.extend_from_slice(last.body);
+        return Ok(Some(encode(command::CAPS_CONFIRM, &body)));
+    }
+    Ok(None)
+}
+
+/// Whether a fast-path PDU says that a button went down.
+fn is_click(pdu: &[u8]) -> bool {
+    let long = pdu.get(1).is_some_and(|length| length & 0x80 != 0);
+    let events = pdu.get(if long { 3 } else { 2 }..).unwrap_or_default();
+    // the first event is enough: xdotool moves and clicks apart
+    events.first().is_some_and(|header| header >> 5 == MOUSE)
+        && events.get(1..3).is_some_and(|flags| {
+            let flags = u16::from_le_bytes([flags[0], flags[1]]);
+            flags & BUTTON_DOWN != 0 && flags & 0x1000 != 0
+        })
+}
+
+fn capabilities() -> Vec<CapabilitySet> {
+    let (desktop_width, desktop_height) = SIZE;
+    vec![
+        CapabilitySet::General(General {
+            extra_flags: GeneralExtraFlags::FASTPATH_OUTPUT_SUPPORTED,
+            ..General::default()
+        }),
+        CapabilitySet::Bitmap(Bitmap {
+            pref_bits_per_pix: 32,
+            desktop_width,
+            desktop_height,
+            desktop_resize_flag: true,
+            drawing_flags: BitmapDrawingFlags::empty(),
+        }),
+        CapabilitySet::Order(Order::new(
+            OrderFlags::NEGOTIATE_ORDER_SUPPORT | OrderFlags::ZERO_BOUNDS_DELTAS_SUPPORT,
+            OrderSupportExFlags::empty(),
+            0,
+            0,
+        )),
+        CapabilitySet::Pointer(Pointer {
+            color_pointer_cache_size: 25,
+            pointer_cache_size: 25,
+        }),
+        CapabilitySet::Input(Input {
+            input_flags: InputFlags::SCANCODES
+                | InputFlags::MOUSEX
+                | InputFlags::UNICODE
+                | InputFlags::FASTPATH_INPUT
+                | InputFlags::FASTPATH_INPUT_2,
+            keyboard_layout: 0,
+            keyboard_type: None,
+            keyboard_subtype: 0,
+            keyboard_function_key: 128,
+            keyboard_ime_filename: String::new(),
+        }),
+        CapabilitySet::VirtualChannel(VirtualChannel {
+            flags: VirtualChannelFlags::NO_COMPRESSION,
+            chunk_size: None,
+        }),
+        CapabilitySet::MultiFragmentUpdate(MultifragmentUpdate {
+            max_request_size: 1 << 20,
+        }),
+    ]
+}
