@@ -21,6 +21,8 @@ use crate::web::{Demo, add_viewer, has_browser, serve};
 
 /// Random moments that are looked at.
 const SEEKS: usize = 50;
+/// How long a page may take to show what happens.
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Longer than what counts as idle, in seconds.
 const REST: Duration = Duration::from_secs(12);
 
@@ -94,6 +96,58 @@ fn the_browser_shows_what_the_rdp_client_saw() -> anyhow::Result<()> {
             "at {speed}x the recording goes {pace} times as fast"
         );
     }
+    Ok(())
+}
+
+#[test]
+fn the_browser_follows_a_real_session() -> anyhow::Result<()> {
+    let test = "the_browser_follows_a_real_session";
+    let Some(_peers) = Peers::take(test) else { return Ok(()) };
+    if !has_browser(test) {
+        return Ok(());
+    }
+    let dir = tempfile::tempdir()?;
+    let xrdp = Xrdp::start(dir.path())?;
+    let port = free_port()?;
+    let settings = Settings {
+        more: format!("web: {{listen: '127.0.0.1:{port}'}}\n"),
+        // So that the open segment is in the spool.
+        ..Settings::of(xrdp.port, "async")
+    };
+    let mut gateway = Gateway::start(&dir.path().join("gateway"), &settings)?;
+    gateway.process.wait_listening(port, Duration::from_secs(30))?;
+    let mut client = Client::start(dir.path(), "client", gateway.port, USER, &[])?;
+    let painted = client.display.wait_painted(8);
+    painted.map_err(|error| error.context(gateway.process.log()))?;
+    // From the first user on, a name that nobody has is refused: the client is in by now.
+    add_viewer(&gateway.dir, "eve", "list, read, watch, terminate")?;
+    let output = dir.path().join("seen");
+    fs::create_dir(&output)?;
+    let asked =
+        json!({"base": format!("http://127.0.0.1:{port}"), "user": "eve", "password": PASSWORD, "output": output});
+    let browser = std::thread::spawn(move || browse("follow", asked));
+    let seen = |what: &'static str| -> anyhow::Result<()> {
+        let moment = Moment::now(&client, what)?;
+        wait_for(PATIENCE, what, || {
+            anyhow::ensure!(!browser.is_finished(), "{what}: the browser has ended");
+            let shown = fs::read_to_string(output.join("newest")).unwrap_or_default();
+            let picture = (!shown.is_empty())
+                .then(|| Picture::read_png(Path::new(&shown)))
+                .transpose()?;
+            Ok(picture.is_some_and(|picture| moment.screen.differing(&picture, 0) == 0))
+        })
+    };
+    seen("what was there before")?;
+    client.click(300, 300)?;
+    client.type_text("clear; seq 1 25; echo The browser follows")?;
+    client.key("Return")?;
+    seen("what happens meanwhile")?;
+    fs::write(output.join("enough"), "")?;
+    let found = browser.join().ok().context("the browser's thread panicked")??;
+    // The page has ended the session.
+    let recording = gateway.wait_recording(0, &["complete"])?;
+    assert_eq!(recording["id"], found["id"]);
+    client.process.end();
     Ok(())
 }
 

@@ -221,6 +221,15 @@ export async function exporting(page) {
   assert.equal(await command(), `deskreel recordings export ${id} --format webm -o session.webm ${marked[0]} ${rest}`);
   await page.selectOption('#export-format', 'json');
   assert.equal(await command(), `deskreel recordings export ${id} --format json -o session.json ${marked[0]}`);
+  await page.selectOption('#export-format', 'png');
+  const [, from] = /--from (\S+)s/.exec(marked[0]);
+  const one = `deskreel recordings export ${id} --format png -o session.png --from ${from}s --width 1280 --no-pointer --overlay keys,clock`;
+  assert.equal(await command(), one);
+  assert.ok(await page.isHidden('#export-to'));
+  await page.fill('#export-from', '0');
+  await page.selectOption('#export-format', 'mp4');
+  await page.selectOption('#export-format', 'png');
+  assert.match(await command(), /--from [1-9]/, 'the moment that is shown');
   await page.fill('#export-from', 'tomorrow');
   await page.waitForSelector('#export-problem:not([hidden])');
   assert.ok(await page.isDisabled('#export-copy'));

@@ -434,7 +434,7 @@ async function open() {
   new ResizeObserver(fit).observe(byId('stage'));
   const files = (info.exports ?? []).map((file) => ({ ...file, href: `${base}/exports/${encodeURIComponent(file.name)}` }));
   const exporting = new ExportSheet(info.target, files);
-  byId('export').addEventListener('click', () => exporting.open(span.from ?? 0, span.to ?? info.duration_ns, info.duration_ns));
+  byId('export').addEventListener('click', () => exporting.open(span.from ?? 0, span.to ?? info.duration_ns, info.duration_ns, now));
   terminateSheet(id);
   const { badge, verify } = integrityBadge(base, info.recording.verified);
   byId('badges').replaceChildren(...(info.alone ? [] : [stateBadge(info.recording)]), badge);

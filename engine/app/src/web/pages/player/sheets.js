@@ -107,7 +107,7 @@ function report(verified, why = 'The seals have not been checked yet.') {
 }
 
 /** What each format's output is called. */
-const OUTPUTS = { mp4: 'session.mp4', webm: 'session.webm', gif: 'session.gif', frames: 'frames', json: 'session.json' };
+const OUTPUTS = { mp4: 'session.mp4', webm: 'session.webm', gif: 'session.gif', png: 'session.png', frames: 'frames', json: 'session.json' };
 
 /** As a shell takes it: one word, whatever is in it. */
 function quoted(word) {
@@ -126,10 +126,15 @@ function seconds(text) {
 export class ExportSheet {
   #target;
   #length = 0;
+  #now = 0;
 
   /** `target`: what the command works on; `finished`: `{name, bytes, href}` each. */
   constructor(target, finished) {
     this.#target = target;
+    byId('export-format').addEventListener('input', ({ target }) => {
+      // One picture is of the moment that is shown, unless another one is marked.
+      if (target.value === 'png' && seconds(byId('export-from').value.trim()) === 0) byId('export-from').value = clock(this.#now, true);
+    });
     byId('export-sheet').addEventListener('input', () => this.#draw());
     byId('export-copy').addEventListener('click', async () => {
       await navigator.clipboard.writeText(byId('export-command').textContent);
@@ -140,8 +145,9 @@ export class ExportSheet {
       make('a', { href, download: name }, name), make('span', { class: 'soft num' }, size(bytes)))));
   }
 
-  /** Opens with a span, both ends in nanoseconds. */
-  open(from, to, duration) {
+  /** Opens with a span, both ends in nanoseconds; `now`: where the picture is. */
+  open(from, to, duration, now) {
+    this.#now = now;
     byId('export-from').value = clock(from, true);
     byId('export-to').value = clock(to, true);
     this.#length = duration / 1e9;
@@ -154,8 +160,10 @@ export class ExportSheet {
     const on = (name) => byId(`export-${name}`).checked;
     const format = value('format');
     const hasPicture = format !== 'json';
-    for (const part of document.querySelectorAll('#export-sheet [data-for="picture"]')) part.hidden = !hasPicture;
-    const [from, to] = [seconds(value('from')), seconds(value('to'))];
+    const isFilm = hasPicture && format !== 'png';
+    const parts = { picture: hasPicture, film: isFilm, stretch: format !== 'png' };
+    for (const part of document.querySelectorAll('#export-sheet [data-for]')) part.hidden = !parts[part.dataset.for];
+    const [from, to] = [seconds(value('from')), parts.stretch ? seconds(value('to')) : this.#length];
     const problem = from === null || to === null ? 'A time is written as 1:02:03.4.' : from >= to ? 'The end is not after the begin.' : '';
     byId('export-problem').textContent = problem;
     byId('export-problem').hidden = problem === '';
@@ -163,12 +171,14 @@ export class ExportSheet {
     const words = ['deskreel recordings export', quoted(this.#target), '--format', format, '-o', OUTPUTS[format]];
     if (from !== null && from > 0) words.push('--from', `${from}s`);
     if (to !== null && to < this.#length - 0.1) words.push('--to', `${to}s`);
-    if (hasPicture) {
+    if (isFilm) {
       if (value('speed') !== '1') words.push('--speed', value('speed'));
       if (on('idle')) words.push('--skip-idle');
       if (value('fps') !== '') words.push('--fps-max', value('fps'));
-      if (value('width') !== '') words.push('--width', value('width'));
       if (on('lossless')) words.push('--lossless');
+    }
+    if (hasPicture) {
+      if (value('width') !== '') words.push('--width', value('width'));
       if (!on('pointer')) words.push('--no-pointer');
       const overlays = ['keys', 'clock', 'user'].filter(on);
       if (overlays.length > 0) words.push('--overlay', overlays.join(','));
