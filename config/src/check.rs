@@ -223,7 +223,7 @@ impl<'a> Checker<'a> {
         let only = |key: &str, value: Value| Some(Value::Object(Map::from_iter([(key.to_owned(), value)])));
         match &node.value {
             Yaml::Scalar(text, _) if text == HIDDEN => {
-                let message = "is what get and edit show in place of a secret; write the secret itself";
+                let message = "is what get and edit show in place of a secret; write the secret itself, also when spec.addr changes";
                 self.refuse(path, node.mark, message.to_owned());
             }
             Yaml::Scalar(text, _) if !text.is_empty() => {

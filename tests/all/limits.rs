@@ -199,12 +199,18 @@ fn a_session_that_is_not_recorded_is_listed_with_the_reason() -> anyhow::Result<
     let Some(_peers) = Peers::take("a_session_that_is_not_recorded_is_listed_with_the_reason") else {
         return Ok(());
     };
-    let mut session = Session::open("", "session_recording: off\n")?;
+    not_recorded("", "session_recording: off\n", "cluster_off")?;
+    not_recorded("record_session: {desktop: false}", "", "roles_off")
+}
+
+/// A session that `options` of the role or `more` of the configuration keep from being recorded: listed, marked and not stored.
+fn not_recorded(options: &str, more: &str, by: &str) -> anyhow::Result<()> {
+    let mut session = Session::open(options, more)?;
     let running = session.gateway.json(&["sessions", "ls"])?;
     assert_eq!(running[0]["recording"], "not_recorded");
     session.client.process.end();
     let row = session.gateway.wait_recording(0, &["not_recorded"])?;
-    assert!(row.to_string().contains("cluster_off"), "{row}");
+    assert!(row.to_string().contains(by), "{row}");
     let id = row["id"].as_str().unwrap_or_default();
     assert!(!recording_folder(&session.gateway.dir.join("recordings"), id).exists());
     Ok(())

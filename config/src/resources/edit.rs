@@ -7,16 +7,21 @@ use crate::check::HIDDEN;
 use crate::yaml::{Node, Yaml};
 
 /// Reads a resource that was edited: as [`read_resources`](super::read_resources), but where it says `[hidden]` in place of a
-/// password, that of the same login of `old` counts, which is the [`source`](super::Document::source) of what was shown.
-/// Places are those of `text`.
+/// password, that of the same login of `old` counts, which is the [`source`](super::Document::source) of what was shown. Not so
+/// where `spec.addr` is another one: nobody sends a password that they don't know to a host of their own. Places are those of
+/// `text`.
 #[must_use]
 pub fn read_edited(text: &str, options: &ReadOptions<'_>, old: &Value) -> Stream {
     let mut old = node_of(old);
+    let host = address(&old);
     let known: Vec<(String, Node)> = passwords(&mut old)
         .into_iter()
         .map(|(login, password)| (login, password.clone()))
         .collect();
     read_with(text, options, &|document| {
+        if address(document) != host {
+            return;
+        }
         for (login, password) in passwords(document) {
             let found = known.iter().find(|(name, _)| *name == login);
             if let (Yaml::Scalar(text, _), Some((_, secret))) = (&password.value, found)
@@ -26,6 +31,14 @@ pub fn read_edited(text: &str, options: &ReadOptions<'_>, old: &Value) -> Stream
             }
         }
     })
+}
+
+/// What is written as `spec.addr`.
+fn address(document: &Node) -> Option<String> {
+    match &document.child("spec")?.child("addr")?.value {
+        Yaml::Scalar(addr, _) => Some(addr.clone()),
+        _ => None,
+    }
 }
 
 /// The passwords of `spec.gateway.credentials.logins`, with their logins.

@@ -400,6 +400,9 @@ fn metadata(kind: ResourceKind, values: &Map<String, Value>, findings: &mut Find
             "must be 1 to 255 bytes without / and control characters",
         );
     }
+    if kind == ResourceKind::User && name.contains(':') {
+        findings.add("metadata.name", "must have no colon: people log on as user:desktop");
+    }
     if !matches!(text("metadata.namespace"), "" | "default") {
         findings.add("metadata.namespace", "only default is known");
     }

@@ -123,6 +123,8 @@ fn names_are_unique_over_all_files() {
         "b.yaml:3:18: windows_desktop/lab: metadata.name"
     );
     assert!(errors(&[("a.yaml", &text.replace("lab", "'a/b'"))])[0].contains("must be 1 to 255 bytes without /"));
+    let user = "kind: user\nversion: v2\nmetadata: {name: 'ann:lab'}\nspec: {roles: [access]}\n";
+    assert!(errors(&[("a.yaml", user)])[0].contains("must have no colon"));
     assert!(errors(&[("a.yaml", &text.replace("lab", "\"a\\nb\""))])[0].contains("control characters"));
 }
 

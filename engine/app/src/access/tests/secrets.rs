@@ -38,6 +38,10 @@ fn secrets_are_hidden_and_kept() {
     // a login that there was not before has no secret to come back
     let renamed = shown.to_string().replace("\"login\":\"a\"", "\"login\":\"c\"");
     assert!(edited(&renamed).errors[0].message.contains("write the secret itself"));
+    // nobody sends a secret that they don't know to another host
+    let moved = shown.to_string().replace("\"addr\":\"h\"", "\"addr\":\"elsewhere\"");
+    let errors = edited(&moved).errors;
+    assert!(errors[0].message.contains("when spec.addr changes"), "{errors:?}");
     // what get prints can't be stored by mistake
     let hidden = text.replace("hunter2", "'[hidden]'");
     let options = ReadOptions {
