@@ -197,8 +197,19 @@ fn rclone(tools: &Path, folder: &Path, port: u16, prefix: &str) -> Command {
     command
 }
 
+/// As the gateway does at its start.
+#[expect(unsafe_code, reason = "no safe binding of mallopt is among the dependencies")]
+fn return_large_buffers() {
+    unsafe extern "C" {
+        fn mallopt(parameter: std::ffi::c_int, value: std::ffi::c_int) -> std::ffi::c_int;
+    }
+    // SAFETY: glibc's own function, which may be called at any time; -3 is `M_MMAP_THRESHOLD`.
+    unsafe { mallopt(-3, 1 << 20) };
+}
+
 /// What delivery does: reads segments and puts them, some at once.
 fn worker(folder: &Path, port: u16, prefix: &str) {
+    return_large_buffers();
     // As a plugin has it.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

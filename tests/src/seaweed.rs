@@ -26,6 +26,9 @@ pub const BUCKET: &str = "recordings";
 /// A bucket with object lock.
 pub const LOCKED_BUCKET: &str = "locked-recordings";
 
+/// How often a start is tried.
+const STARTS_MAX: u32 = 4;
+
 /// A SeaweedFS server. Dropping it ends it.
 #[derive(Debug)]
 pub struct Seaweed {
@@ -42,6 +45,17 @@ impl Seaweed {
     /// # Errors
     /// It can't be installed or does not answer.
     pub fn start(dir: &Path) -> anyhow::Result<Self> {
+        for _ in 1..STARTS_MAX {
+            match Self::start_once(dir) {
+                // Somebody else was quicker with one of the ports.
+                Err(error) if format!("{error:#}").contains("address already in use") => {}
+                started => return started,
+            }
+        }
+        Self::start_once(dir)
+    }
+
+    fn start_once(dir: &Path) -> anyhow::Result<Self> {
         let mut ports = [0; 7];
         for port in &mut ports {
             *port = free_port()?;

@@ -14,7 +14,7 @@ use crate::control::server::Server;
 use crate::dumps;
 use crate::exports::{self, Exports};
 use crate::gateway::Gateway;
-use crate::host::{Plugins, StorageHandle};
+use crate::host::{Plugins, StorageHandle, return_large_buffers};
 use crate::keep::Opened;
 use crate::keep::upkeep::{Running, Upkeep};
 use crate::pipeline::{Sessions, Storage};
@@ -38,6 +38,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
     if let Some(parent) = args.end_with {
         end_with(parent)?;
     }
+    return_large_buffers();
     let loaded = global.load()?;
     Who::is(&loaded.config.data_dir)?;
     crate::log::init(loaded.config.log);

@@ -8,6 +8,7 @@ pub(crate) mod candidate;
 mod exporter;
 mod file;
 mod library;
+mod memory;
 mod meta;
 mod search;
 mod settings;
@@ -26,6 +27,7 @@ use deskreel_sdk::abi::meta::Kind;
 use serde_json::Value;
 
 pub(crate) use exporter::ExporterHandle;
+pub(crate) use memory::return_large_buffers;
 pub(crate) use search::{Listed, Search};
 pub(crate) use storage::{StorageHandle, at_storage};
 

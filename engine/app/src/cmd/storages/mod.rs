@@ -17,7 +17,7 @@ use super::recordings::target::runtime;
 use super::{Global, Outcome, UsageError};
 use crate::audit::Actor;
 use crate::catalog::Catalog;
-use crate::host::StorageHandle;
+use crate::host::{StorageHandle, return_large_buffers};
 use crate::keep::{open_all, open_one};
 
 /// Arguments of `deskreel storages`.
@@ -58,6 +58,7 @@ enum Command {
 /// # Errors
 /// Configuration, catalog, storages, an account that may not.
 pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<Outcome> {
+    return_large_buffers();
     let loaded = global.load_quietly()?;
     let actor = local(&loaded, "look after storages")?;
     let at = At {
