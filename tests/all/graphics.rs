@@ -261,8 +261,8 @@ fn progressive() -> Vec<Vec<u8>> {
     )]
 }
 
-/// Most that a channel of a pixel may differ, of 255, where a codec loses something: clients round otherwise.
-const LOSSY_TOLERANCE: u8 = 12;
+/// Most that a channel of a pixel may differ, of 255, where a codec loses something: colours are rounded otherwise by one.
+const LOSSY_TOLERANCE: u8 = 1;
 
 #[test]
 fn what_a_client_shows_of_the_pipeline_is_recorded() -> anyhow::Result<()> {

@@ -4,6 +4,7 @@
 //! can't be undone takes all that follow with it, because they refer to it.
 
 mod codecs;
+mod progressive;
 mod surface;
 mod zgfx;
 
@@ -237,10 +238,9 @@ impl Graphics {
             painted,
             ..
         } = self;
-        let alive = surfaces.ids();
         let surface = surfaces.find(id)?;
         painted.clear();
-        let result = codecs.progressive((id, surface), |id| alive.contains(&id), data, painted);
+        let result = codecs.progressive((id, surface), data, painted);
         let mut damage = |rect| sink.damage(rect);
         let mut output = Output {
             picture: screen.picture.as_mut(),

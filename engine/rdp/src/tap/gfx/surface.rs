@@ -1,6 +1,6 @@
 //! Surfaces, the cache of bitmaps, and how both reach the picture.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::tap::event::Rect;
 use crate::tap::framebuffer::Framebuffer;
@@ -115,11 +115,6 @@ impl Surfaces {
     pub(super) fn clear(&mut self) {
         self.all.clear();
         self.bytes = 0;
-    }
-
-    /// The numbers of all.
-    pub(super) fn ids(&self) -> BTreeSet<u16> {
-        self.all.keys().copied().collect()
     }
 
     pub(super) fn find(&mut self, id: u16) -> Result<&mut Surface, String> {

@@ -504,6 +504,11 @@ fn many_regions_cannot_fill_the_memory() {
         "{events:?}"
     );
     assert_ne!(pixel(&tap, 1023, 1023), [0; 3]);
+    let many = vec![area(0, 0, 1, 1); 5000];
+    let events = send(&mut tap, &[progressive_bits(1, &progressive(true, &[(&many, &tiles)]))]);
+    assert!(events.iter().any(
+        |event| matches!(event, TapEvent::Undecoded(undecoded) if undecoded.error == "too much in a progressive stream")
+    ));
 }
 
 #[test]

@@ -1,0 +1,331 @@
+//! RemoteFX progressive ([MS-RDPEGFX] 2.2.4.2 and 3.3.8.2): tiles that become better from pass to pass.
+//!
+//! Passes are decoded by ironrdp-graphics; the way from coefficients to pixels is gone here, in the fixed point of RemoteFX
+//! (five bits behind the point, as clients do it): without these bits pixels come out up to eight levels off.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ironrdp_graphics::color_conversion::{YCbCrBuffer, ycbcr_to_rgba};
+use ironrdp_graphics::progressive::{COEFFICIENTS_PER_COMPONENT, TileState};
+use ironrdp_graphics::{dwt, dwt_extrapolate};
+use ironrdp_pdu::codecs::rfx::RfxRectangle;
+use ironrdp_pdu::codecs::rfx::progressive::{
+    ComponentCodecQuant, ProgressiveBlock, ProgressiveCodecQuant, ProgressiveRegion, ProgressiveTile,
+    decode_progressive_stream,
+};
+
+use crate::tap::event::Rect;
+use crate::tap::framebuffer::Framebuffer;
+use crate::tap::guard::guarded;
+
+/// Edge of a tile.
+const EDGE: usize = 64;
+/// Most tiles of all surfaces: each keeps 37 KB from pass to pass, 300 MB in all.
+const TILES_MAX: usize = 8192;
+/// Tiles times rectangles that one stream may show; what a real desktop sends stays a hundred times below.
+const SHOWN_MAX: usize = 1 << 20;
+/// Tiles that one stream may turn into pixels.
+const DRAWN_MAX: usize = 4 * TILES_MAX;
+/// The tile adds to what its last passes have made.
+const DIFFERENCE: u8 = 0x01;
+/// Quality that needs no table: all bits.
+const WHOLE: u8 = 0xFF;
+
+/// Coordinates of a tile: column and row.
+type At = (u16, u16);
+
+/// All surfaces that are painted progressively.
+#[derive(Default)]
+pub(super) struct Progressive {
+    surfaces: BTreeMap<u16, Tiles>,
+    in_frame: bool,
+    scratch: Scratch,
+}
+
+/// The tiles of one surface, whatever context they came in.
+#[derive(Default)]
+struct Tiles {
+    /// The layout of bands, as the last context says.
+    extrapolate: Option<bool>,
+    all: BTreeMap<At, Box<TileState>>,
+    /// Those that came in this frame: each of its regions may show them.
+    fresh: BTreeSet<At>,
+}
+
+/// Room for one tile.
+struct Scratch {
+    planes: [[i16; COEFFICIENTS_PER_COMPONENT]; 3],
+    temp: [i16; COEFFICIENTS_PER_COMPONENT],
+    rgba: Vec<u8>,
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self {
+            planes: [[0; COEFFICIENTS_PER_COMPONENT]; 3],
+            temp: [0; COEFFICIENTS_PER_COMPONENT],
+            rgba: vec![0; EDGE * EDGE * 4],
+        }
+    }
+}
+
+impl Progressive {
+    pub(super) fn begin_frame(&mut self) {
+        self.in_frame = true;
+        self.forget_fresh();
+    }
+
+    pub(super) fn end_frame(&mut self) {
+        self.in_frame = false;
+        self.forget_fresh();
+    }
+
+    fn forget_fresh(&mut self) {
+        self.surfaces.values_mut().for_each(|tiles| tiles.fresh.clear());
+    }
+
+    pub(super) fn delete_surface(&mut self, id: u16) {
+        self.surfaces.remove(&id);
+    }
+
+    /// Paints a stream onto a surface and tells what has changed, also before an error.
+    pub(super) fn paint(
+        &mut self,
+        (id, pixels): (u16, &mut Framebuffer),
+        data: &[u8],
+        painted: &mut Vec<Rect>,
+    ) -> Result<(), String> {
+        let blocks = guarded("progressive parser", || decode_progressive_stream(data))?;
+        let blocks = blocks.map_err(|error| error.to_string())?;
+        let others = self.surfaces.iter().filter(|(other, _)| **other != id);
+        let room = TILES_MAX.saturating_sub(others.map(|(_, tiles)| tiles.all.len()).sum());
+        let tiles = self.surfaces.entry(id).or_default();
+        if !self.in_frame {
+            tiles.fresh.clear();
+        }
+        let mut budget = Budget {
+            room,
+            drawn: DRAWN_MAX,
+            shown: SHOWN_MAX,
+        };
+        let mut begun = false;
+        for block in &blocks {
+            match block {
+                ProgressiveBlock::Context(context) => tiles.extrapolate = Some(context.uses_reduce_extrapolate()),
+                ProgressiveBlock::FrameBegin(_) => begun = true,
+                ProgressiveBlock::FrameEnd(_) => begun = false,
+                ProgressiveBlock::Region(region) if begun => {
+                    tiles.decode(region, (pixels.width(), pixels.height()), &budget)?;
+                    tiles.show(&region.rects, pixels, &mut self.scratch, &mut budget, painted)?;
+                }
+                ProgressiveBlock::Region(_) => return Err("progressive region outside of a frame".to_owned()),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What one stream may still do.
+struct Budget {
+    room: usize,
+    drawn: usize,
+    shown: usize,
+}
+
+impl Tiles {
+    fn decode(&mut self, region: &ProgressiveRegion<'_>, size: (u16, u16), budget: &Budget) -> Result<(), String> {
+        let extrapolate = self.extrapolate.ok_or("progressive stream without a CONTEXT")?;
+        for tile in &region.tiles {
+            let at = (tile.x_idx(), tile.y_idx());
+            let inside = |index: u16, length: u16| usize::from(index) * EDGE < usize::from(length);
+            if !inside(at.0, size.0) || !inside(at.1, size.1) {
+                return Err(format!("progressive tile {}, {} outside of the surface", at.0, at.1));
+            }
+            if !self.all.contains_key(&at) && self.all.len() >= budget.room {
+                return Err(format!("more than {TILES_MAX} progressive tiles"));
+            }
+            let all = &mut self.all;
+            let fresh = guarded("progressive decoder", || pass(all, at, tile, region, extrapolate))?;
+            if fresh.map_err(|error| format!("progressive tile {}, {}: {error}", at.0, at.1))? {
+                self.fresh.insert(at);
+            }
+        }
+        Ok(())
+    }
+
+    /// Shows what the rectangles cover of the tiles of this frame.
+    fn show(
+        &self,
+        rects: &[RfxRectangle],
+        pixels: &mut Framebuffer,
+        scratch: &mut Scratch,
+        budget: &mut Budget,
+        painted: &mut Vec<Rect>,
+    ) -> Result<(), String> {
+        let spend = |left: &mut usize, units: usize| {
+            *left = left.checked_sub(units).ok_or("too much in a progressive stream")?;
+            Ok::<_, &str>(())
+        };
+        for at in &self.fresh {
+            spend(&mut budget.shown, rects.len() + 1)?;
+            let (left, top) = (usize::from(at.0) * EDGE, usize::from(at.1) * EDGE);
+            let mut shown = rects
+                .iter()
+                .filter_map(|rect| covered((left, top), rect, pixels))
+                .peekable();
+            let Some(tile) = self.all.get(at).filter(|_| shown.peek().is_some()) else {
+                continue;
+            };
+            let shown: Vec<Rect> = shown.collect();
+            spend(&mut budget.drawn, 1)?;
+            guarded("progressive decoder", || scratch.draw(tile))??;
+            for rect in shown {
+                pixels.paint(rect, |row, out| {
+                    let start = ((usize::from(rect.y) - top + row) * EDGE + usize::from(rect.x) - left) * 4;
+                    if let Some(line) = scratch.rgba.get(start..start + out.len()) {
+                        out.copy_from_slice(line);
+                    }
+                });
+                painted.push(rect);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a rectangle covers of a tile, inside of the surface.
+fn covered((left, top): (usize, usize), rect: &RfxRectangle, pixels: &Framebuffer) -> Option<Rect> {
+    let span = |at: usize, start: u16, length: u16| {
+        let from = usize::from(start).max(at);
+        let to = (usize::from(start) + usize::from(length)).min(at + EDGE);
+        (from < to).then(|| (from, to - from))
+    };
+    let (x, width) = span(left, rect.x, rect.width)?;
+    let (y, height) = span(top, rect.y, rect.height)?;
+    pixels.clip(x, y, width, height)
+}
+
+/// Takes one pass of a tile; false: it improves one that never came.
+fn pass(
+    all: &mut BTreeMap<At, Box<TileState>>,
+    at: At,
+    tile: &ProgressiveTile<'_>,
+    region: &ProgressiveRegion<'_>,
+    extrapolate: bool,
+) -> Result<bool, String> {
+    let (quants, data, quality, flags) = match tile {
+        ProgressiveTile::Simple(tile) => (
+            [tile.quant_idx_y, tile.quant_idx_cb, tile.quant_idx_cr],
+            [tile.y_data, tile.cb_data, tile.cr_data],
+            WHOLE,
+            tile.flags,
+        ),
+        ProgressiveTile::First(tile) => (
+            [tile.quant_idx_y, tile.quant_idx_cb, tile.quant_idx_cr],
+            [tile.y_data, tile.cb_data, tile.cr_data],
+            tile.quality,
+            tile.flags,
+        ),
+        ProgressiveTile::Upgrade(tile) => {
+            let Some(state) = all.get_mut(&at) else {
+                return Ok(false);
+            };
+            let srl = [tile.y_srl_data, tile.cb_srl_data, tile.cr_srl_data];
+            let raw = [tile.y_raw_data, tile.cb_raw_data, tile.cr_raw_data];
+            let bits = bit_positions(tile.quality, region)?;
+            state
+                .decode_upgrade(srl, raw, bits, tile.quality)
+                .map_err(|error| error.to_string())?;
+            return Ok(true);
+        }
+    };
+    let quant = |index: u8| {
+        let quant = region.quant_vals.get(usize::from(index));
+        quant.ok_or_else(|| format!("no quantisation {index}"))
+    };
+    let base = [quant(quants[0])?, quant(quants[1])?, quant(quants[2])?];
+    let bits = bit_positions(quality, region)?;
+    // apart from what is there, so that an error leaves that as it was
+    let mut state = Box::new(TileState::new());
+    state
+        .decode_first(data, base, bits, quants, quality, extrapolate)
+        .map_err(|error| error.to_string())?;
+    if flags & DIFFERENCE != 0 {
+        let before = all.get(&at).ok_or("difference to a tile that never came")?;
+        state.is_difference = true;
+        for (plane, before) in state.coefficients.iter_mut().zip(&before.coefficients) {
+            for (value, before) in plane.iter_mut().zip(before) {
+                *value = value.saturating_add(*before);
+            }
+        }
+    }
+    all.insert(at, state);
+    Ok(true)
+}
+
+/// The bits that are still missing, by component.
+fn bit_positions(quality: u8, region: &ProgressiveRegion<'_>) -> Result<[ComponentCodecQuant; 3], String> {
+    if quality == WHOLE {
+        return Ok([ComponentCodecQuant::LOSSLESS; 3]);
+    }
+    let quants: Option<&ProgressiveCodecQuant> = region.quant_prog_vals.get(usize::from(quality));
+    let quants = quants.ok_or_else(|| format!("no progressive quantisation {quality}"))?;
+    Ok([quants.y_quant, quants.cb_quant, quants.cr_quant])
+}
+
+/// Bands of a plane in their order: first coefficient and how many, with and without extrapolation.
+const BANDS_EXTRAPOLATED: [(usize, usize); 10] = [
+    (0, 1023),
+    (1023, 1023),
+    (2046, 961),
+    (3007, 272),
+    (3279, 272),
+    (3551, 256),
+    (3807, 72),
+    (3879, 72),
+    (3951, 64),
+    (4015, 81),
+];
+const BANDS: [(usize, usize); 10] = [
+    (0, 1024),
+    (1024, 1024),
+    (2048, 1024),
+    (3072, 256),
+    (3328, 256),
+    (3584, 256),
+    (3840, 64),
+    (3904, 64),
+    (3968, 64),
+    (4032, 64),
+];
+
+impl Scratch {
+    /// Turns a tile into pixels.
+    fn draw(&mut self, tile: &TileState) -> Result<(), String> {
+        let bands = if tile.use_reduce_extrapolate {
+            BANDS_EXTRAPOLATED
+        } else {
+            BANDS
+        };
+        let components = tile.coefficients.iter().zip(&tile.base_quant).zip(&mut self.planes);
+        for ((coefficients, quant), plane) in components {
+            for (band, (start, count)) in bands.into_iter().enumerate() {
+                // a quantisation of 6 is none; five bits stand behind the point
+                let shift = u32::from(quant.for_band(band)).saturating_sub(1);
+                let values = coefficients.iter().zip(plane.iter_mut()).skip(start).take(count);
+                for (value, out) in values {
+                    let shifted = (i32::from(*value) << shift).clamp(i16::MIN.into(), i16::MAX.into());
+                    *out = shifted as i16;
+                }
+            }
+            if tile.use_reduce_extrapolate {
+                dwt_extrapolate::decode(plane, &mut self.temp);
+            } else {
+                dwt::decode(plane, &mut self.temp);
+            }
+        }
+        let [y, cb, cr] = &self.planes;
+        ycbcr_to_rgba(YCbCrBuffer { y, cb, cr }, &mut self.rgba).map_err(|error| error.to_string())
+    }
+}
