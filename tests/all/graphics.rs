@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use deskreel_rdp::wire::egfx::{codec, command, encode};
 use ironrdp_graphics::clearcodec::ClearCodecEncoder;
-use ironrdp_graphics::progressive::{encode_first_pass, rgba_to_ycbcr};
+use ironrdp_graphics::progressive::{TileState, encode_first_pass, encode_upgrade_pass, rgba_to_ycbcr};
 use ironrdp_graphics::rdp6::{BitmapStreamEncoder, RgbAChannels};
 use ironrdp_pdu::codecs::rfx::RfxRectangle;
 use ironrdp_pdu::codecs::rfx::progressive::{
-    ComponentCodecQuant, ProgressiveBlock, ProgressiveContextPdu, ProgressiveFrameBeginPdu, ProgressiveFrameEndPdu,
-    ProgressiveRegion, ProgressiveSyncPdu, ProgressiveTile, TileSimple, encode_progressive_stream,
+    ComponentCodecQuant, ProgressiveBlock, ProgressiveCodecQuant, ProgressiveContextPdu, ProgressiveFrameBeginPdu,
+    ProgressiveFrameEndPdu, ProgressiveRegion, ProgressiveSyncPdu, ProgressiveTile, TileFirst, TileSimple, TileUpgrade,
+    encode_progressive_stream,
 };
 use peers::Peers;
 use peers::client::Client;
@@ -182,10 +183,10 @@ fn copies() -> Vec<Vec<u8>> {
     ]
 }
 
-/// A progressive picture of 4 by 3 tiles.
-fn progressive() -> Vec<Vec<u8>> {
-    let [ll3, hl3, lh3, hh3, hl2, lh2, hh2, hl1, lh1, hh1] = [6, 6, 6, 6, 7, 7, 8, 8, 8, 9];
-    let quant = ComponentCodecQuant {
+/// The same number for all bands.
+fn all_bands(value: u8) -> ComponentCodecQuant {
+    let [ll3, hl3, lh3, hh3, hl2, lh2, hh2, hl1, lh1, hh1] = [value; 10];
+    ComponentCodecQuant {
         ll3,
         hl3,
         lh3,
@@ -196,23 +197,60 @@ fn progressive() -> Vec<Vec<u8>> {
         hl1,
         lh1,
         hh1,
+    }
+}
+
+/// Quantisation of the test's tiles.
+fn quant() -> ComponentCodecQuant {
+    let [hl2, lh2, hh2, hl1, lh1, hh1] = [7, 7, 8, 8, 8, 9];
+    ComponentCodecQuant {
+        hl2,
+        lh2,
+        hh2,
+        hl1,
+        lh1,
+        hh1,
+        ..all_bands(6)
+    }
+}
+
+/// The components of one tile, `missing` bits short.
+fn coded(seed: u32, missing: u8) -> [Vec<u8>; 3] {
+    let pixels = picture(64, 64, seed % 3);
+    let mut planes = [vec![0_i16; 4096], vec![0; 4096], vec![0; 4096]];
+    let [y, cb, cr] = &mut planes;
+    rgba_to_ycbcr(&pixels, y, cb, cr);
+    planes.map(|mut plane| {
+        let mut out = vec![0; 65_536];
+        let length = encode_first_pass(&mut plane, &mut out, &quant(), &all_bands(missing), true).unwrap();
+        out.truncate(length);
+        out
+    })
+}
+
+/// What a tile that is `missing` bits short needs to be whole: by component, in both of an upgrade's streams.
+fn upgrade(seed: u32, missing: u8) -> [(Vec<u8>, Vec<u8>); 3] {
+    let decoded = |missing: u8| {
+        let planes = coded(seed, missing);
+        let data = planes.each_ref().map(Vec::as_slice);
+        let base = quant();
+        let mut state = TileState::new();
+        state
+            .decode_first(data, [&base; 3], [all_bands(missing); 3], [0; 3], 0, true)
+            .unwrap();
+        state
     };
-    let coded = |seed: u32| {
-        let pixels = picture(64, 64, seed % 3);
-        let mut planes = [vec![0_i16; 4096], vec![0; 4096], vec![0; 4096]];
-        let [y, cb, cr] = &mut planes;
-        rgba_to_ycbcr(&pixels, y, cb, cr);
-        planes.map(|mut plane| {
-            let mut out = vec![0; 65_536];
-            let whole = ComponentCodecQuant::LOSSLESS;
-            let length = encode_first_pass(&mut plane, &mut out, &quant, &whole, true).unwrap();
-            out.truncate(length);
-            out
-        })
-    };
-    let tiles: Vec<_> = (0..12_u16)
-        .map(|index| (index % 4 + 1, index / 4 + 5, coded(index.into())))
-        .collect();
+    let (whole, first) = (decoded(0), decoded(missing));
+    std::array::from_fn(|plane| {
+        let (from, to) = (&first.coefficients[plane], &whole.coefficients[plane]);
+        let (before, after) = (all_bands(missing), all_bands(0));
+        encode_upgrade_pass(to, from, &before, &after, &first.sign[plane], true).unwrap()
+    })
+}
+
+/// A stream of one region, in a frame of its own.
+fn progressive_stream(id: u8, rect: RfxRectangle, tiles: Vec<ProgressiveTile<'_>>, missing: u8) -> Vec<u8> {
+    let whole = all_bands(missing);
     let blocks = [
         ProgressiveBlock::Sync(ProgressiveSyncPdu),
         ProgressiveBlock::Context(ProgressiveContextPdu {
@@ -221,44 +259,104 @@ fn progressive() -> Vec<Vec<u8>> {
             flags: 1,
         }),
         ProgressiveBlock::FrameBegin(ProgressiveFrameBeginPdu {
-            frame_index: 1,
+            frame_index: id.into(),
             region_count: 1,
         }),
         ProgressiveBlock::Region(ProgressiveRegion {
             tile_size: 64,
-            rects: vec![RfxRectangle {
-                x: 64,
-                y: 320,
-                width: 250,
-                height: 180,
+            rects: vec![rect],
+            quant_vals: vec![quant()],
+            quant_prog_vals: vec![ProgressiveCodecQuant {
+                quality: 50,
+                y_quant: whole,
+                cb_quant: whole,
+                cr_quant: whole,
             }],
-            quant_vals: vec![quant],
-            quant_prog_vals: Vec::new(),
             flags: 1,
-            tiles: tiles
-                .iter()
-                .map(|(x_idx, y_idx, [y_data, cb_data, cr_data])| {
-                    ProgressiveTile::Simple(TileSimple {
-                        quant_idx_y: 0,
-                        quant_idx_cb: 0,
-                        quant_idx_cr: 0,
-                        x_idx: *x_idx,
-                        y_idx: *y_idx,
-                        flags: 0,
-                        y_data,
-                        cb_data,
-                        cr_data,
-                        tail_data: &[],
-                    })
-                })
-                .collect(),
+            tiles,
         }),
         ProgressiveBlock::FrameEnd(ProgressiveFrameEndPdu),
     ];
-    vec![frame(
-        4,
-        &[progressive_bits(1, &encode_progressive_stream(&blocks).unwrap())],
-    )]
+    frame(id, &[progressive_bits(1, &encode_progressive_stream(&blocks).unwrap())])
+}
+
+/// A progressive picture of 4 by 3 tiles, whole at once.
+fn progressive() -> Vec<Vec<u8>> {
+    let planes: Vec<_> = (0..12).map(|index| coded(index, 0)).collect();
+    let tiles = (0_u16..).zip(&planes).map(|(index, [y_data, cb_data, cr_data])| {
+        ProgressiveTile::Simple(TileSimple {
+            quant_idx_y: 0,
+            quant_idx_cb: 0,
+            quant_idx_cr: 0,
+            x_idx: index % 4 + 1,
+            y_idx: index / 4 + 5,
+            flags: 0,
+            y_data,
+            cb_data,
+            cr_data,
+            tail_data: &[],
+        })
+    });
+    let rect = RfxRectangle {
+        x: 64,
+        y: 320,
+        width: 250,
+        height: 180,
+    };
+    vec![progressive_stream(4, rect, tiles.collect(), 0)]
+}
+
+/// Bits that the first pass of [`coarse`] leaves out.
+const MISSING: u8 = 2;
+/// Where its two tiles stand.
+const COARSE: RfxRectangle = RfxRectangle {
+    x: 384,
+    y: 320,
+    width: 128,
+    height: 64,
+};
+
+/// Two tiles of little detail.
+fn coarse() -> Vec<Vec<u8>> {
+    let planes = [coded(0, MISSING), coded(1, MISSING)];
+    let tiles = (6_u16..).zip(&planes).map(|(x_idx, [y_data, cb_data, cr_data])| {
+        ProgressiveTile::First(TileFirst {
+            quant_idx_y: 0,
+            quant_idx_cb: 0,
+            quant_idx_cr: 0,
+            x_idx,
+            y_idx: 5,
+            flags: 0,
+            quality: 0,
+            y_data,
+            cb_data,
+            cr_data,
+            tail_data: &[],
+        })
+    });
+    vec![progressive_stream(5, COARSE, tiles.collect(), MISSING)]
+}
+
+/// What was missing of them.
+fn fine() -> Vec<Vec<u8>> {
+    let planes = [upgrade(0, MISSING), upgrade(1, MISSING)];
+    let tiles = (6_u16..).zip(&planes).map(|(x_idx, [y, cb, cr])| {
+        ProgressiveTile::Upgrade(TileUpgrade {
+            quant_idx_y: 0,
+            quant_idx_cb: 0,
+            quant_idx_cr: 0,
+            x_idx,
+            y_idx: 5,
+            quality: 0xFF,
+            y_srl_data: &y.0,
+            y_raw_data: &y.1,
+            cb_srl_data: &cb.0,
+            cb_raw_data: &cb.1,
+            cr_srl_data: &cr.0,
+            cr_raw_data: &cr.1,
+        })
+    });
+    vec![progressive_stream(6, COARSE, tiles.collect(), MISSING)]
 }
 
 /// Most that a channel of a pixel may differ, of 255, where a codec loses something: colours are rounded otherwise by one.
@@ -270,7 +368,7 @@ fn what_a_client_shows_of_the_pipeline_is_recorded() -> anyhow::Result<()> {
         return Ok(());
     };
     let dir = tempfile::tempdir()?;
-    let desktop = GraphicsDesktop::start(vec![lossless(), copies(), progressive()])?;
+    let desktop = GraphicsDesktop::start(vec![lossless(), copies(), progressive(), coarse(), fine()])?;
     let settings = Settings {
         gateway: ", graphics: gfx".to_owned(),
         more: "log: {level: debug}\n".to_owned(),
@@ -284,9 +382,13 @@ fn what_a_client_shows_of_the_pipeline_is_recorded() -> anyhow::Result<()> {
     moments.push((Moment::now(&client, "copies and the cache")?, 0));
     client.click(902, 732)?;
     moments.push((Moment::now(&client, "progressive tiles")?, LOSSY_TOLERANCE));
+    client.click(904, 734)?;
+    moments.push((Moment::now(&client, "a first pass")?, LOSSY_TOLERANCE));
+    client.click(906, 736)?;
+    moments.push((Moment::now(&client, "what was missing of it")?, LOSSY_TOLERANCE));
     for pair in moments.windows(2) {
         let changed = pair[1].0.screen.differing(&pair[0].0.screen, 0);
-        assert!(changed > 5000, "{}: {changed} pixels changed", pair[1].0.what);
+        assert!(changed > 1000, "{}: {changed} pixels changed", pair[1].0.what);
     }
     client.process.end();
 
