@@ -118,6 +118,42 @@ fn planar(width: u16, height: u16, rgba: &[u8]) -> Vec<u8> {
     data
 }
 
+/// A ClearCodec picture of 60 by 40 pixels with all its layers: one colour, columns in bands (new ones, some that were kept whole
+/// and some that were kept in part), and a rectangle of two colours.
+fn layers(sequence: u8) -> Vec<u8> {
+    // 2400 times the same colour
+    let mut residual = vec![200, 180, 160, 0xFF];
+    residual.extend(2400_u16.to_le_bytes());
+    let mut bands = Vec::new();
+    for (first, last, top, bottom) in [(4_u16, 9_u16, 3_u16, 22_u16), (20, 23, 10, 29)] {
+        bands.extend(fields(&[first, last, top, bottom]));
+        bands.extend([10, 20, 30]);
+        let kept = u16::from(first == 20) * 6;
+        for column in 0..=last - first {
+            match column {
+                // a new one: pixels 2 to 8 of the column
+                0 | 1 => {
+                    bands.extend((8_u16 << 8 | 2).to_le_bytes());
+                    bands.extend((0..18).map(|byte| byte * 9 + column as u8 * 40));
+                }
+                // pixels that were kept, elsewhere in the column
+                2 => bands.extend([0x01, 0x40, 7]),
+                // a whole column that was kept
+                _ => bands.extend((0x8000_u16 | (kept + column) % 3).to_le_bytes()),
+            }
+        }
+    }
+    let mut palette = vec![2, 250, 10, 20, 5, 240, 230];
+    // stop index and depth of the suite, length of the run before it
+    palette.extend([0, 10, 0b11, 5, 0b01, 13]);
+    let mut subcodecs = fields(&[40, 30, 8, 4]);
+    subcodecs.extend(length(&palette));
+    subcodecs.push(2);
+    subcodecs.extend(&palette);
+    let lengths = [length(&residual), length(&bands), length(&subcodecs)].concat();
+    [vec![0, sequence], lengths, residual, bands, subcodecs].concat()
+}
+
 /// Codecs without a loss, fills, glyphs that come again.
 fn lossless() -> Vec<Vec<u8>> {
     let (width, height) = SIZE;
@@ -152,6 +188,10 @@ fn lossless() -> Vec<Vec<u8>> {
         let glyph = clear.encode(&picture(20, 20, 7 + u32::from(index % 2)), 20, 20);
         let left = 800 + 24 * index;
         commands.push(bits(1, codec::CLEAR, [left, 60, left + 20, 80], &glyph));
+    }
+    for (index, left) in [(0_u8, 800), (1, 880)] {
+        // the encoder has counted nine streams
+        commands.push(bits(1, codec::CLEAR, [left, 100, left + 60, 140], &layers(9 + index)));
     }
     vec![encode(command::RESET_GRAPHICS, &reset), frame(1, &commands)]
 }
