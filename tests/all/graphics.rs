@@ -133,13 +133,13 @@ fn layers(sequence: u8) -> Vec<u8> {
             match column {
                 // a new one: pixels 2 to 8 of the column
                 0 | 1 => {
-                    bands.extend((8_u16 << 8 | 2).to_le_bytes());
+                    bands.extend(0x0802_u16.to_le_bytes());
                     bands.extend((0..18).map(|byte| byte * 9 + column as u8 * 40));
                 }
                 // pixels that were kept, elsewhere in the column
                 2 => bands.extend([0x01, 0x40, 7]),
                 // a whole column that was kept
-                _ => bands.extend((0x8000_u16 | (kept + column) % 3).to_le_bytes()),
+                _ => bands.extend((0x8000_u16 | ((kept + column) % 3)).to_le_bytes()),
             }
         }
     }
