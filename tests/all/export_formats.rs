@@ -4,12 +4,12 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use peers::gateway::{recording_folder, run_in};
 use peers::picture::Picture;
-use peers::process::{run, wait_for};
+use peers::process::run;
 use serde_json::Value;
 
 use crate::export::video_frame;
@@ -24,6 +24,8 @@ const FORMATS: [(&str, &str); 6] = [
     ("frames", "index.json"),
     ("json", ""),
 ];
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The red of the sign over a gap.
 const SIGN: [u8; 3] = [0xa4, 0, 0];
 
 fn contains(bytes: &[u8], text: &str) -> bool {
@@ -238,9 +240,12 @@ fn cancelled(recorded: &Recorded, here: &Path, format: &str) -> anyhow::Result<O
         "1",
     ]);
     let child = export.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-    wait_for(Duration::from_secs(60), "the export has begun", || {
-        Ok(!names(here)?.is_empty())
-    })?;
+    // Looked at often: it is under way for part of a second only.
+    let begun = Instant::now();
+    while names(here)?.is_empty() {
+        anyhow::ensure!(begun.elapsed() < PATIENCE, "the export has not begun");
+        std::thread::sleep(Duration::from_millis(1));
+    }
     let pid = rustix::process::Pid::from_raw(i32::try_from(child.id())?).context("pid")?;
     // A process that has ended stays until it is waited for.
     rustix::process::kill_process(pid, rustix::process::Signal::INT)?;

@@ -183,8 +183,12 @@ fn speed_size_rate_and_bar_shape_the_export() -> anyhow::Result<()> {
         fast.seconds()?
     );
     for at in [3.5, 5.1, 6.7] {
-        let want = recorded.frame(at, &["--no-pointer"])?;
-        let psnr = fast.frame((at - 2.0) / 4.0)?.psnr(&want);
+        // With at most 30 pictures a second, a picture may be as old as that: four times as much of the session.
+        let shown = fast.frame((at - 2.0) / 4.0)?;
+        let mut psnr = f64::MIN;
+        for late in [0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.12, 0.14] {
+            psnr = psnr.max(shown.psnr(&recorded.frame(at - late, &["--no-pointer"])?));
+        }
         assert!(psnr >= 30.0, "{psnr:.1} dB at {at} s");
     }
 

@@ -119,6 +119,12 @@ fn an_operator_watches_and_ends_a_session() -> anyhow::Result<()> {
     wait_for(PATIENCE, "the key in the watcher's events", || {
         Ok(watch.log().contains("\"scancode\""))
     })?;
+    session.client.type_text("ls Documents")?;
+    session.client.key("Return")?;
+    wait_for(PATIENCE, "all keys in the watcher's events", || {
+        // Enter's.
+        Ok(watch.log().contains("\"scancode\":28"))
+    })?;
 
     let refused = session.gateway.run(&["sessions", "terminate", &id, "--reason", " "])?;
     assert_eq!(refused.status.code(), Some(2));
@@ -138,6 +144,36 @@ fn an_operator_watches_and_ends_a_session() -> anyhow::Result<()> {
         .gateway
         .json(&["recordings", "events", &id, "--channel", "input"])?;
     assert!(events.to_string().contains("\"scancode\""), "{events}");
+    typed_is_told_in_words(&session.gateway, &id, session.dir.path())
+}
+
+/// What was typed is put together, for those who read and for search tools.
+fn typed_is_told_in_words(gateway: &Gateway, id: &str, dir: &Path) -> anyhow::Result<()> {
+    let told = String::from_utf8(gateway.run(&["recordings", "events", id])?.stdout)?;
+    let (typed, then) = told.split_once("ls Documents\n").unwrap_or_default();
+    let line = typed.lines().last().unwrap_or_default();
+    assert!(line.contains("  Typed: "), "{told}");
+    assert!(
+        then.lines()
+            .next()
+            .is_some_and(|line| line.ends_with("  Pressed Enter")),
+        "{told}"
+    );
+    assert!(told.contains("  Left click at 300, 300\n"), "{told}");
+    let log = dir.join("session.jsonl").display().to_string();
+    let exported = gateway.run(&["recordings", "export", id, "--format", "json", "-o", &log])?;
+    assert!(
+        exported.status.success(),
+        "{}",
+        String::from_utf8_lossy(&exported.stderr)
+    );
+    let log = std::fs::read_to_string(&log)?;
+    let lines: Vec<Value> = log.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let typed: Vec<&Value> = lines.iter().filter(|line| line[1] == "typed").collect();
+    let text = |line: &Value| line[2]["text"].as_str().unwrap_or_default().to_owned();
+    let at = typed.iter().position(|line| text(line).ends_with("ls Documents"));
+    let next = at.and_then(|at| typed.get(at + 1)).map(|line| &line[2]["key"]);
+    assert_eq!(next, Some(&"Enter".into()), "{log}");
     Ok(())
 }
 

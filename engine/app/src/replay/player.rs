@@ -96,12 +96,27 @@ impl<'a> Player<'a> {
     /// # Errors
     /// As [`next`](Self::next).
     pub(crate) fn peek(&mut self) -> anyhow::Result<Option<u64>> {
-        while self.events.is_empty() {
-            if !self.read()? {
-                return Ok(None);
+        loop {
+            let front = self.events.front();
+            match front.map(|(time_ns, event)| (*time_ns, self.is_left_out(*time_ns, event))) {
+                Some((time_ns, false)) => return Ok(Some(time_ns)),
+                Some((_, true)) => drop(self.events.pop_front()),
+                None => {
+                    if !self.read()? {
+                        return Ok(None);
+                    }
+                }
             }
         }
-        Ok(self.events.front().map(|(time_ns, _)| *time_ns))
+    }
+
+    /// Whether an event does not come up: pictures that are not wanted or can't be decoded, and what lies before the begin.
+    fn is_left_out(&self, time_ns: u64, event: &Event) -> bool {
+        match event {
+            Event::Screen(_) if !self.pictures => true,
+            Event::Screen(message) => !self.has_key && (!message.key || time_ns < self.key_ns),
+            _ => time_ns < self.events_ns,
+        }
     }
 
     /// Takes all events up to and including a moment.
@@ -127,14 +142,13 @@ impl<'a> Player<'a> {
                 }
                 return Ok(None);
             };
+            if self.is_left_out(time_ns, &event) {
+                continue;
+            }
             let mut changed = Vec::new();
             let mut pointer_changed = false;
             match &event {
-                Event::Screen(_) if !self.pictures => continue,
                 Event::Screen(message) => {
-                    if !self.has_key && (!message.key || time_ns < self.key_ns) {
-                        continue;
-                    }
                     self.has_key = true;
                     let rects = self
                         .decoder
@@ -142,7 +156,6 @@ impl<'a> Player<'a> {
                         .with_context(|| format!("segment {} is damaged at {}", self.current, super::clock(time_ns)))?;
                     changed.extend_from_slice(rects);
                 }
-                _ if time_ns < self.events_ns => continue,
                 other => {
                     pointer_changed = self
                         .pointer

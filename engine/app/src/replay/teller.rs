@@ -193,20 +193,33 @@ fn with(detail: Option<&String>) -> String {
 }
 
 fn clipboard(event: &Clipboard) -> String {
-    let formats: Vec<String> = event
-        .formats
-        .iter()
-        .map(|format| match format.name.as_str() {
-            "" => format!("format {}", format.id),
-            name => name.to_owned(),
-        })
-        .collect();
+    let mut formats: Vec<&str> = Vec::new();
+    for format in &event.formats {
+        match format_name(format.id, &format.name) {
+            Some(name) if !formats.contains(&name) => formats.push(name),
+            _ => {}
+        }
+    }
     let formats =
         Some(formats.join(", ")).filter(|formats| event.kind == ClipboardKind::Offered && !formats.is_empty());
     let digest = event.sha256.as_ref().filter(|_| event.text.is_none());
     let digest = digest.map_or_else(String::new, |digest| format!(", SHA-256 {digest}"));
     let what = event.text.as_ref().or(formats.as_ref());
     format!("{}{digest}{}", words::clipboard(event), with(what))
+}
+
+/// What a format holds, in words; `None` for those that only accompany others. Numbers as in `winuser.h`.
+fn format_name(id: u32, name: &str) -> Option<&str> {
+    match (id, name) {
+        (1 | 7 | 13, _) => Some("text"),
+        (2 | 3 | 8 | 17, _) => Some("picture"),
+        (11 | 12, _) => Some("sound"),
+        (15, _) | (_, "FileGroupDescriptorW") => Some("files"),
+        (_, "HTML Format") => Some("HTML"),
+        (_, "Rich Text Format") => Some("formatted text"),
+        (_, "") => None,
+        (_, name) => Some(name),
+    }
 }
 
 /// `None` for the pieces in which a file is read or written: its close tells of all of them.

@@ -146,7 +146,7 @@ fn what_passes_is_told_once() {
     assert_eq!(
         told(&events),
         [
-            "1 Clipboard offered to the desktop: format 13, HTML Format",
+            "1 Clipboard offered to the desktop: text, HTML",
             "2 Clipboard transferred to the desktop, 2 bytes: hi",
             "4 File closed: home/a, 5 bytes to the desktop, SHA-256 cd",
             "6 Not recorded from 00:00:06.000 to 00:00:07.000: queue full",

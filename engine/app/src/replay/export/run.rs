@@ -206,9 +206,9 @@ impl<'a, J: ExportJob> Run<'a, J> {
                 is_damage: true,
             };
             self.gaps.insert(place, lost);
-        }
-        if self.exported.damage.len() < DAMAGE_TOLD_MAX && !self.exported.damage.contains(&told) {
-            self.exported.damage.push(told);
+            if self.exported.damage.len() < DAMAGE_TOLD_MAX && !self.exported.damage.contains(&told) {
+                self.exported.damage.push(told);
+            }
         }
     }
 

@@ -92,6 +92,22 @@ fn chapters(probe: &Probe) -> Vec<(u64, &str)> {
 }
 
 #[test]
+fn events_are_those_of_the_stretch() {
+    let recorded = Recorded::new();
+    for wants in [(false, true), (true, true)] {
+        let (probe, _) = exported(&recorded, (1, 4), &Options::default(), wants);
+        let told = probe.markers.iter().filter_map(|marker| match &marker.kind {
+            MarkerKind::Event { session_ns, .. } => Some(session_ns * 10 / SECOND),
+            _ => None,
+        });
+        let mut told: Vec<u64> = told.collect();
+        // A pointer may get shape and place at once.
+        told.dedup();
+        assert_eq!(told, [15, 25, 35], "{wants:?}");
+    }
+}
+
+#[test]
 fn frames_come_at_their_times_and_faster_when_asked() {
     let recorded = Recorded::new();
     let (probe, exported) = exported_plain(&recorded, &Options::default());
