@@ -3,6 +3,8 @@
 import { ZstdStream } from './zstd.js';
 
 const SIDE_MAX = 384;
+/** Unpacks all shapes, one after the other. */
+const shapes = new ZstdStream();
 const ARROW = [
   '#           ',
   '##          ',
@@ -78,7 +80,8 @@ export class Pointer {
     if (shape.rgba_zstd === this.#packed && width === this.shape.width) return false;
     const packed = Uint8Array.from(atob(shape.rgba_zstd), (char) => char.charCodeAt(0));
     const length = width * height * 4;
-    const rgba = new ZstdStream().message(packed, () => length);
+    shapes.restart();
+    const rgba = shapes.message(packed, () => length);
     if (rgba.length !== length) throw new Error(`pointer of ${width}x${height} has ${rgba.length} bytes`);
     this.#packed = shape.rgba_zstd;
     this.shape = {

@@ -114,7 +114,7 @@ export class Replay {
       this.#place = found?.place ?? 0;
       this.#next = 0;
       this.#key = found?.key ?? 0;
-      this.screen = new ScreenDecoder();
+      this.screen.forget();
       this.pointer = new Pointer();
     }
     return this.#play(time, cancelled);
@@ -152,7 +152,7 @@ export class Replay {
     } catch (error) {
       if (!(error instanceof SegmentError)) throw error;
       changes.damages.push([info.first_ns, error.message]);
-      this.screen = new ScreenDecoder();
+      this.screen.forget();
       return { length: 0 };
     }
   }

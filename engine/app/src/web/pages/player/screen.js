@@ -62,6 +62,11 @@ export class ScreenDecoder {
     return this.#whole;
   }
 
+  /** There is no picture until the next key. The memory is kept: a new decoder for each seek would leave much of it to be collected. */
+  forget() {
+    this.#whole = false;
+  }
+
   /** R, G, B, A a pixel, rows from the top; alpha is 255. The same memory until the next key. */
   get rgba() {
     return new Uint8ClampedArray(this.#pixels.buffer, 0, this.width * this.height * 4);

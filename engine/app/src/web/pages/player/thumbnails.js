@@ -17,6 +17,7 @@ let segments = [];
 const made = new Map();
 let wanted = null;
 let busy = false;
+const screen = new ScreenDecoder();
 
 addEventListener('message', ({ data }) => {
   if (data.type === 'open') {
@@ -74,7 +75,7 @@ async function read(number) {
 
 /** The picture at a moment, or as near to it as may be decoded for a thumbnail, made small. */
 function shrink(segment, first, until) {
-  const screen = new ScreenDecoder();
+  screen.forget();
   for (let i = first, left = MESSAGES_MAX; i < segment.length && segment.times[i] <= until && left > 0; i++) {
     if (segment.topics[i] !== KEY && segment.topics[i] !== SCREEN) continue;
     screen.apply(segment.topics[i] === KEY, segment.payloads[i]);
