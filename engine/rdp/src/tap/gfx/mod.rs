@@ -12,6 +12,7 @@ use self::codecs::Codecs;
 use self::surface::{Edges, Output, Place, Surfaces};
 use self::zgfx::Zgfx;
 use super::event::{Decoded, Rect, UndecodedKind};
+use super::framebuffer::Framebuffer;
 use super::reader::Reader;
 use super::screen::Screen;
 use super::sink::Sink;
@@ -307,6 +308,10 @@ fn resize(screen: &mut Screen, (width, height): (u32, u32), sink: &mut Sink<'_>)
         .map(|picture| (picture.width(), picture.height()));
     if old == Some((width, height)) {
         return Ok(());
+    }
+    if Framebuffer::new(width, height).is_none() {
+        // what is shown stays: without a picture nothing that follows would be seen
+        return Err(format!("output of {width}x{height}"));
     }
     screen.resize(width, height, sink)
 }

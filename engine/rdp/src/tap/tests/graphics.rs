@@ -328,6 +328,18 @@ fn the_output_has_the_size_that_reset_says() {
     assert_eq!(events, [TapEvent::Resized { width: 60, height: 50 }]);
     let events = send(&mut tap, &[reset(70_000, 50)]);
     assert_eq!(undecoded(&events).error, "output of 70000x50");
+    // one that is none: what is shown stays, and goes on
+    let events = send(&mut tap, &[reset(0, 50)]);
+    assert_eq!(undecoded(&events).error, "output of 0x50");
+    let events = send(
+        &mut tap,
+        &[
+            create_surface(2, 8, 8),
+            map(2, 0, 0),
+            fill(2, [1, 1, 1], &[[0, 0, 8, 8]]),
+        ],
+    );
+    assert_eq!(events, [rect(0, 0, 8, 8)]);
 }
 
 #[test]
