@@ -2,6 +2,9 @@
 
 use super::event::{Rect, TapEvent, Undecoded, UndecodedKind};
 
+/// Rectangles and ends of frames of one PDU that are told one by one; what is painted beyond them widens the last rectangle.
+const PAINTED_MAX: usize = 4096;
+
 /// Collects the events of one PDU.
 pub(super) struct Sink<'a> {
     out: &'a mut Vec<TapEvent>,
@@ -12,6 +15,10 @@ pub(super) struct Sink<'a> {
     redact: bool,
     /// Nothing is told of what could not be decoded.
     untold: bool,
+    /// Rectangles and ends of frames so far.
+    painted: usize,
+    /// Place of the last rectangle in `out`, if it lies on the picture that is there now.
+    last: Option<usize>,
 }
 
 impl<'a> Sink<'a> {
@@ -22,6 +29,8 @@ impl<'a> Sink<'a> {
             silent,
             redact: false,
             untold: false,
+            painted: 0,
+            last: None,
         }
     }
 
@@ -34,6 +43,9 @@ impl<'a> Sink<'a> {
     }
 
     pub(super) fn push(&mut self, event: TapEvent) {
+        if matches!(event, TapEvent::Resized { .. }) {
+            self.last = None;
+        }
         if !self.silent {
             self.out.push(event);
         }
@@ -41,20 +53,32 @@ impl<'a> Sink<'a> {
 
     /// Adds damage; what continues the last rectangle to the right makes it wider.
     pub(super) fn damage(&mut self, rect: Rect) {
-        if !self.silent
-            && let Some(TapEvent::Damage(last)) = self.out.last_mut()
+        if self.silent {
+            return;
+        }
+        if let Some(TapEvent::Damage(last)) = self.out.last_mut()
             && (last.y, last.height) == (rect.y, rect.height)
             && last.x.checked_add(last.width) == Some(rect.x)
         {
             last.width += rect.width;
-        } else {
-            self.push(TapEvent::Damage(rect));
+            return;
         }
+        if self.painted >= PAINTED_MAX
+            && let Some(at) = self.last
+            && let Some(TapEvent::Damage(last)) = self.out.get_mut(at)
+        {
+            *last = union(*last, rect);
+            return;
+        }
+        self.painted += 1;
+        self.last = Some(self.out.len());
+        self.out.push(TapEvent::Damage(rect));
     }
 
     /// Ends a frame; a second end in a row says nothing new.
     pub(super) fn frame_end(&mut self) {
-        if self.out.last() != Some(&TapEvent::FrameEnd) {
+        if self.painted < PAINTED_MAX && self.out.last() != Some(&TapEvent::FrameEnd) {
+            self.painted += 1;
             self.push(TapEvent::FrameEnd);
         }
     }
@@ -87,5 +111,61 @@ impl<'a> Sink<'a> {
             data: data[..kept].to_vec(),
             length: data.len(),
         }));
+    }
+}
+
+/// The smallest rectangle around both.
+fn union(one: Rect, other: Rect) -> Rect {
+    let (x, y) = (one.x.min(other.x), one.y.min(other.y));
+    let end = |start: u16, length: u16| start.saturating_add(length);
+    let right = end(one.x, one.width).max(end(other.x, other.width));
+    let bottom = end(one.y, one.height).max(end(other.y, other.height));
+    Rect {
+        x,
+        y,
+        width: right - x,
+        height: bottom - y,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rect(x: u16, y: u16) -> Rect {
+        Rect {
+            x,
+            y,
+            width: 1,
+            height: 1,
+        }
+    }
+
+    #[test]
+    fn what_is_painted_is_told_in_a_bounded_number_of_events() {
+        let mut out = Vec::new();
+        let mut sink = Sink::new(&mut out, 0, false);
+        for index in 0..20_000_u16 {
+            sink.damage(rect(2 * (index % 50), index / 50));
+            sink.frame_end();
+        }
+        sink.push(TapEvent::Resized { width: 9, height: 9 });
+        sink.damage(rect(8, 8));
+        sink.damage(rect(6, 5));
+        let [.., TapEvent::Resized { .. }, TapEvent::Damage(last)] = &out[..] else {
+            panic!("{:?}", out.last());
+        };
+        // on the new picture there was none to widen
+        assert_eq!((last.x, last.y, last.width, last.height), (6, 5, 3, 4));
+        assert_eq!(out.len(), PAINTED_MAX + 2);
+        let all = out.iter().filter_map(|event| match event {
+            TapEvent::Damage(rect) => Some(*rect),
+            _ => None,
+        });
+        let all = all.take(PAINTED_MAX / 2).reduce(union);
+        assert_eq!(
+            all.map(|rect| (rect.x, rect.y, rect.width, rect.height)),
+            Some((0, 0, 99, 400))
+        );
     }
 }

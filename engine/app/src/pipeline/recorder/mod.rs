@@ -33,6 +33,10 @@ use unpainted::Unpainted;
 /// How often the open segment is made durable: half of the two seconds that a crash may lose.
 const APPEND_INTERVAL: Duration = Duration::from_secs(1);
 const QUEUE_FULL: &str = "the recorder can't keep up (recording.queue_max_bytes)";
+/// What an event of undecoded bytes costs beside them: a desktop can make many out of few bytes.
+const UNDECODED_COST: u64 = 256;
+/// Room for events that is kept from PDU to PDU.
+const OUT_KEPT: usize = 1024;
 /// Rectangles that gather before they are merged into one.
 const DAMAGE_MAX: usize = 256;
 /// After so long without a changed pixel the recorder gives its compressor's memory back.
@@ -285,6 +289,7 @@ impl Work {
         let mut out = std::mem::take(&mut self.out);
         self.tap.pdu(direction, pdu, &mut out);
         let handled = out.drain(..).try_for_each(|event| self.event(at, event));
+        out.shrink_to(OUT_KEPT);
         self.out = out;
         handled?;
         self.close_gap_if_repainted(at)
@@ -406,7 +411,8 @@ impl Work {
 
     fn undecoded(&mut self, at: u64, undecoded: deskreel_rdp::tap::Undecoded) -> anyhow::Result<()> {
         self.undecoded.count += 1;
-        let kept = self.undecoded.kept_bytes.saturating_add(undecoded.data.len() as u64);
+        let cost = UNDECODED_COST + undecoded.data.len() as u64;
+        let kept = self.undecoded.kept_bytes.saturating_add(cost);
         if kept <= self.undecoded_max_bytes {
             self.undecoded.kept_bytes = kept;
             return self.push(at, &Event::Undecoded(convert::undecoded(undecoded, true)));

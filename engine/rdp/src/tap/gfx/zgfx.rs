@@ -14,6 +14,9 @@ const MULTIPART: u8 = 0xE1;
 /// Compression type of a segment, in the low four bits of its first byte.
 const RDP8: u8 = 0x04;
 const COMPRESSED: u8 = 0x20;
+/// Most bytes that a compressed segment may unpack to; [MS-RDPEGFX] 3.1.9.1 allows one less. One that isn't compressed is as long
+/// as it comes.
+const SEGMENT_MAX_BYTES: usize = 1 << 16;
 /// The longest prefix of a token.
 const PREFIX_BITS_MAX: u32 = 9;
 
@@ -168,6 +171,7 @@ impl Zgfx {
         let Some((&unused, data)) = data.split_last() else {
             return Ok(());
         };
+        let max = max.min(out.len() + SEGMENT_MAX_BYTES);
         let mut bits = Bits::new(data, unused & 0b111)?;
         while bits.left() > 0 {
             let (token, length) = TOKENS[bits.peek(PREFIX_BITS_MAX) as usize];
@@ -395,33 +399,39 @@ mod tests {
         assert!(limited.unwrap_err().contains("above the limit"));
     }
 
-    #[test]
-    fn a_small_segment_cannot_become_a_large_one() {
-        // one byte, then matches of distance 1 and the greatest length
-        let mut bits = String::from("000000001");
-        for _ in 0..40 {
-            bits.push_str("1000100001");
-            bits.push_str(&"1".repeat(20));
-            bits.push('0');
-            bits.push_str(&"1".repeat(21));
-        }
-        while bits.len() % 8 != 0 {
-            bits.push('0');
-        }
+    /// A message of one compressed segment.
+    fn segment(mut bits: String) -> Vec<u8> {
+        let unused = (8 - bits.len() % 8) % 8;
+        bits.push_str(&"0".repeat(unused));
         let mut message = vec![SINGLE, RDP8 | COMPRESSED];
         message.extend(
             bits.as_bytes()
                 .chunks(8)
                 .map(|byte| byte.iter().fold(0_u8, |value, bit| value << 1 | (bit - b'0'))),
         );
-        message.push(0);
-        let mut out = Vec::new();
-        assert!(
-            Zgfx::default()
-                .unpack(&message, &mut out, MAX)
-                .unwrap_err()
-                .contains("more than")
-        );
-        assert!(out.len() <= MAX);
+        message.push(u8::try_from(unused).unwrap());
+        message
+    }
+
+    #[test]
+    fn a_small_segment_cannot_become_a_large_one() {
+        let byte = "000000001";
+        // the last byte again and again: a match of distance 1, whose length has so many leading ones
+        let again = |ones: usize| format!("1000100001{}0{}", "1".repeat(ones), "1".repeat(ones + 1));
+        let unpacked = |bits: String| {
+            let mut out = Vec::new();
+            let result = Zgfx::default().unpack(&segment(bits), &mut out, MAX);
+            assert!(out.len() <= SEGMENT_MAX_BYTES);
+            result.map(|()| out.len())
+        };
+        assert_eq!(unpacked(format!("{byte}{}", again(14))), Ok(SEGMENT_MAX_BYTES));
+        for bits in [
+            format!("{byte}{}{byte}", again(14)),
+            format!("{byte}{}", again(15)),
+            format!("{byte}{}", again(24)),
+            format!("{byte}{}", again(20).repeat(40)),
+        ] {
+            assert!(unpacked(bits).unwrap_err().contains("more than"));
+        }
     }
 }
