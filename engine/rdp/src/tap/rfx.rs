@@ -12,6 +12,10 @@ use super::guard::guarded;
 const EDGE: usize = TILE_SIZE as usize;
 /// Rectangles times tiles in one frame: what a real desktop sends stays a hundred times below.
 const PAIRS_MAX: usize = 4 << 20;
+/// How many tiles could be copied in the time that decoding one takes.
+const DECODING: u64 = 4;
+/// Pixels of a tile.
+const TILE_PIXELS: u64 = (EDGE * EDGE) as u64;
 
 /// The codec's state from message to message.
 #[derive(Default)]
@@ -20,6 +24,8 @@ pub(super) struct RemoteFx {
     tiles: TileDecoder,
     /// Scratch: what of a tile is shown, and where that starts in the tile's bytes.
     pieces: Vec<(Rect, usize)>,
+    /// Pixels that may still be painted, where that is bounded; a message that wants more is an error and leaves 0.
+    pub(super) pixels_left: Option<u64>,
 }
 
 impl RemoteFx {
@@ -87,6 +93,14 @@ impl RemoteFx {
             }));
             if self.pieces.is_empty() {
                 continue;
+            }
+            if let Some(left) = &mut self.pixels_left {
+                let cost = (DECODING + self.pieces.len() as u64) * TILE_PIXELS;
+                let rest = left.checked_sub(cost);
+                *left = rest.unwrap_or(0);
+                if rest.is_none() {
+                    return Err("more tiles than a message may have".to_owned());
+                }
             }
             let pixels = match decode(&mut self.tiles, tile, frame) {
                 Ok(pixels) => pixels,

@@ -3,13 +3,16 @@
 //! A command that can't be decoded is evidence by itself, and the next one is looked at; only a message whose compression
 //! can't be undone takes all that follow with it, because they refer to it.
 
+mod clear;
 mod codecs;
 mod progressive;
 mod surface;
+mod work;
 mod zgfx;
 
 use self::codecs::Codecs;
 use self::surface::{Edges, Output, Place, Surfaces};
+use self::work::{STEP, Work};
 use self::zgfx::Zgfx;
 use super::event::{Decoded, Rect, UndecodedKind};
 use super::framebuffer::Framebuffer;
@@ -20,6 +23,8 @@ use crate::wire::egfx::{self, Command, codec, command};
 
 /// Most bytes of an unpacked message: an uncompressed picture of a 4K screen, and then some.
 const MESSAGE_MAX_BYTES: usize = 48 << 20;
+/// Commands of one message that are evidence one by one; after so many that can't be decoded nobody knows what is shown.
+const FAILURES_MAX: usize = 256;
 /// Room that is kept from message to message.
 const KEPT_BYTES: usize = 1 << 20;
 
@@ -30,6 +35,8 @@ pub(super) struct Graphics {
     plain: Vec<u8>,
     surfaces: Surfaces,
     codecs: Codecs,
+    /// What the message at hand may still ask for.
+    work: Work,
     /// Something is missing of what the sender refers to.
     lost: bool,
     /// Rectangles that a command has painted.
@@ -59,6 +66,8 @@ impl From<&str> for Failure {
     }
 }
 
+/// What a client that begins anew costs: the memory of decoders.
+const RESTART: u64 = 1 << 20;
 const SHORT: &str = "command ends early";
 
 impl Graphics {
@@ -77,12 +86,18 @@ impl Graphics {
 
     /// Shows all that is known on a picture that was begun anew.
     pub(super) fn show(&self, screen: &mut Screen, sink: &mut Sink<'_>) {
-        if !self.lost {
-            let mut damage = |rect| sink.damage(rect);
-            self.surfaces.show(&mut Output {
-                picture: screen.picture.as_mut(),
-                damage: &mut damage,
-            });
+        if self.lost {
+            return;
+        }
+        let mut work = Work::default();
+        let mut damage = |rect| sink.damage(rect);
+        self.surfaces.show(&mut Output {
+            picture: screen.picture.as_mut(),
+            damage: &mut damage,
+            work: &mut work,
+        });
+        if work.is_over() {
+            sink.undecoded(UndecodedKind::Graphics, "surfaces that show too much", &[]);
         }
     }
 
@@ -106,18 +121,34 @@ impl Graphics {
     }
 
     fn commands(&mut self, message: &[u8], screen: &mut Screen, sink: &mut Sink<'_>) {
-        let mut walked = 0;
+        self.work = Work::default();
+        let (mut walked, mut failures) = (0, 0);
         for item in egfx::commands(message) {
+            let rest = message.get(walked..).unwrap_or_default();
             let item = match item {
                 Ok(item) => item,
                 Err(error) => {
-                    let rest = message.get(walked..).unwrap_or_default();
                     sink.undecoded(UndecodedKind::GraphicsCommand, error.to_string(), rest);
                     return;
                 }
             };
             walked += item.whole.len();
-            if let Err(Failure { codec, rect, error }) = self.command(&item, screen, sink) {
+            let result = match self.work.spend(STEP) {
+                Ok(()) => self.command(&item, screen, sink),
+                Err(error) => Err(error.into()),
+            };
+            let too_many = result.is_err() && failures >= FAILURES_MAX;
+            if too_many || self.work.is_over() {
+                self.lost = true;
+                let error = match too_many {
+                    true => "message of which too much can't be decoded",
+                    false => "message that asks for too much",
+                };
+                sink.undecoded(UndecodedKind::GraphicsCommand, error, rest);
+                return;
+            }
+            if let Err(Failure { codec, rect, error }) = result {
+                failures += 1;
                 let codec = codec.and_then(|codec| u8::try_from(codec).ok());
                 let kind = UndecodedKind::GraphicsCommand;
                 sink.undecoded_at(kind, codec, rect, error, item.whole);
@@ -137,10 +168,11 @@ impl Graphics {
                 let (width, height) = pair32(&mut reader).ok_or(SHORT)?;
                 // Surfaces go; what decoders and the cache keep doesn't ([MS-RDPEGFX] 3.3.5.14).
                 self.surfaces.clear();
-                resize(screen, (width, height), sink)?;
+                resize(screen, (width, height), &mut self.work, sink)?;
             }
             // The first one, or the answer to a client that begins anew ([MS-RDPEGFX] 3.3.5.19).
             command::CAPS_CONFIRM => {
+                self.work.spend(RESTART)?;
                 self.surfaces = Surfaces::default();
                 self.codecs.restart();
             }
@@ -148,6 +180,7 @@ impl Graphics {
                 let id = reader.u16().ok_or(SHORT)?;
                 let (width, height) = pair(&mut reader).ok_or(SHORT)?;
                 self.codecs.delete_surface(id);
+                self.work.spend(u64::from(width) * u64::from(height))?;
                 self.surfaces.create(id, width, height)?;
             }
             command::DELETE_SURFACE => {
@@ -163,7 +196,7 @@ impl Graphics {
                 reader.skip(8).ok_or(SHORT)?;
                 let slot = reader.u16().ok_or(SHORT)?;
                 let source = edges(&mut reader).ok_or(SHORT)?;
-                self.surfaces.keep(slot, (from, source))?;
+                self.surfaces.keep(slot, (from, source), &mut self.work)?;
             }
             command::WIRE_TO_SURFACE_1 => return self.rectangle(&mut reader, screen, sink),
             command::WIRE_TO_SURFACE_2 => return self.progressive(&mut reader, screen, sink),
@@ -176,6 +209,7 @@ impl Graphics {
                 let mut output = Output {
                     picture: screen.picture.as_mut(),
                     damage: &mut damage,
+                    work: &mut self.work,
                 };
                 paint(&mut self.surfaces, item.kind, &mut reader, &mut output)?;
             }
@@ -196,15 +230,17 @@ impl Graphics {
             surfaces,
             codecs,
             painted,
+            work,
             ..
         } = self;
         let surface = surfaces.find(id)?;
         painted.clear();
-        let result = codecs.rectangle(surface, codec, edges, data, painted);
+        let result = codecs.rectangle(surface, codec, edges, data, (&mut *work, &mut *painted));
         let mut damage = |rect| sink.damage(rect);
         let mut output = Output {
             picture: screen.picture.as_mut(),
             damage: &mut damage,
+            work,
         };
         for rect in painted.drain(..) {
             surface.show_part(rect, &mut output);
@@ -237,15 +273,17 @@ impl Graphics {
             surfaces,
             codecs,
             painted,
+            work,
             ..
         } = self;
         let surface = surfaces.find(id)?;
         painted.clear();
-        let result = codecs.progressive((id, surface), data, painted);
+        let result = codecs.progressive((id, surface), data, (&mut *work, &mut *painted));
         let mut damage = |rect| sink.damage(rect);
         let mut output = Output {
             picture: screen.picture.as_mut(),
             damage: &mut damage,
+            work,
         };
         for rect in painted.drain(..) {
             surface.show_part(rect, &mut output);
@@ -297,7 +335,12 @@ fn paint(surfaces: &mut Surfaces, kind: u16, reader: &mut Reader<'_>, output: &m
 }
 
 /// Begins a new picture where the size of the output changes.
-fn resize(screen: &mut Screen, (width, height): (u32, u32), sink: &mut Sink<'_>) -> Result<(), String> {
+fn resize(
+    screen: &mut Screen,
+    (width, height): (u32, u32),
+    work: &mut Work,
+    sink: &mut Sink<'_>,
+) -> Result<(), String> {
     let size = (u16::try_from(width), u16::try_from(height));
     let (Ok(width), Ok(height)) = size else {
         return Err(format!("output of {width}x{height}"));
@@ -309,6 +352,7 @@ fn resize(screen: &mut Screen, (width, height): (u32, u32), sink: &mut Sink<'_>)
     if old == Some((width, height)) {
         return Ok(());
     }
+    work.spend(u64::from(width) * u64::from(height))?;
     if Framebuffer::new(width, height).is_none() {
         // what is shown stays: without a picture nothing that follows would be seen
         return Err(format!("output of {width}x{height}"));

@@ -14,9 +14,12 @@ use ironrdp_pdu::codecs::rfx::progressive::{
     decode_progressive_stream,
 };
 
+use super::surface::pixels_of;
+use super::work::{STEP, Work};
 use crate::tap::event::Rect;
 use crate::tap::framebuffer::Framebuffer;
 use crate::tap::guard::guarded;
+use crate::tap::reader::Reader;
 
 /// Edge of a tile.
 const EDGE: usize = 64;
@@ -24,6 +27,15 @@ const EDGE: usize = 64;
 const TILES_MAX: usize = 8192;
 /// Tiles times rectangles that one stream may show; what a real desktop sends stays a hundred times below.
 const SHOWN_MAX: usize = 1 << 20;
+/// Blocks of one stream; a real one has a region or a few.
+const BLOCKS_MAX: usize = 4096;
+/// Tiles of one stream for each place on its surface, and some more.
+const TILES_PER_PLACE: usize = 4;
+/// Block that holds tiles, and how many bytes it has before their number.
+const REGION: u16 = 0xCCC4;
+const REGION_TILES_AT: usize = 6;
+/// What a tile's pass costs, or what its pixels do: how many could be copied in that time.
+const TILE: u64 = 4 * (EDGE * EDGE) as u64;
 /// Tiles that one stream may turn into pixels.
 const DRAWN_MAX: usize = 4 * TILES_MAX;
 /// The tile adds to what its last passes have made.
@@ -39,14 +51,14 @@ type At = (u16, u16);
 pub(super) struct Progressive {
     surfaces: BTreeMap<u16, Tiles>,
     in_frame: bool,
+    /// Some surface has fresh tiles.
+    any_fresh: bool,
     scratch: Scratch,
 }
 
 /// The tiles of one surface, whatever context they came in.
 #[derive(Default)]
 struct Tiles {
-    /// The layout of bands, as the last context says.
-    extrapolate: Option<bool>,
     all: BTreeMap<At, Box<TileState>>,
     /// Those that came in this frame: each of its regions may show them.
     fresh: BTreeSet<At>,
@@ -81,7 +93,9 @@ impl Progressive {
     }
 
     fn forget_fresh(&mut self) {
-        self.surfaces.values_mut().for_each(|tiles| tiles.fresh.clear());
+        if std::mem::take(&mut self.any_fresh) {
+            self.surfaces.values_mut().for_each(|tiles| tiles.fresh.clear());
+        }
     }
 
     pub(super) fn delete_surface(&mut self, id: u16) {
@@ -93,8 +107,27 @@ impl Progressive {
         &mut self,
         (id, pixels): (u16, &mut Framebuffer),
         data: &[u8],
-        painted: &mut Vec<Rect>,
+        (work, painted): (&mut Work, &mut Vec<Rect>),
     ) -> Result<(), String> {
+        match self.stream((id, pixels), data, (work, painted)) {
+            Ok(failed) => failed.map_or(Ok(()), Err),
+            Err(error) => {
+                // which tiles it would have changed is not known: none of them may be refined later
+                self.surfaces.remove(&id);
+                Err(error)
+            }
+        }
+    }
+
+    /// Paints a stream. What it gives back is why a tile of it could not be decoded, which is forgotten then.
+    fn stream(
+        &mut self,
+        (id, pixels): (u16, &mut Framebuffer),
+        data: &[u8],
+        (work, painted): (&mut Work, &mut Vec<Rect>),
+    ) -> Result<Option<String>, String> {
+        let grid = usize::from(pixels.width()).div_ceil(EDGE) * usize::from(pixels.height()).div_ceil(EDGE);
+        bounded(data, TILES_PER_PLACE * grid + EDGE)?;
         let blocks = guarded("progressive parser", || decode_progressive_stream(data))?;
         let blocks = blocks.map_err(|error| error.to_string())?;
         let others = self.surfaces.iter().filter(|(other, _)| **other != id);
@@ -103,55 +136,103 @@ impl Progressive {
         if !self.in_frame {
             tiles.fresh.clear();
         }
+        self.any_fresh = true;
         let mut budget = Budget {
             room,
             drawn: DRAWN_MAX,
             shown: SHOWN_MAX,
+            work,
         };
         let mut begun = false;
+        let mut failed = None;
         for block in &blocks {
             match block {
-                ProgressiveBlock::Context(context) => tiles.extrapolate = Some(context.uses_reduce_extrapolate()),
                 ProgressiveBlock::FrameBegin(_) => begun = true,
                 ProgressiveBlock::FrameEnd(_) => begun = false,
                 ProgressiveBlock::Region(region) if begun => {
-                    tiles.decode(region, (pixels.width(), pixels.height()), &budget)?;
+                    let error = tiles.decode(region, (pixels.width(), pixels.height()), &mut budget)?;
+                    failed = failed.or(error);
                     tiles.show(&region.rects, pixels, &mut self.scratch, &mut budget, painted)?;
                 }
                 ProgressiveBlock::Region(_) => return Err("progressive region outside of a frame".to_owned()),
+                // A context says whether tiles may be differences, which each of them says too.
                 _ => {}
             }
         }
-        Ok(())
+        Ok(failed)
     }
 }
 
+/// Refuses a stream of more blocks or tiles than one has use for, before anything is made of them.
+fn bounded(data: &[u8], tiles_max: usize) -> Result<(), String> {
+    let mut reader = Reader::new(data);
+    let (mut blocks, mut tiles) = (0, 0);
+    let mut block = || {
+        let (kind, length) = (reader.u16()?, reader.len32()?);
+        let mut body = Reader::new(reader.take(length.checked_sub(size_of::<u16>() + size_of::<u32>())?)?);
+        let count = match kind {
+            REGION => body.skip(REGION_TILES_AT).and_then(|()| body.len16()),
+            _ => None,
+        };
+        Some(count.unwrap_or(0))
+    };
+    // where this ends early, the parser says why
+    while let Some(count) = block() {
+        blocks += 1;
+        tiles += count;
+        if blocks > BLOCKS_MAX || tiles > tiles_max {
+            return Err(format!(
+                "progressive stream of more than {BLOCKS_MAX} blocks or {tiles_max} tiles"
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// What one stream may still do.
-struct Budget {
+struct Budget<'a> {
     room: usize,
     drawn: usize,
     shown: usize,
+    work: &'a mut Work,
 }
 
 impl Tiles {
-    fn decode(&mut self, region: &ProgressiveRegion<'_>, size: (u16, u16), budget: &Budget) -> Result<(), String> {
-        let extrapolate = self.extrapolate.ok_or("progressive stream without a CONTEXT")?;
+    /// Takes a pass of each tile of a region. One that can't be decoded is forgotten, and why is told: what would refine it
+    /// later must not refine what it was before.
+    fn decode(
+        &mut self,
+        region: &ProgressiveRegion<'_>,
+        size: (u16, u16),
+        budget: &mut Budget<'_>,
+    ) -> Result<Option<String>, String> {
+        let mut failed = None;
         for tile in &region.tiles {
+            budget.work.spend(TILE)?;
             let at = (tile.x_idx(), tile.y_idx());
             let inside = |index: u16, length: u16| usize::from(index) * EDGE < usize::from(length);
             if !inside(at.0, size.0) || !inside(at.1, size.1) {
-                return Err(format!("progressive tile {}, {} outside of the surface", at.0, at.1));
+                let error = format!("progressive tile {}, {} outside of the surface", at.0, at.1);
+                failed.get_or_insert(error);
+                continue;
             }
             if !self.all.contains_key(&at) && self.all.len() >= budget.room {
                 return Err(format!("more than {TILES_MAX} progressive tiles"));
             }
             let all = &mut self.all;
-            let fresh = guarded("progressive decoder", || pass(all, at, tile, region, extrapolate))?;
-            if fresh.map_err(|error| format!("progressive tile {}, {}: {error}", at.0, at.1))? {
-                self.fresh.insert(at);
+            let passed = guarded("progressive decoder", || pass(all, at, tile, region)).and_then(|passed| passed);
+            match passed {
+                Ok(()) => {
+                    self.fresh.insert(at);
+                }
+                Err(error) => {
+                    self.all.remove(&at);
+                    self.fresh.remove(&at);
+                    failed.get_or_insert(format!("progressive tile {}, {}: {error}", at.0, at.1));
+                }
             }
         }
-        Ok(())
+        Ok(failed)
     }
 
     /// Shows what the rectangles cover of the tiles of this frame.
@@ -160,7 +241,7 @@ impl Tiles {
         rects: &[RfxRectangle],
         pixels: &mut Framebuffer,
         scratch: &mut Scratch,
-        budget: &mut Budget,
+        budget: &mut Budget<'_>,
         painted: &mut Vec<Rect>,
     ) -> Result<(), String> {
         let spend = |left: &mut usize, units: usize| {
@@ -179,8 +260,10 @@ impl Tiles {
             };
             let shown: Vec<Rect> = shown.collect();
             spend(&mut budget.drawn, 1)?;
+            budget.work.spend(TILE)?;
             guarded("progressive decoder", || scratch.draw(tile))??;
             for rect in shown {
+                budget.work.spend(STEP + pixels_of(rect))?;
                 pixels.paint(rect, |row, out| {
                     let start = ((usize::from(rect.y) - top + row) * EDGE + usize::from(rect.x) - left) * 4;
                     if let Some(line) = scratch.rgba.get(start..start + out.len()) {
@@ -206,14 +289,15 @@ fn covered((left, top): (usize, usize), rect: &RfxRectangle, pixels: &Framebuffe
     pixels.clip(x, y, width, height)
 }
 
-/// Takes one pass of a tile; false: it improves one that never came.
+/// Takes one pass of a tile.
 fn pass(
     all: &mut BTreeMap<At, Box<TileState>>,
     at: At,
     tile: &ProgressiveTile<'_>,
     region: &ProgressiveRegion<'_>,
-    extrapolate: bool,
-) -> Result<bool, String> {
+) -> Result<(), String> {
+    // The region says so; the same bit of a context says something else ([MS-RDPEGFX] 2.2.4.2.1.4 and 2.2.4.2.1.5).
+    let extrapolate = region.uses_reduce_extrapolate();
     let (quants, data, quality, flags) = match tile {
         ProgressiveTile::Simple(tile) => (
             [tile.quant_idx_y, tile.quant_idx_cb, tile.quant_idx_cr],
@@ -228,31 +312,26 @@ fn pass(
             tile.flags,
         ),
         ProgressiveTile::Upgrade(tile) => {
-            let Some(state) = all.get_mut(&at) else {
-                return Ok(false);
-            };
+            let state = all.get_mut(&at).ok_or("refines a tile that never came")?;
+            let base = base_quants([tile.quant_idx_y, tile.quant_idx_cb, tile.quant_idx_cr], region)?;
+            same_layout(state, base, extrapolate)?;
             let srl = [tile.y_srl_data, tile.cb_srl_data, tile.cr_srl_data];
             let raw = [tile.y_raw_data, tile.cb_raw_data, tile.cr_raw_data];
             let bits = bit_positions(tile.quality, region)?;
-            state
+            return state
                 .decode_upgrade(srl, raw, bits, tile.quality)
-                .map_err(|error| error.to_string())?;
-            return Ok(true);
+                .map_err(|error| error.to_string());
         }
     };
-    let quant = |index: u8| {
-        let quant = region.quant_vals.get(usize::from(index));
-        quant.ok_or_else(|| format!("no quantisation {index}"))
-    };
-    let base = [quant(quants[0])?, quant(quants[1])?, quant(quants[2])?];
+    let base = base_quants(quants, region)?;
     let bits = bit_positions(quality, region)?;
-    // apart from what is there, so that an error leaves that as it was
     let mut state = Box::new(TileState::new());
     state
         .decode_first(data, base, bits, quants, quality, extrapolate)
         .map_err(|error| error.to_string())?;
     if flags & DIFFERENCE != 0 {
         let before = all.get(&at).ok_or("difference to a tile that never came")?;
+        same_layout(before, base, extrapolate)?;
         state.is_difference = true;
         for (plane, before) in state.coefficients.iter_mut().zip(&before.coefficients) {
             for (value, before) in plane.iter_mut().zip(before) {
@@ -261,7 +340,25 @@ fn pass(
         }
     }
     all.insert(at, state);
-    Ok(true)
+    Ok(())
+}
+
+/// The quantisations of the three components.
+fn base_quants<'a>(quants: [u8; 3], region: &'a ProgressiveRegion<'_>) -> Result<[&'a ComponentCodecQuant; 3], String> {
+    let quant = |index: u8| {
+        let quant = region.quant_vals.get(usize::from(index));
+        quant.ok_or_else(|| format!("no quantisation {index}"))
+    };
+    Ok([quant(quants[0])?, quant(quants[1])?, quant(quants[2])?])
+}
+
+/// Coefficients of another quantisation or another layout of bands can't be added to these: clients do so in ways of their own.
+fn same_layout(before: &TileState, base: [&ComponentCodecQuant; 3], extrapolate: bool) -> Result<(), String> {
+    let mut quants = before.base_quant.iter().zip(base);
+    if before.use_reduce_extrapolate != extrapolate || quants.any(|(before, now)| before != now) {
+        return Err("its quantisation or its bands are others than before".to_owned());
+    }
+    Ok(())
 }
 
 /// The bits that are still missing, by component.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::work::{STEP, Work};
 use crate::tap::event::Rect;
 use crate::tap::framebuffer::Framebuffer;
 
@@ -13,6 +14,8 @@ const SURFACES_MAX_BYTES: usize = 256 << 20;
 const CACHE_MAX_BYTES: usize = 128 << 20;
 /// Most pixels that one command may paint: what a few bytes can ask for is bounded.
 const COMMAND_PIXELS_MAX: u64 = 256 << 20;
+/// How much dearer a pixel is that is scaled.
+const SCALED: u64 = 4;
 
 /// Where a surface is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +88,8 @@ pub(super) struct Surfaces {
 pub(super) struct Output<'a> {
     pub(super) picture: Option<&'a mut Framebuffer>,
     pub(super) damage: &'a mut dyn FnMut(Rect),
+    /// What painting takes from.
+    pub(super) work: &'a mut Work,
 }
 
 impl Surfaces {
@@ -151,10 +156,14 @@ impl Surfaces {
         for edges in rects {
             match edges.inside(&surface.pixels) {
                 Ok(rect) => {
+                    output.work.spend(STEP + pixels_of(rect))?;
                     surface.pixels.paint(rect, |_, out| out.as_chunks_mut().0.fill(color));
                     surface.show_part(rect, output);
                 }
-                Err(error) => result = Err(error),
+                Err(error) => {
+                    output.work.spend(STEP)?;
+                    result = Err(error);
+                }
             }
         }
         result
@@ -169,13 +178,13 @@ impl Surfaces {
         output: &mut Output<'_>,
     ) -> Result<(), String> {
         bounded(source.pixels() * (1 + points.len() as u64))?;
-        let cached = self.cut(from, source)?;
+        let cached = self.cut(from, source, output.work)?;
         self.paste(&cached, to, points, output)
     }
 
-    pub(super) fn keep(&mut self, slot: u16, (from, source): (u16, Edges)) -> Result<(), String> {
+    pub(super) fn keep(&mut self, slot: u16, (from, source): (u16, Edges), work: &mut Work) -> Result<(), String> {
         self.evict(slot);
-        let cached = self.cut(from, source)?;
+        let cached = self.cut(from, source, work)?;
         if self.cache_bytes + cached.rgba.len() > CACHE_MAX_BYTES {
             return Err(format!("cache of more than {CACHE_MAX_BYTES} bytes"));
         }
@@ -207,9 +216,10 @@ impl Surfaces {
         result
     }
 
-    fn cut(&mut self, from: u16, source: Edges) -> Result<Cached, String> {
+    fn cut(&mut self, from: u16, source: Edges, work: &mut Work) -> Result<Cached, String> {
         let surface = self.find(from)?;
         let rect = source.inside(&surface.pixels)?;
+        work.spend(pixels_of(rect))?;
         let mut rgba = Vec::with_capacity(source.width() * source.height() * 4);
         for row in 0..source.height() {
             rgba.extend_from_slice(surface.pixels.row(rect, row));
@@ -231,10 +241,12 @@ impl Surfaces {
         let surface = self.find(to)?;
         let mut result = Ok(());
         for &(x, y) in points {
+            output.work.spend(STEP)?;
             let Some(rect) = surface.pixels.clip(x.into(), y.into(), cached.width, cached.height) else {
                 result = Err(format!("{x}, {y} is outside of the surface"));
                 continue;
             };
+            output.work.spend(pixels_of(rect))?;
             surface.pixels.paint(rect, |row, out| {
                 let start = row * cached.width * 4;
                 out.copy_from_slice(&cached.rgba[start..start + out.len()]);
@@ -271,19 +283,21 @@ impl Surface {
         };
         let size = (u32::from(self.pixels.width()), u32::from(self.pixels.height()));
         let shown = if (place.width, place.height) == size {
-            self.show_plain(rect, place, picture)
+            self.show_plain(rect, place, picture, output.work)
         } else {
-            self.show_scaled(rect, place, picture)
+            self.show_scaled(rect, place, picture, output.work)
         };
         if let Some(shown) = shown {
             (output.damage)(shown);
         }
     }
 
-    fn show_plain(&self, rect: Rect, place: Place, picture: &mut Framebuffer) -> Option<Rect> {
+    fn show_plain(&self, rect: Rect, place: Place, picture: &mut Framebuffer, work: &mut Work) -> Option<Rect> {
         let x = (place.x as usize).saturating_add(rect.x.into());
         let y = (place.y as usize).saturating_add(rect.y.into());
         let shown = picture.clip(x, y, rect.width.into(), rect.height.into())?;
+        // a message that is over ends after this command, and says so
+        work.spend(pixels_of(shown)).ok()?;
         picture.paint(shown, |row, out| {
             let line = self.pixels.row(rect, row);
             out.copy_from_slice(&line[..out.len()]);
@@ -293,7 +307,7 @@ impl Surface {
 
     /// Each pixel of the output is the one of the surface that its centre falls on. Clients smooth what they scale, each in
     /// its own way: the recording shows what the desktop has sent.
-    fn show_scaled(&self, rect: Rect, place: Place, picture: &mut Framebuffer) -> Option<Rect> {
+    fn show_scaled(&self, rect: Rect, place: Place, picture: &mut Framebuffer, work: &mut Work) -> Option<Rect> {
         let span = |start: u16, length: u16, size: u16, target: u32| {
             let (size, target) = (u64::from(size), u64::from(target));
             let from = u64::from(start) * target / size;
@@ -306,6 +320,7 @@ impl Surface {
         let at = |origin: u32, offset: u64| usize::try_from(u64::from(origin) + offset).ok();
         let (x, y) = (at(place.x, dx)?, at(place.y, dy)?);
         let shown = picture.clip(x, y, usize::try_from(columns).ok()?, usize::try_from(rows).ok()?)?;
+        work.spend(SCALED * pixels_of(shown)).ok()?;
         let source = |offset: u64, size: u16, target: u32| {
             let position = (2 * offset + 1) * u64::from(size) / (2 * u64::from(target.max(1)));
             position.min(u64::from(size) - 1) as usize
@@ -325,6 +340,10 @@ impl Surface {
         });
         Some(shown)
     }
+}
+
+pub(super) fn pixels_of(rect: Rect) -> u64 {
+    u64::from(rect.width) * u64::from(rect.height)
 }
 
 fn bounded(pixels: u64) -> Result<(), String> {
