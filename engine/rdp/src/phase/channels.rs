@@ -80,6 +80,8 @@ pub(super) struct Channels {
     rights: ChannelRights,
     fixed: Vec<Fixed>,
     dynamic: BTreeMap<u32, Dynamic>,
+    /// How many requests to open a channel the client has not answered yet, by number.
+    awaited: BTreeMap<u32, u32>,
     pub(super) graphics: graphics::Filter,
     refusals: usize,
 }
@@ -88,6 +90,8 @@ pub(super) struct Channels {
 #[derive(Debug)]
 struct Dynamic {
     name: String,
+    /// Answers to come before its own: the number belonged to others, which the desktop has closed before they were answered.
+    earlier: u32,
     /// The client has opened it.
     open: bool,
 }
@@ -99,6 +103,8 @@ struct Fixed {
     treatment: Treatment,
     /// Inside a message of several chunks, towards the desktop and towards the client.
     inside: [bool; 2],
+    /// The message towards the client that is not over yet does not pass.
+    swallowing: bool,
     /// Requests to the client's devices, of the channel that has them.
     pending: Option<Pending>,
 }
@@ -150,6 +156,12 @@ impl Treatment {
     }
 }
 
+/// Lets a chunk end here.
+fn swallow(verdict: &mut Verdict) {
+    verdict.forward = false;
+    verdict.tap = false;
+}
+
 fn index(direction: Direction) -> usize {
     match direction {
         Direction::ToDesktop => 0,
@@ -171,6 +183,7 @@ impl Channels {
             name: channel.name.clone(),
             treatment: Treatment::of(&channel.name, &self.rights),
             inside: [false; 2],
+            swallowing: false,
             pending: channel
                 .name
                 .eq_ignore_ascii_case(rdpdr::STATIC_CHANNEL)
@@ -211,6 +224,27 @@ impl Channels {
                     Treatment::Plain | Treatment::Dynamic => channel.inside[index(direction)],
                 }
         })
+    }
+
+    /// Whether a desktop's data PDU belongs to a channel that may be open. Where the graphics pipeline may be used a client could
+    /// know a channel that the tap doesn't, did not all data of unknown ones end here.
+    fn is_known(&self, pdu: &[u8]) -> bool {
+        let (DvcPdu::Data { id, .. } | DvcPdu::DataFirst { id, .. }) =
+            DvcPdu::parse(pdu, true).unwrap_or(DvcPdu::Other { command: 0 })
+        else {
+            return false;
+        };
+        self.dynamic.contains_key(&id)
+    }
+
+    /// Takes note of an answer to a request.
+    fn answered(&mut self, id: u32) {
+        if let Some(count) = self.awaited.get_mut(&id) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.awaited.remove(&id);
+            }
+        }
     }
 
     /// Whether a client's data PDU comes of a finger or a pen.
@@ -353,11 +387,22 @@ impl Phases {
         let payload = pdu.get(data.payload.clone()).unwrap_or_default();
         let chunk = Chunk::parse(payload).map_err(malformed(direction))?;
         if !chunk.is_first() {
-            return if inside {
-                Ok(())
-            } else {
-                refuse(0, "lacks its first chunk")
-            };
+            if !inside {
+                return refuse(0, "lacks its first chunk");
+            }
+            if direction == Direction::ToClient
+                && self.channels.find(data.channel).is_some_and(|fixed| fixed.swallowing)
+            {
+                swallow(verdict);
+            }
+            return Ok(());
+        }
+        if let Some(fixed) = self
+            .channels
+            .find(data.channel)
+            .filter(|_| direction == Direction::ToClient)
+        {
+            fixed.swallowing = false;
         }
         let Some(&first) = chunk.data.first() else {
             return refuse(0, "is empty");
@@ -366,6 +411,14 @@ impl Phases {
         if matches!(command, command::DATA_FIRST | command::DATA) {
             if direction == Direction::ToDesktop && self.channels.is_touch(chunk.data) {
                 self.inputs += 1;
+            }
+            let channels = &mut self.channels;
+            if direction == Direction::ToClient && channels.graphics.is_on() && !channels.is_known(chunk.data) {
+                if let Some(fixed) = channels.find(data.channel) {
+                    fixed.swallowing = true;
+                }
+                swallow(verdict);
+                return Ok(());
             }
             return self.graphics_data(data, pdu, verdict);
         }
@@ -388,6 +441,10 @@ impl Phases {
             }
             DvcPdu::CreateRequest { id, name } => return self.create(data, id, name, verdict),
             DvcPdu::CreateResponse { id, status } => self.created(id, status, verdict),
+            // What a client closes before it has answered is an earlier channel of that number, which the desktop has closed
+            // ([MS-RDPEDYC] 3.3.5.2).
+            DvcPdu::Close { id }
+                if !from_desktop && self.channels.dynamic.get(&id).is_some_and(|channel| !channel.open) => {}
             DvcPdu::Close { id } => {
                 self.channels.graphics.closed(id);
                 if let Some(Dynamic { name, .. }) = self.channels.dynamic.remove(&id) {
@@ -416,23 +473,34 @@ impl Phases {
             what,
             limit,
         };
-        let judged = match self.channels.graphics.judge(id, &name) {
-            Some(judged) => judged,
-            None => policy(&name, &self.channels.rights),
+        let channels = &mut self.channels;
+        let judged = if channels.graphics.is_on() && channels.dynamic.contains_key(&id) {
+            Err(ChannelOutcome::Forbidden)
+        } else {
+            let judged = channels.graphics.judge(id, &name);
+            judged.unwrap_or_else(|| policy(&name, &channels.rights))
         };
         match judged {
             Ok(()) => {
-                if self.channels.dynamic.len() >= DYNAMIC_CHANNELS_MAX {
+                let earlier = channels.awaited.get(&id).copied().unwrap_or(0);
+                let (open, awaited) = (channels.dynamic.len(), channels.awaited.len());
+                if open >= DYNAMIC_CHANNELS_MAX || earlier == 0 && awaited >= DYNAMIC_CHANNELS_MAX {
                     return Err(too_many("open dynamic channels", DYNAMIC_CHANNELS_MAX));
                 }
-                self.channels.dynamic.insert(id, Dynamic { name, open: false });
+                channels.awaited.insert(id, earlier.saturating_add(1));
+                let channel = Dynamic {
+                    name,
+                    earlier,
+                    open: false,
+                };
+                channels.dynamic.insert(id, channel);
             }
             Err(outcome) => {
-                self.channels.refusals += 1;
-                if self.channels.refusals > REFUSALS_MAX {
+                // the client doesn't hear of it: a channel of that number stays what it is
+                channels.refusals += 1;
+                if channels.refusals > REFUSALS_MAX {
                     return Err(too_many("requests for refused dynamic channels", REFUSALS_MAX));
                 }
-                self.channels.dynamic.remove(&id);
                 let response = single_chunk(&dvc::create_response(id, dvc::STATUS_UNSUCCESSFUL));
                 let user = self.facts.user_channel;
                 verdict.forward = false;
@@ -445,9 +513,14 @@ impl Phases {
     }
 
     fn created(&mut self, id: u32, status: u32, verdict: &mut Verdict) {
+        self.channels.answered(id);
         let Some(channel) = self.channels.dynamic.get_mut(&id).filter(|channel| !channel.open) else {
             return;
         };
+        if let Some(earlier) = channel.earlier.checked_sub(1) {
+            channel.earlier = earlier;
+            return;
+        }
         channel.open = true;
         let name = channel.name.clone();
         // an HRESULT: negative is failure

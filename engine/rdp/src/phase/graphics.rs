@@ -27,10 +27,15 @@ impl Filter {
         }
     }
 
+    /// Whether the pipeline may be used.
+    pub(super) fn is_on(&self) -> bool {
+        self.graphics != Graphics::Legacy
+    }
+
     /// Judges a request to open a channel, if that is this one's concern. A second one beside the first, or one that takes
     /// the first one's number, would be drawn by the client and missed by the tap.
     pub(super) fn judge(&mut self, id: u32, name: &str) -> Option<Result<(), ChannelOutcome>> {
-        if self.graphics == Graphics::Legacy {
+        if !self.is_on() {
             return None;
         }
         if self.channel == Some(id) || self.channel.is_some() && name == egfx::CHANNEL {

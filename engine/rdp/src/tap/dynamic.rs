@@ -1,5 +1,7 @@
 //! Dynamic channels inside the static one ([MS-RDPEDYC]): follows the one of the graphics pipeline, and no other.
 
+use std::collections::BTreeMap;
+
 use super::event::{Decoded, UndecodedKind};
 use super::gfx::Graphics;
 use super::screen::Screen;
@@ -14,12 +16,16 @@ use crate::wire::egfx;
 const MESSAGE_MAX_BYTES: usize = 48 << 20;
 /// Longest PDU of the client that is looked at: only its answers matter.
 const CLIENT_PDU_MAX_BYTES: usize = 4096;
+/// Numbers whose requests are counted; the filter lets no more of them pass.
+const AWAITED_MAX: usize = 1024;
 
 /// What is known of the dynamic channels.
 pub(super) struct Dynamic {
     /// From the client, from the desktop.
     chunks: [Reassembler; 2],
     graphics: Option<Channel>,
+    /// How many requests to open a channel the client has not answered yet, by number.
+    awaited: BTreeMap<u32, u32>,
     /// Frames of channels that are closed by now.
     closed: Decoded,
     /// A request to open the channel may have been dropped.
@@ -29,6 +35,10 @@ pub(super) struct Dynamic {
 /// The channel of the graphics pipeline.
 struct Channel {
     id: u32,
+    /// Answers to come before its own: the number belonged to others, which the desktop has closed before they were answered.
+    earlier: u32,
+    /// The client has opened it.
+    open: bool,
     /// The message that is not whole yet, and its length.
     message: Vec<u8>,
     length: usize,
@@ -43,6 +53,7 @@ impl Dynamic {
                 Reassembler::new(MESSAGE_MAX_BYTES),
             ],
             graphics: None,
+            awaited: BTreeMap::new(),
             closed: Decoded::default(),
             unknown: false,
         }
@@ -50,6 +61,14 @@ impl Dynamic {
 
     /// PDUs were dropped unseen.
     pub(super) fn lose(&mut self, loss: Loss) {
+        if loss.channels {
+            // whose answers are still to come is not known any more
+            self.chunks[0] = Reassembler::new(CLIENT_PDU_MAX_BYTES);
+            self.awaited.clear();
+            if let Some(channel) = &mut self.graphics {
+                channel.earlier = 0;
+            }
+        }
         if !loss.messages {
             return;
         }
@@ -103,9 +122,10 @@ impl Dynamic {
                     channel.data(data, screen, sink);
                 }
             }
-            Ok(DvcPdu::CreateRequest { id, name }) if name == egfx::CHANNEL => self.open(id),
-            Ok(DvcPdu::CreateResponse { id, status }) if status & 0x8000_0000 != 0 => self.close(id),
-            Ok(DvcPdu::Close { id }) => self.close(id),
+            Ok(DvcPdu::CreateRequest { id, name }) => self.asked(id, &name),
+            // an HRESULT: negative is failure
+            Ok(DvcPdu::CreateResponse { id, status }) => self.answered(id, status & 0x8000_0000 == 0),
+            Ok(DvcPdu::Close { id }) => self.closing(id, from_desktop),
             Ok(_) => {}
             Err(error) if from_desktop => {
                 sink.undecoded(UndecodedKind::Graphics, error.to_string(), pdu);
@@ -114,11 +134,52 @@ impl Dynamic {
         }
     }
 
-    fn open(&mut self, id: u32) {
+    fn asked(&mut self, id: u32, name: &str) {
+        let earlier = self.awaited.get(&id).copied().unwrap_or(0);
+        if earlier > 0 || self.awaited.len() < AWAITED_MAX {
+            self.awaited.insert(id, earlier.saturating_add(1));
+        }
+        if name == egfx::CHANNEL {
+            self.open(id, earlier);
+        }
+    }
+
+    fn answered(&mut self, id: u32, opened: bool) {
+        if let Some(count) = self.awaited.get_mut(&id) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.awaited.remove(&id);
+            }
+        }
+        let Some(channel) = self
+            .graphics
+            .as_mut()
+            .filter(|channel| channel.id == id && !channel.open)
+        else {
+            return;
+        };
+        match channel.earlier.checked_sub(1) {
+            Some(earlier) => channel.earlier = earlier,
+            None if opened => channel.open = true,
+            None => self.close(id),
+        }
+    }
+
+    /// What a client closes before it has answered is an earlier channel of that number, which the desktop has closed
+    /// ([MS-RDPEDYC] 3.3.5.2).
+    fn closing(&mut self, id: u32, from_desktop: bool) {
+        if from_desktop || self.graphics.as_ref().is_some_and(|channel| channel.open) {
+            self.close(id);
+        }
+    }
+
+    fn open(&mut self, id: u32, earlier: u32) {
         self.closed = self.decoded();
         self.unknown = false;
         self.graphics = Some(Channel {
             id,
+            earlier,
+            open: false,
             message: Vec::new(),
             length: 0,
             graphics: Box::default(),

@@ -266,7 +266,12 @@ impl Session {
         let result = match size {
             Some(&[a, b, c, d]) => {
                 let (width, height) = (u16::from_le_bytes([a, b]), u16::from_le_bytes([c, d]));
-                self.screen.resize(width, height, sink)
+                let resized = self.screen.resize(width, height, sink);
+                if resized.is_ok() {
+                    // surfaces and their places outlive an activation
+                    self.dynamic.show(&mut self.screen, sink);
+                }
+                resized
             }
             _ => Err("Demand Active without a desktop size".to_owned()),
         };
@@ -319,7 +324,7 @@ impl Session {
 pub struct Loss {
     /// One that begins, confirms or ends an activation.
     pub activation: bool,
-    /// Data of dynamic channels, where the graphics pipeline may be used.
+    /// Data of dynamic channels from the desktop, where the graphics pipeline may be used.
     pub messages: bool,
     /// One that opens or closes a dynamic channel, or may be one, where the graphics pipeline may be used.
     pub channels: bool,
@@ -346,7 +351,8 @@ impl Loss {
                     let chunk = pdu.get(data.payload).map(Chunk::parse);
                     let first = chunk.and_then(Result::ok).filter(Chunk::is_first);
                     let command = first.and_then(|chunk| chunk.data.first().copied()).map(dvc::command_of);
-                    loss.messages = true;
+                    // what the client says paints nothing
+                    loss.messages |= data.direction == Direction::ToClient;
                     // what doesn't begin a PDU goes on with one that the tap has
                     loss.channels |= command
                         .is_some_and(|command| !matches!(command, dvc::command::DATA | dvc::command::DATA_FIRST));

@@ -25,8 +25,12 @@ fn channel(phases: &Phases) -> u16 {
 }
 
 fn push(phases: &mut Phases, direction: Direction, pdu: &[u8]) -> Result<(Vec<u8>, Verdict), FilterError> {
+    push_chunk(phases, direction, &single_chunk(pdu))
+}
+
+fn push_chunk(phases: &mut Phases, direction: Direction, chunk: &[u8]) -> Result<(Vec<u8>, Verdict), FilterError> {
     let initiator = if direction == Direction::ToDesktop { 1007 } else { 1002 };
-    let mut pdu = mcs::send_data(direction, initiator, channel(phases), &single_chunk(pdu));
+    let mut pdu = mcs::send_data(direction, initiator, channel(phases), chunk);
     let verdict = phases.pdu(direction, &mut pdu)?;
     Ok((pdu, verdict))
 }
@@ -130,6 +134,7 @@ fn one_channel_at_a_time() {
             "{id} {name}"
         );
     }
+    push(&mut phases, Direction::ToDesktop, &dvc::create_response(5, 0)).unwrap();
     push(&mut phases, Direction::ToDesktop, &[0x40, 5]).unwrap();
     let (_, verdict) = push(&mut phases, Direction::ToClient, &create(6, egfx::CHANNEL)).unwrap();
     assert!(verdict.forward);
@@ -147,6 +152,82 @@ fn one_channel_at_a_time() {
     play(&mut phases, &records("shadow_default")[..40]);
     let (_, verdict) = push(&mut phases, Direction::ToClient, &create(5, egfx::CHANNEL)).unwrap();
     assert!(!verdict.forward);
+}
+
+/// What is told of the pipeline's channel when it is open.
+fn is_open(verdict: &Verdict) -> bool {
+    matches!(
+        &verdict.events[..],
+        [PhaseEvent::DynamicChannel { name, id: 5, outcome: ChannelOutcome::Open }] if name == egfx::CHANNEL
+    )
+}
+
+/// Number 5 is used once more as soon as it is free for the desktop; what the client says of its earlier use comes late.
+#[test]
+fn late_answers_and_closes_are_of_the_channel_before() {
+    let refused = dvc::create_response(5, dvc::STATUS_UNSUCCESSFUL);
+    let opened = dvc::create_response(5, 0);
+    let close = vec![0x40, 5];
+    // what the client says before the number is free, and after it is taken again
+    for (before, after) in [
+        (vec![opened.clone()], vec![close.clone()]),
+        (vec![], vec![opened.clone(), close.clone()]),
+        (vec![], vec![refused]),
+    ] {
+        let mut phases = phases();
+        push(&mut phases, Direction::ToClient, &create(5, "ECHO")).unwrap();
+        for pdu in &before {
+            push(&mut phases, Direction::ToDesktop, pdu).unwrap();
+        }
+        push(&mut phases, Direction::ToClient, &close).unwrap();
+        let (_, verdict) = push(&mut phases, Direction::ToClient, &create(5, egfx::CHANNEL)).unwrap();
+        assert!(verdict.forward && verdict.reply.is_none());
+        for pdu in &after {
+            let (_, verdict) = push(&mut phases, Direction::ToDesktop, pdu).unwrap();
+            assert!(verdict.forward && verdict.events.is_empty(), "{pdu:?}");
+        }
+        let (_, verdict) = push(&mut phases, Direction::ToDesktop, &opened).unwrap();
+        assert!(is_open(&verdict), "{:?}", verdict.events);
+        let (_, verdict) = push(&mut phases, Direction::ToClient, &create(6, egfx::CHANNEL)).unwrap();
+        assert!(!verdict.forward, "one at a time");
+        let (_, verdict) = push(&mut phases, Direction::ToClient, &[0x30, 5, 1, 2]).unwrap();
+        assert!(verdict.forward && verdict.tap);
+        // and what the client says of it is patched
+        let offer = [&[0x30, 5][..], &advertise()].concat();
+        let (after, _) = push(&mut phases, Direction::ToDesktop, &offer).unwrap();
+        assert_ne!(message(&after), advertise());
+        let (_, verdict) = push(&mut phases, Direction::ToDesktop, &close).unwrap();
+        assert_eq!(verdict.events.len(), 1, "its own close");
+    }
+}
+
+/// A client could know a channel that the tap doesn't.
+#[test]
+fn data_of_unknown_channels_goes_nowhere() {
+    let mut phases = phases();
+    let passes = |phases: &mut Phases, chunk: &[u8]| {
+        let (_, verdict) = push_chunk(phases, Direction::ToClient, chunk).unwrap();
+        assert_eq!(verdict.forward, verdict.tap);
+        verdict.forward
+    };
+    let chunk = |flags: u8, data: &[u8]| [&[8, 0, 0, 0, flags, 0, 0, 0][..], data].concat();
+    let (first, last) = (chunk(1, &[0x30, 5, 1, 2]), chunk(2, &[3, 4, 5, 6]));
+    for _ in 0..2 {
+        assert!(!passes(&mut phases, &single_chunk(&[0x30, 5, 1, 2])));
+        assert!(!passes(&mut phases, &single_chunk(&[0x24, 5, 2, 0, 1, 2])));
+        assert!(!passes(&mut phases, &single_chunk(&[0x33])));
+        assert!(!passes(&mut phases, &first) && !passes(&mut phases, &last));
+        // one that is known
+        push(&mut phases, Direction::ToClient, &create(5, "ECHO")).unwrap();
+        assert!(passes(&mut phases, &single_chunk(&[0x30, 5, 1, 2])));
+        assert!(passes(&mut phases, &first) && passes(&mut phases, &last));
+        // a number in use stays what it is
+        let (_, verdict) = push(&mut phases, Direction::ToClient, &create(5, "AUDIO_INPUT")).unwrap();
+        assert!(!verdict.forward && verdict.reply.is_some());
+        assert!(passes(&mut phases, &single_chunk(&[0x30, 5, 1, 2])));
+        push(&mut phases, Direction::ToDesktop, &dvc::create_response(5, 0)).unwrap();
+        push(&mut phases, Direction::ToClient, &[0x40, 5]).unwrap();
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ use crate::wire::egfx::{self, codec, command, encode};
 
 mod limits;
 mod passes;
+mod reuse;
 
 const DRDYNVC: u16 = 1006;
 const ID: u32 = 9;
