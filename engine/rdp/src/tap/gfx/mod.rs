@@ -166,8 +166,9 @@ impl Graphics {
             }
             command::RESET_GRAPHICS => {
                 let (width, height) = pair32(&mut reader).ok_or(SHORT)?;
-                // Surfaces go; what decoders and the cache keep doesn't ([MS-RDPEGFX] 3.3.5.14).
-                self.surfaces.clear();
+                // Only the output is begun anew ([MS-RDPEGFX] 2.2.2.14): clients keep surfaces and where they are shown.
+                // A desktop that counts on their end would fill the memory, so they make room for others.
+                self.surfaces.age();
                 resize(screen, (width, height), &mut self.work, sink)?;
             }
             // The first one, or the answer to a client that begins anew ([MS-RDPEGFX] 3.3.5.19).
@@ -180,6 +181,10 @@ impl Graphics {
                 let id = reader.u16().ok_or(SHORT)?;
                 let (width, height) = pair(&mut reader).ok_or(SHORT)?;
                 self.codecs.delete_surface(id);
+                self.surfaces.delete(id);
+                for old in self.surfaces.make_room(width, height) {
+                    self.codecs.delete_surface(old);
+                }
                 self.work.spend(u64::from(width) * u64::from(height))?;
                 self.surfaces.create(id, width, height)?;
             }

@@ -33,6 +33,8 @@ pub(super) struct Surface {
     place: Option<Place>,
     /// Something was painted; until then nobody knows what it shows.
     painted: bool,
+    /// It is from before the last reset of the output: the desktop may have forgotten it.
+    old: bool,
 }
 
 /// A rectangle on the wire, edges exclusive.
@@ -96,7 +98,7 @@ impl Surfaces {
     pub(super) fn create(&mut self, id: u16, width: u16, height: u16) -> Result<(), String> {
         self.delete(id);
         let bytes = usize::from(width) * usize::from(height) * 4;
-        if self.all.len() >= SURFACES_MAX || self.bytes + bytes > SURFACES_MAX_BYTES {
+        if !self.has_room(bytes) {
             return Err(format!("surface of {width}x{height} beside {} others", self.all.len()));
         }
         let pixels = Framebuffer::new(width, height).ok_or_else(|| format!("surface of {width}x{height}"))?;
@@ -104,6 +106,7 @@ impl Surfaces {
             pixels,
             place: None,
             painted: false,
+            old: false,
         };
         self.bytes += bytes;
         self.all.insert(id, surface);
@@ -116,10 +119,26 @@ impl Surfaces {
         }
     }
 
-    /// Forgets all surfaces, but not the cache.
-    pub(super) fn clear(&mut self) {
-        self.all.clear();
-        self.bytes = 0;
+    fn has_room(&self, bytes: usize) -> bool {
+        self.all.len() < SURFACES_MAX && self.bytes + bytes <= SURFACES_MAX_BYTES
+    }
+
+    /// The output was reset.
+    pub(super) fn age(&mut self) {
+        self.all.values_mut().for_each(|surface| surface.old = true);
+    }
+
+    /// Deletes old surfaces while there is no room for another one; tells which.
+    pub(super) fn make_room(&mut self, width: u16, height: u16) -> Vec<u16> {
+        let bytes = usize::from(width) * usize::from(height) * 4;
+        let mut gone = Vec::new();
+        while !self.has_room(bytes)
+            && let Some((&id, _)) = self.all.iter().find(|(_, surface)| surface.old)
+        {
+            self.delete(id);
+            gone.push(id);
+        }
+        gone
     }
 
     pub(super) fn find(&mut self, id: u16) -> Result<&mut Surface, String> {

@@ -325,11 +325,15 @@ fn a_surface_is_shown_when_it_is_mapped() {
 #[test]
 fn the_output_has_the_size_that_reset_says() {
     let mut tap = opened(40, 40);
-    assert_eq!(send(&mut tap, &[create_surface(1, 8, 8), reset(40, 40)]), []);
+    let events = send(&mut tap, &[create_surface(1, 8, 8), map(1, 0, 0), reset(40, 40)]);
+    assert_eq!(events, []);
+    // surfaces stay, and so does their place
     let events = send(&mut tap, &[fill(1, [1, 1, 1], &[[0, 0, 8, 8]])]);
-    assert_eq!(undecoded(&events).error, "unknown surface 1");
+    assert_eq!(events, [rect(0, 0, 8, 8)]);
     let events = send(&mut tap, &[reset(60, 50)]);
     assert_eq!(events, [TapEvent::Resized { width: 60, height: 50 }]);
+    let events = send(&mut tap, &[fill(1, [1, 1, 1], &[[0, 0, 8, 8]])]);
+    assert_eq!(events, [rect(0, 0, 8, 8)]);
     let events = send(&mut tap, &[reset(70_000, 50)]);
     assert_eq!(undecoded(&events).error, "output of 70000x50");
     // one that is none: what is shown stays, and goes on

@@ -124,3 +124,22 @@ fn blocks_without_content_are_not_unpacked() {
     );
     assert!(undecoded(&events).error.contains("or 68 tiles"), "{events:?}");
 }
+
+/// A desktop may count on the end of all surfaces when it resets the output.
+#[test]
+fn old_surfaces_make_room_for_new_ones() {
+    let mut tap = opened(16, 16);
+    let all: Vec<_> = (0..8).map(|id| create_surface(id, 8192, 1024)).collect();
+    assert_eq!(send(&mut tap, &all), []);
+    assert_eq!(send(&mut tap, &[reset(16, 16), create_surface(8, 8192, 1024)]), []);
+    let dot = |id| fill(id, [1, 1, 1], &[[0, 0, 1, 1]]);
+    let events = send(&mut tap, &[dot(0)]);
+    assert_eq!(undecoded(&events).error, "unknown surface 0");
+    assert_eq!(send(&mut tap, &[dot(1), dot(8)]), []);
+    // one in the place of an old one is new
+    assert_eq!(send(&mut tap, &[create_surface(1, 8192, 1024)]), []);
+    let more: Vec<_> = (10..17).map(|id| create_surface(id, 8192, 1024)).collect();
+    let events = send(&mut tap, &more);
+    assert_eq!(undecoded(&events).error, "surface of 8192x1024 beside 8 others");
+    assert_eq!(send(&mut tap, &[dot(1), dot(8), dot(15)]), []);
+}

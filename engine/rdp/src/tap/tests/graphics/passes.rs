@@ -277,3 +277,15 @@ fn other_quantisations_and_bands_cannot_be_added() {
         }
     }
 }
+
+#[test]
+fn a_reset_of_the_output_leaves_tiles_to_be_refined() {
+    let base = all_bands(6);
+    let (coarse, fine) = (coded(&base, MISSING, true), refinement());
+    let mut tap = shown();
+    send(&mut tap, &[stream(None, 1, base, vec![first(&coarse, COARSE, 0)])]);
+    let events = send(&mut tap, &[reset(80, 80), stream(None, 1, base, vec![upgrade(&fine)])]);
+    let resized = TapEvent::Resized { width: 80, height: 80 };
+    assert_eq!(events, [resized, rect(0, 0, 64, 64)]);
+    assert!(off_by(&tap) <= 12, "{}", off_by(&tap));
+}
