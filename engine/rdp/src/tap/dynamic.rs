@@ -30,6 +30,8 @@ pub(super) struct Dynamic {
     closed: Decoded,
     /// A request to open the channel may have been dropped.
     unknown: bool,
+    /// Most pixels of the desktop's output.
+    screen_max_pixels: u64,
 }
 
 /// The channel of the graphics pipeline.
@@ -46,16 +48,14 @@ struct Channel {
 }
 
 impl Dynamic {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(screen_max_pixels: u64) -> Self {
         Self {
-            chunks: [
-                Reassembler::new(CLIENT_PDU_MAX_BYTES),
-                Reassembler::new(MESSAGE_MAX_BYTES),
-            ],
+            chunks: chunks(),
             graphics: None,
             awaited: BTreeMap::new(),
             closed: Decoded::default(),
             unknown: false,
+            screen_max_pixels,
         }
     }
 
@@ -72,7 +72,7 @@ impl Dynamic {
         if !loss.messages {
             return;
         }
-        self.chunks = Self::new().chunks;
+        self.chunks = chunks();
         self.unknown |= loss.channels;
         if let Some(channel) = &mut self.graphics {
             channel.graphics.lose();
@@ -182,7 +182,7 @@ impl Dynamic {
             open: false,
             message: Vec::new(),
             length: 0,
-            graphics: Box::default(),
+            graphics: Box::new(Graphics::new(self.screen_max_pixels)),
         });
     }
 
@@ -192,6 +192,11 @@ impl Dynamic {
             self.graphics = None;
         }
     }
+}
+
+/// Nothing from the client, nothing from the desktop.
+fn chunks() -> [Reassembler; 2] {
+    [CLIENT_PDU_MAX_BYTES, MESSAGE_MAX_BYTES].map(Reassembler::new)
 }
 
 impl Channel {

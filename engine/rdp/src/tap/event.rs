@@ -68,6 +68,14 @@ pub enum TapEvent {
         /// Why, in a few words.
         reason: &'static str,
     },
+    /// The desktop shows more than [`TapConfig::screen_max_pixels`](super::TapConfig::screen_max_pixels): what it shows is not
+    /// decoded from here on, and the session should end.
+    ScreenTooLarge {
+        /// Columns.
+        width: u32,
+        /// Rows.
+        height: u32,
+    },
     /// Evidence that this tap could not decode.
     Undecoded(Undecoded),
 }

@@ -68,6 +68,8 @@ pub struct TapConfig {
     pub channels: Vec<StaticChannel>,
     /// Whether the desktop may use the graphics pipeline; else its channel is not followed.
     pub graphics: bool,
+    /// Most pixels of the graphics pipeline's output; the filter sees the size of an activation alone.
+    pub screen_max_pixels: u64,
     /// Largest fast-path update or clipboard message that is reassembled, in bytes.
     pub max_request_size: usize,
     /// Most bytes that one [`Undecoded`] keeps.
@@ -124,6 +126,7 @@ impl Default for TapConfig {
             io_channel: 1003,
             channels: Vec::new(),
             graphics: false,
+            screen_max_pixels: 64 << 20,
             max_request_size: 16 << 20,
             undecoded_max_bytes: 1 << 20,
             input: InputLevel::default(),

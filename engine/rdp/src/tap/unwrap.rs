@@ -67,7 +67,7 @@ impl Session {
             screen: Screen::default(),
             clipboard: Clipboard::new(config.clipboard != ClipboardLevel::None),
             drives: Drives::new(true),
-            dynamic: Dynamic::new(),
+            dynamic: Dynamic::new(config.screen_max_pixels),
             activation: Activation::default(),
             config,
         }

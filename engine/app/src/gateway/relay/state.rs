@@ -189,6 +189,7 @@ impl Relay {
                 io_channel: facts.io_channel,
                 channels: facts.static_channels.clone(),
                 graphics: self.graphics == phase::Graphics::Gfx,
+                screen_max_pixels: self.shared.screen_max_pixels,
                 input: rights::input_level(&grant.decision.recording),
                 clipboard: rights::clipboard_level(&grant.decision.recording),
                 ..TapConfig::default()

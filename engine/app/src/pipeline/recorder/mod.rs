@@ -357,6 +357,11 @@ impl Work {
                 tracing::debug!(session = %self.shared.id, reason, "asking the desktop for a repaint");
                 self.shared.want_refresh();
             }
+            TapEvent::ScreenTooLarge { width, height } => {
+                self.shared.fail(&format!(
+                    "the desktop's screen of {width}x{height} is above the limit (gateway.screen_max_pixels)"
+                ));
+            }
             TapEvent::Undecoded(undecoded) => self.undecoded(at, undecoded)?,
         }
         Ok(())

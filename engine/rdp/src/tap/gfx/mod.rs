@@ -14,7 +14,7 @@ use self::codecs::Codecs;
 use self::surface::{Edges, Output, Place, Surfaces};
 use self::work::{STEP, Work};
 use self::zgfx::Zgfx;
-use super::event::{Decoded, Rect, UndecodedKind};
+use super::event::{Decoded, Rect, TapEvent, UndecodedKind};
 use super::framebuffer::Framebuffer;
 use super::reader::Reader;
 use super::screen::Screen;
@@ -31,6 +31,8 @@ const KEPT_BYTES: usize = 1 << 20;
 /// One channel, from its opening on.
 #[derive(Default)]
 pub(super) struct Graphics {
+    /// Most pixels of the output.
+    screen_max_pixels: u64,
     zgfx: Zgfx,
     plain: Vec<u8>,
     surfaces: Surfaces,
@@ -69,8 +71,18 @@ impl From<&str> for Failure {
 /// What a client that begins anew costs: the memory of decoders.
 const RESTART: u64 = 1 << 20;
 const SHORT: &str = "command ends early";
+const LOST: &str = "what it refers to is lost";
 
 impl Graphics {
+    /// A channel whose output may have so many pixels.
+    pub(super) fn new(screen_max_pixels: u64) -> Self {
+        Self {
+            screen_max_pixels,
+            surfaces: Surfaces::new(screen_max_pixels),
+            ..Self::default()
+        }
+    }
+
     /// Messages were dropped: what follows refers to them.
     pub(super) fn lose(&mut self) {
         self.lost = true;
@@ -104,7 +116,7 @@ impl Graphics {
     /// Takes one whole message of the desktop.
     pub(super) fn message(&mut self, data: &[u8], screen: &mut Screen, sink: &mut Sink<'_>) {
         if self.lost {
-            sink.undecoded(UndecodedKind::Graphics, "what it refers to is lost", data);
+            sink.undecoded(UndecodedKind::Graphics, LOST, data);
             return;
         }
         let mut plain = std::mem::take(&mut self.plain);
@@ -125,6 +137,10 @@ impl Graphics {
         let (mut walked, mut failures) = (0, 0);
         for item in egfx::commands(message) {
             let rest = message.get(walked..).unwrap_or_default();
+            if self.lost {
+                sink.undecoded(UndecodedKind::GraphicsCommand, LOST, rest);
+                return;
+            }
             let item = match item {
                 Ok(item) => item,
                 Err(error) => {
@@ -166,6 +182,12 @@ impl Graphics {
             }
             command::RESET_GRAPHICS => {
                 let (width, height) = pair32(&mut reader).ok_or(SHORT)?;
+                let limit = self.screen_max_pixels;
+                if u64::from(width) * u64::from(height) > limit {
+                    self.lost = true;
+                    sink.push(TapEvent::ScreenTooLarge { width, height });
+                    return Err(format!("output of {width}x{height} is above the limit of {limit} pixels").into());
+                }
                 // Only the output is begun anew ([MS-RDPEGFX] 2.2.2.14): clients keep surfaces and where they are shown.
                 // A desktop that counts on their end would fill the memory, so they make room for others.
                 self.surfaces.age();
@@ -174,7 +196,7 @@ impl Graphics {
             // The first one, or the answer to a client that begins anew ([MS-RDPEGFX] 3.3.5.19).
             command::CAPS_CONFIRM => {
                 self.work.spend(RESTART)?;
-                self.surfaces = Surfaces::default();
+                self.surfaces = Surfaces::new(self.screen_max_pixels);
                 self.codecs.restart();
             }
             command::CREATE_SURFACE => {

@@ -8,8 +8,9 @@ use crate::tap::framebuffer::Framebuffer;
 
 /// Most surfaces at a time; a Windows desktop has one a monitor.
 const SURFACES_MAX: usize = 1024;
-/// Most bytes of all surfaces together: as much as the largest picture.
+/// Most bytes of all surfaces together: as much as the largest picture, or as so many of those that the session may have.
 const SURFACES_MAX_BYTES: usize = 256 << 20;
+const SURFACES_MAX_SCREENS: u64 = 4;
 /// Most bytes in the cache ([MS-RDPEGFX] 3.3.1.4: 100 MB), and some more for whoever counts otherwise.
 const CACHE_MAX_BYTES: usize = 128 << 20;
 /// Most pixels that one command may paint: what a few bytes can ask for is bounded.
@@ -82,6 +83,7 @@ struct Cached {
 pub(super) struct Surfaces {
     all: BTreeMap<u16, Surface>,
     bytes: usize,
+    bytes_max: usize,
     cache: BTreeMap<u16, Cached>,
     cache_bytes: usize,
 }
@@ -95,6 +97,15 @@ pub(super) struct Output<'a> {
 }
 
 impl Surfaces {
+    /// None yet, for a screen of so many pixels.
+    pub(super) fn new(screen_max_pixels: u64) -> Self {
+        let bytes = screen_max_pixels.saturating_mul(4 * SURFACES_MAX_SCREENS);
+        Self {
+            bytes_max: usize::try_from(bytes).map_or(SURFACES_MAX_BYTES, |bytes| bytes.min(SURFACES_MAX_BYTES)),
+            ..Self::default()
+        }
+    }
+
     pub(super) fn create(&mut self, id: u16, width: u16, height: u16) -> Result<(), String> {
         self.delete(id);
         let bytes = usize::from(width) * usize::from(height) * 4;
@@ -120,7 +131,7 @@ impl Surfaces {
     }
 
     fn has_room(&self, bytes: usize) -> bool {
-        self.all.len() < SURFACES_MAX && self.bytes + bytes <= SURFACES_MAX_BYTES
+        self.all.len() < SURFACES_MAX && self.bytes + bytes <= self.bytes_max
     }
 
     /// The output was reset.

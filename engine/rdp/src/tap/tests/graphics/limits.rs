@@ -143,3 +143,43 @@ fn old_surfaces_make_room_for_new_ones() {
     assert_eq!(undecoded(&events).error, "surface of 8192x1024 beside 8 others");
     assert_eq!(send(&mut tap, &[dot(1), dot(8), dot(15)]), []);
 }
+
+#[test]
+fn outputs_above_the_limit_end_the_decoding() {
+    let limited = |screen_max_pixels| {
+        let mut tap = Tap::new(TapConfig {
+            screen_max_pixels,
+            ..graphics_config()
+        });
+        feed(&mut tap, TO_CLIENT, &demand_active(16, 16));
+        open(&mut tap, ID);
+        tap
+    };
+    let mut tap = limited(100 * 100);
+    let resized = TapEvent::Resized {
+        width: 100,
+        height: 100,
+    };
+    assert_eq!(send(&mut tap, &[reset(100, 100)]), [resized]);
+    let events = send(&mut tap, &[reset(101, 100), create_surface(1, 8, 8)]);
+    let [
+        TapEvent::ScreenTooLarge {
+            width: 101,
+            height: 100,
+        },
+        TapEvent::Undecoded(output),
+        TapEvent::Undecoded(rest),
+    ] = &events[..]
+    else {
+        panic!("{events:?}");
+    };
+    assert_eq!(output.error, "output of 101x100 is above the limit of 10000 pixels");
+    assert_eq!(rest.error, "what it refers to is lost");
+    assert!(!tap.is_right());
+    // four screens of surfaces
+    let mut tap = limited(100 * 100);
+    let four: Vec<_> = (0..4).map(|id| create_surface(id, 100, 100)).collect();
+    assert_eq!(send(&mut tap, &four), []);
+    let events = send(&mut tap, &[create_surface(4, 1, 1)]);
+    assert_eq!(undecoded(&events).error, "surface of 1x1 beside 4 others");
+}
