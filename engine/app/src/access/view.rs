@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use deskreel_config::{
-    ClusterMode, Config, Document, Loaded, Metadata, Resource, ResourceKind, Role, RoleConditions, Rule, User,
+    ClusterMode, Config, Document, Graphics, Loaded, Metadata, Resource, ResourceKind, Role, RoleConditions, Rule, User,
 };
 use deskreel_policy::{
     AccessRequest, Cluster, Decision, DesktopFacts, Identity, LockedOut, Locks, ObjectFacts, Problem, Reason, RoleSet,
@@ -273,6 +273,12 @@ impl View {
     /// The desktop of this name, if it is there at `now`.
     pub(crate) fn desktop(&self, name: &str, now: OffsetDateTime) -> Option<&Desktop> {
         self.desktops.get(name).filter(|desktop| desktop.is_there(now))
+    }
+
+    /// Whether a desktop that is there at `now` may use the graphics pipeline by its own settings.
+    pub(crate) fn has_graphics(&self, now: OffsetDateTime) -> bool {
+        let mut there = self.desktops.values().filter(|desktop| desktop.is_there(now));
+        there.any(|desktop| matches!(desktop.resource.gateway.graphics, Some(Graphics::Gfx)))
     }
 
     /// Desktops that are there at `now`.

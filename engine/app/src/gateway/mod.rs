@@ -256,6 +256,11 @@ impl Shared {
     fn desktop(&self, name: &str) -> Option<crate::access::Desktop> {
         self.access.view().desktop(name, OffsetDateTime::now_utc()).cloned()
     }
+
+    /// Whether some desktop may use the graphics pipeline.
+    fn has_graphics(&self) -> bool {
+        matches!(self.graphics, Graphics::Gfx) || self.access.view().has_graphics(OffsetDateTime::now_utc())
+    }
 }
 
 fn accept(

@@ -378,8 +378,12 @@ impl Admitted {
     ) -> Result<TlsStream<ClientSocket>, Ended> {
         let aborted =
             |error: std::io::Error| Ended::new(EndReason::ClientTlsAborted, format!("client left before TLS: {error}"));
-        // Whether the desktop may use the graphics pipeline isn't known yet; where not, the filter takes the client's offer out.
-        let confirm = connection_confirm(security, confirm_flags::EXTENDED_CLIENT_DATA | confirm_flags::DYNVC_GFX);
+        let mut flags = confirm_flags::EXTENDED_CLIENT_DATA;
+        // Which desktop it will be isn't always known yet; where it may not use it, the filter takes the client's offer out.
+        if self.shared.has_graphics() {
+            flags |= confirm_flags::DYNVC_GFX;
+        }
+        let confirm = connection_confirm(security, flags);
         client.write_all(&confirm).await.map_err(aborted)?;
         client.flush().await.map_err(aborted)?;
         let acceptor = TlsAcceptor::from(Arc::clone(&identity.config));

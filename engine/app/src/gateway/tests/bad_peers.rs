@@ -231,6 +231,35 @@ async fn a_wrong_certificate_ends_the_attempt() {
 }
 
 #[tokio::test]
+async fn clients_hear_of_the_graphics_pipeline_where_it_may_be_used() {
+    let (addr, _) = desktop_with_tls();
+    let of_all = |graphics| (graphics, None);
+    for ((gateway_wide, of_another), told) in [
+        (of_all(Graphics::Auto), 0x01),
+        (of_all(Graphics::Legacy), 0x01),
+        (of_all(Graphics::Gfx), 0x03),
+        ((Graphics::Auto, Some(Graphics::Legacy)), 0x01),
+        ((Graphics::Auto, Some(Graphics::Gfx)), 0x03),
+    ] {
+        let mut gateway = start(addr, |config, resources| {
+            config.gateway.graphics = gateway_wide;
+            let mut other = desktop("other", addr, first_use());
+            other.gateway.graphics = of_another;
+            resources.desktops.push(other);
+        })
+        .await;
+        let (peer, answer) = gateway.request(protocol::SSL).await;
+        let Ok(ConnectionConfirm::Selected { flags, .. }) = ConnectionConfirm::parse(&answer) else {
+            panic!("{answer:02x?}");
+        };
+        assert_eq!(flags, told, "{gateway_wide:?} {of_another:?}");
+        drop(peer);
+        gateway.expect("client_tls_aborted").await;
+        gateway.assert_clean().await;
+    }
+}
+
+#[tokio::test]
 async fn clients_that_fail_in_tls_or_behind_it() {
     let (addr, _) = desktop_with_tls();
     let mut gateway = start(addr, |_, _| {}).await;
