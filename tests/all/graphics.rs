@@ -255,14 +255,14 @@ fn quant() -> ComponentCodecQuant {
 }
 
 /// The components of one tile, `missing` bits short.
-fn coded(seed: u32, missing: u8) -> [Vec<u8>; 3] {
+fn coded(seed: u32, missing: u8, extrapolate: bool) -> [Vec<u8>; 3] {
     let pixels = picture(64, 64, seed % 3);
     let mut planes = [vec![0_i16; 4096], vec![0; 4096], vec![0; 4096]];
     let [y, cb, cr] = &mut planes;
     rgba_to_ycbcr(&pixels, y, cb, cr);
     planes.map(|mut plane| {
         let mut out = vec![0; 65_536];
-        let length = encode_first_pass(&mut plane, &mut out, &quant(), &all_bands(missing), true).unwrap();
+        let length = encode_first_pass(&mut plane, &mut out, &quant(), &all_bands(missing), extrapolate).unwrap();
         out.truncate(length);
         out
     })
@@ -271,7 +271,7 @@ fn coded(seed: u32, missing: u8) -> [Vec<u8>; 3] {
 /// What a tile that is `missing` bits short needs to be whole: by component, in both of an upgrade's streams.
 fn upgrade(seed: u32, missing: u8) -> [(Vec<u8>, Vec<u8>); 3] {
     let decoded = |missing: u8| {
-        let planes = coded(seed, missing);
+        let planes = coded(seed, missing, true);
         let data = planes.each_ref().map(Vec::as_slice);
         let base = quant();
         let mut state = TileState::new();
@@ -288,15 +288,24 @@ fn upgrade(seed: u32, missing: u8) -> [(Vec<u8>, Vec<u8>); 3] {
     })
 }
 
+/// Flags of a stream's context and of its region: the same bit has two meanings.
+const EXTRAPOLATED: (u8, u8) = (1, 1);
+
 /// A stream of one region, in a frame of its own.
-fn progressive_stream(id: u8, rect: RfxRectangle, tiles: Vec<ProgressiveTile<'_>>, missing: u8) -> Vec<u8> {
+fn progressive_stream(
+    id: u8,
+    rect: RfxRectangle,
+    tiles: Vec<ProgressiveTile<'_>>,
+    missing: u8,
+    (context, region): (u8, u8),
+) -> Vec<u8> {
     let whole = all_bands(missing);
     let blocks = [
         ProgressiveBlock::Sync(ProgressiveSyncPdu),
         ProgressiveBlock::Context(ProgressiveContextPdu {
             context_id: 0,
             tile_size: 64,
-            flags: 1,
+            flags: context,
         }),
         ProgressiveBlock::FrameBegin(ProgressiveFrameBeginPdu {
             frame_index: id.into(),
@@ -312,7 +321,7 @@ fn progressive_stream(id: u8, rect: RfxRectangle, tiles: Vec<ProgressiveTile<'_>
                 cb_quant: whole,
                 cr_quant: whole,
             }],
-            flags: 1,
+            flags: region,
             tiles,
         }),
         ProgressiveBlock::FrameEnd(ProgressiveFrameEndPdu),
@@ -322,7 +331,7 @@ fn progressive_stream(id: u8, rect: RfxRectangle, tiles: Vec<ProgressiveTile<'_>
 
 /// A progressive picture of 4 by 3 tiles, whole at once.
 fn progressive() -> Vec<Vec<u8>> {
-    let planes: Vec<_> = (0..12).map(|index| coded(index, 0)).collect();
+    let planes: Vec<_> = (0..12).map(|index| coded(index, 0, true)).collect();
     let tiles = (0_u16..).zip(&planes).map(|(index, [y_data, cb_data, cr_data])| {
         ProgressiveTile::Simple(TileSimple {
             quant_idx_y: 0,
@@ -343,7 +352,7 @@ fn progressive() -> Vec<Vec<u8>> {
         width: 250,
         height: 180,
     };
-    vec![progressive_stream(4, rect, tiles.collect(), 0)]
+    vec![progressive_stream(4, rect, tiles.collect(), 0, EXTRAPOLATED)]
 }
 
 /// Bits that the first pass of [`coarse`] leaves out.
@@ -358,7 +367,7 @@ const COARSE: RfxRectangle = RfxRectangle {
 
 /// Two tiles of little detail.
 fn coarse() -> Vec<Vec<u8>> {
-    let planes = [coded(0, MISSING), coded(1, MISSING)];
+    let planes = [coded(0, MISSING, true), coded(1, MISSING, true)];
     let tiles = (6_u16..).zip(&planes).map(|(x_idx, [y_data, cb_data, cr_data])| {
         ProgressiveTile::First(TileFirst {
             quant_idx_y: 0,
@@ -374,7 +383,7 @@ fn coarse() -> Vec<Vec<u8>> {
             tail_data: &[],
         })
     });
-    vec![progressive_stream(5, COARSE, tiles.collect(), MISSING)]
+    vec![progressive_stream(5, COARSE, tiles.collect(), MISSING, EXTRAPOLATED)]
 }
 
 /// What was missing of them.
@@ -396,7 +405,35 @@ fn fine() -> Vec<Vec<u8>> {
             cr_raw_data: &cr.1,
         })
     });
-    vec![progressive_stream(6, COARSE, tiles.collect(), MISSING)]
+    vec![progressive_stream(6, COARSE, tiles.collect(), MISSING, EXTRAPOLATED)]
+}
+
+/// One tile for each way to set the flags of context and region.
+fn layouts() -> Vec<Vec<u8>> {
+    let mut frames = Vec::new();
+    for (index, flags) in (0_u16..).zip([(0, 1), (1, 0), (0, 0)]) {
+        let [y_data, cb_data, cr_data] = &coded(index.into(), 0, flags.1 == 1);
+        let tile = ProgressiveTile::Simple(TileSimple {
+            quant_idx_y: 0,
+            quant_idx_cb: 0,
+            quant_idx_cr: 0,
+            x_idx: 10 + index,
+            y_idx: 6,
+            flags: 0,
+            y_data,
+            cb_data,
+            cr_data,
+            tail_data: &[],
+        });
+        let rect = RfxRectangle {
+            x: 640 + 64 * index,
+            y: 384,
+            width: 64,
+            height: 64,
+        };
+        frames.push(progressive_stream(7 + index as u8, rect, vec![tile], 0, flags));
+    }
+    frames
 }
 
 /// Most that a channel of a pixel may differ, of 255, where a codec loses something: colours are rounded otherwise by one.
@@ -408,7 +445,7 @@ fn what_a_client_shows_of_the_pipeline_is_recorded() -> anyhow::Result<()> {
         return Ok(());
     };
     let dir = tempfile::tempdir()?;
-    let desktop = GraphicsDesktop::start(vec![lossless(), copies(), progressive(), coarse(), fine()])?;
+    let desktop = GraphicsDesktop::start(vec![lossless(), copies(), progressive(), coarse(), fine(), layouts()])?;
     let settings = Settings {
         gateway: ", graphics: gfx".to_owned(),
         more: "log: {level: debug}\n".to_owned(),
@@ -426,6 +463,8 @@ fn what_a_client_shows_of_the_pipeline_is_recorded() -> anyhow::Result<()> {
     moments.push((Moment::now(&client, "a first pass")?, LOSSY_TOLERANCE));
     client.click(906, 736)?;
     moments.push((Moment::now(&client, "what was missing of it")?, LOSSY_TOLERANCE));
+    client.click(908, 738)?;
+    moments.push((Moment::now(&client, "both layouts of bands")?, LOSSY_TOLERANCE));
     for pair in moments.windows(2) {
         let changed = pair[1].0.screen.differing(&pair[0].0.screen, 0);
         assert!(changed > 1000, "{}: {changed} pixels changed", pair[1].0.what);

@@ -1,6 +1,7 @@
 //! The graphics pipeline in the tap. Records: a byte, length (u16, little endian), bytes. The byte's low bits: 0 a whole message
 //! as it is, compressed or not; 1 commands, wrapped; 2 bits of a codec for a surface, the codec in the next four bits; 3 a
-//! progressive stream. Damage must lie inside the picture, and no decoder of ours may panic.
+//! progressive stream. Damage must lie inside the picture, no decoder of ours may panic, and no message may make more than a
+//! bounded number of events.
 #![no_main]
 
 use deskreel_rdp::Direction;
@@ -13,13 +14,34 @@ const CHANNEL: u16 = 1006;
 const ID: u32 = 5;
 /// Edge of the surface and of the picture.
 const EDGE: u16 = 128;
+/// Most rectangles and ends of frames of a PDU, and one more for each picture of a new size.
+const PAINTED_MAX: usize = 4096;
+/// Most undecoded commands of a message, and one for the rest of it.
+const UNDECODED_MAX: usize = 257;
 
 fn send(tap: &mut Tap, message: &[u8], out: &mut Vec<TapEvent>) {
     for part in dvc::data(ID, message) {
         let pdu = mcs::send_data(Direction::ToClient, 1002, CHANNEL, &single_chunk(&part));
         tap.pdu(Direction::ToClient, &pdu, out);
     }
-    for event in out.drain(..) {
+    let resized = out
+        .iter()
+        .filter(|event| matches!(event, TapEvent::Resized { .. }))
+        .count();
+    let painted = out
+        .iter()
+        .filter(|event| matches!(event, TapEvent::Damage(_) | TapEvent::FrameEnd))
+        .count();
+    let undecoded = out
+        .iter()
+        .filter(|event| matches!(event, TapEvent::Undecoded(_)))
+        .count();
+    // a message is one PDU here, or the last of several
+    assert!(painted <= PAINTED_MAX + resized, "{painted} painted");
+    assert!(undecoded <= UNDECODED_MAX, "{undecoded} undecoded");
+    let first = out.iter().rposition(|event| matches!(event, TapEvent::Resized { .. }));
+    // what came before lies on another picture
+    for event in out.drain(..).skip(first.unwrap_or(0)) {
         match event {
             TapEvent::Damage(rect) => {
                 let picture = tap.picture().expect("painted on a picture");
@@ -60,7 +82,10 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     reset.resize(332, 0);
     let begin = [
         encode(command::RESET_GRAPHICS, &reset),
-        encode(command::CREATE_SURFACE, &[fields(&[0, EDGE, EDGE]), vec![0x20]].concat()),
+        encode(
+            command::CREATE_SURFACE,
+            &[fields(&[0, EDGE, EDGE]), vec![0x20]].concat(),
+        ),
         encode(command::MAP_SURFACE_TO_OUTPUT, &[0; 12]),
     ];
     send(&mut tap, &wrapped(&begin.concat()), &mut out);

@@ -1,9 +1,10 @@
 //! A whole session of records: direction, length (u32, little endian), PDU. The quick way must agree with the long one.
-//! Bits of the first direction byte take rights away; with all rights, channel data passes as it came.
+//! Bits of the first direction byte take rights away; with all rights, channel data passes as it came. The first byte's lowest bit,
+//! a direction as well, says whether the graphics pipeline may be used.
 #![no_main]
 
 use deskreel_rdp::Direction;
-use deskreel_rdp::phase::{ChannelRights, FilterOptions, LogonAs, Phases};
+use deskreel_rdp::phase::{ChannelRights, FilterOptions, Graphics, LogonAs, Phases};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let lacks = bytes.first().copied().unwrap_or_default() >> 1;
@@ -19,6 +20,11 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     };
     let mut phases = Phases::new(FilterOptions {
         rights: Some(rights),
+        graphics: if bytes.first().is_some_and(|way| way & 1 != 0) {
+            Graphics::Gfx
+        } else {
+            Graphics::Legacy
+        },
         ..FilterOptions::default()
     });
     let mut bytes = bytes;

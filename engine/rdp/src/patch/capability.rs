@@ -95,3 +95,71 @@ fn only_remote_fx(pdu: &mut [u8], body: &Range<usize>) {
         at += 19 + usize::from(properties);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// CODEC_GUID_NSCODEC and CODEC_GUID_JPEG.
+    const NSCODEC: [u8; 16] = [
+        0xB9, 0x1B, 0x8D, 0xCA, 0x0F, 0x00, 0x4F, 0x15, 0x58, 0x9F, 0xAE, 0x2D, 0x1A, 0x87, 0xE2, 0xD6,
+    ];
+    const JPEG: [u8; 16] = [
+        0xE6, 0x4C, 0xAF, 0x1B, 0x9E, 0xC0, 0x0C, 0x4C, 0x88, 0x61, 0x11, 0x67, 0xB9, 0x1D, 0xA7, 0x01,
+    ];
+
+    /// A set's body, behind three bytes of something else.
+    fn set(codecs: &[([u8; 16], u8, &[u8])]) -> Vec<u8> {
+        let mut pdu = vec![7, 7, 7, codecs.len() as u8];
+        for (guid, id, properties) in codecs {
+            pdu.extend(guid);
+            pdu.push(*id);
+            pdu.extend((properties.len() as u16).to_le_bytes());
+            pdu.extend(*properties);
+        }
+        pdu
+    }
+
+    fn patched(mut pdu: Vec<u8>) -> Vec<u8> {
+        let body = 3..pdu.len();
+        only_remote_fx(&mut pdu, &body);
+        pdu
+    }
+
+    #[test]
+    fn only_remote_fx_stays() {
+        let [remote_fx, image] = REMOTE_FX;
+        let before = set(&[
+            (NSCODEC, 1, &[1, 1, 3]),
+            (remote_fx, 3, &[9; 49]),
+            (JPEG, 2, &[75]),
+            (image, 5, &[]),
+            (UNKNOWN_CODEC, 9, &[1]),
+        ]);
+        let after = set(&[
+            (UNKNOWN_CODEC, 1, &[1, 1, 3]),
+            (remote_fx, 3, &[9; 49]),
+            (UNKNOWN_CODEC, 2, &[75]),
+            (image, 5, &[]),
+            (UNKNOWN_CODEC, 9, &[1]),
+        ]);
+        assert_eq!(patched(before), after);
+        assert_eq!(patched(after.clone()), after);
+        assert_eq!(patched(set(&[])), set(&[]));
+    }
+
+    #[test]
+    fn no_codec_that_can_be_read_stays_in_a_set_that_is_cut() {
+        let whole = set(&[(NSCODEC, 1, &[1, 1, 3]), (JPEG, 2, &[75])]);
+        for length in 3..whole.len() {
+            let after = patched(whole[..length].to_vec());
+            assert_eq!(after.len(), length);
+            let stays = |guid: &[u8; 16]| after.windows(16).any(|bytes| bytes == guid);
+            assert!(!stays(&NSCODEC) && !stays(&JPEG), "{length}");
+        }
+        // a count beyond the set's end
+        let mut more = set(&[(JPEG, 2, &[75])]);
+        more[3] = 200;
+        assert!(!patched(more).windows(16).any(|bytes| bytes == JPEG));
+    }
+}
