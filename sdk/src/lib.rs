@@ -10,7 +10,6 @@ mod context;
 mod error;
 mod exporter;
 mod object;
-mod pace;
 mod scale;
 mod settings;
 mod storage;
@@ -30,7 +29,6 @@ pub use exporter::{
     ExportJob, Exporter, Format, Frame, Marker, MarkerKind, Output, Pointer, Region, Summary, VideoParams,
 };
 pub use object::{KEY_MAX_BYTES, KEY_PART_MAX_BYTES, Key, Mode, ObjectInfo, Page, Prefix, Profile, PutOptions};
-pub use pace::{Due, Pace};
 pub use scale::Scaler;
 pub use settings::{Secret, SettingDuration, SettingPath, SettingSize};
 pub use storage::{Blocking, BlockingStorage, Storage};

@@ -4,6 +4,8 @@
 //! is chosen for what comes out in R, G, B after decoding rather than by the definition: coloured text keeps its edges, and is
 //! about 2 dB nearer to the original.
 
+use deskreel_sdk::video::{Colors, Planes, Sampling};
+
 /// Fixed-point bits of the coefficients.
 const BITS: i32 = 16;
 
@@ -20,9 +22,9 @@ const FROM_CB: [i32; 3] = [0, -13_975, 138_438];
 const FROM_CR: [i32; 3] = [117_489, -34_925, 0];
 
 /// What black is in limited range.
-pub(crate) const BLACK: u8 = 16;
+const BLACK: u8 = 16;
 /// Chroma of grey.
-pub(crate) const NEUTRAL: u8 = 128;
+const NEUTRAL: u8 = 128;
 
 /// Blocks that are remembered, a power of two.
 const CACHE_BLOCKS: usize = 4096;
@@ -31,12 +33,12 @@ const FIT_FROM: i32 = 24;
 
 /// Remembers how blocks of different colours were encoded: text has few such blocks, each of them many times.
 #[derive(Debug)]
-pub(crate) struct Cache {
+struct Cache {
     blocks: Vec<([u32; 4], Fit)>,
 }
 
 impl Cache {
-    pub(crate) fn new() -> Self {
+    fn new() -> Self {
         let nothing = Fit {
             chroma: [NEUTRAL; 2],
             lumas: [BLACK; 4],
@@ -62,10 +64,42 @@ impl Cache {
     }
 }
 
+/// The colours of the video.
+#[derive(Debug)]
+pub struct Yuv420(Cache);
+
+impl Yuv420 {
+    pub(crate) fn new() -> Self {
+        Self(Cache::new())
+    }
+}
+
+impl Colors for Yuv420 {
+    const SAMPLING: Sampling = Sampling::Half;
+    const BLACK: [u8; 3] = [BLACK, NEUTRAL, NEUTRAL];
+
+    fn convert(&mut self, rows: &[u8], width: usize, (x, top): (usize, usize), planes: &mut Planes) {
+        let [stride, half, _] = planes.strides();
+        let [lumas, cb, cr] = planes.planes_mut();
+        for (pair, y) in rows.chunks_exact(width * 8).zip((top..).step_by(2)) {
+            let (above, below) = pair.split_at(width * 4);
+            let (first, second) = lumas[y * stride..(y + 2) * stride].split_at_mut(stride);
+            let at = y / 2 * half + x / 2;
+            convert(
+                &mut self.0,
+                [above, below],
+                [&mut first[x..x + width], &mut second[x..x + width]],
+                &mut cb[at..at + width / 2],
+                &mut cr[at..at + width / 2],
+            );
+        }
+    }
+}
+
 /// Converts two rows of the same even number of pixels.
 ///
 /// `rows` are R, G, B, A; `luma` are their two rows of Y; `cb` and `cr` are half as long. What does not fit the shortest is left out.
-pub(crate) fn convert(cache: &mut Cache, rows: [&[u8]; 2], luma: [&mut [u8]; 2], cb: &mut [u8], cr: &mut [u8]) {
+fn convert(cache: &mut Cache, rows: [&[u8]; 2], luma: [&mut [u8]; 2], cb: &mut [u8], cr: &mut [u8]) {
     let [top, bottom] = rows;
     let [luma_top, luma_bottom] = luma;
     luma_row(top, luma_top);

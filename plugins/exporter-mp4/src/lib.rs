@@ -2,22 +2,21 @@
 
 #![forbid(unsafe_code)]
 
-mod canvas;
 mod color;
 mod describe;
-mod encode;
-mod geometry;
+mod h264;
 mod job;
 mod mux;
+mod size;
 
 use deskreel_sdk::prelude::*;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+pub use color::Yuv420;
+pub use h264::H264;
 pub use job::Mp4Job;
-
-/// Threads when the settings leave it open; more hardly help, as each must have groups of pictures waiting.
-const THREADS_AUTO_MAX: usize = 4;
+pub use mux::Muxer;
 
 /// What the operator can set.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -45,15 +44,6 @@ impl Default for Settings {
 }
 
 impl Settings {
-    fn threads(&self) -> usize {
-        match usize::try_from(self.threads) {
-            Ok(threads @ 1..) => threads,
-            _ => std::thread::available_parallelism()
-                .map_or(1, usize::from)
-                .min(THREADS_AUTO_MAX),
-        }
-    }
-
     fn check(&self) -> Result<()> {
         let wrong = |message: String| Err(Error::new(ErrorKind::InvalidSettings, message));
         if !(1..=60).contains(&self.fps_max) {
@@ -98,7 +88,7 @@ impl Exporter for Mp4 {
                 "format {format:?}: this exporter makes mp4"
             )));
         }
-        Mp4Job::start(&self.settings, video, output)
+        job::start(&self.settings, video, output)
     }
 }
 

@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
 
+use deskreel_sdk::video::Container;
 use deskreel_sdk::{Error, ErrorContext as _, Output, Result};
 use mp4_atom::{
     Avc1, Avcc, Co64, Colr, Compressor, Encode as _, FourCC, Ftyp, Mdhd, Mdia, Minf, Moov, Mvhd, Stbl, Stco, Stsc,
@@ -35,7 +36,7 @@ struct Sample {
 }
 
 /// An MP4 file under way.
-pub(crate) struct Muxer {
+pub struct Muxer {
     output: Output,
     facts: Facts,
     pictures: BufWriter<File>,
@@ -58,106 +59,6 @@ impl Muxer {
             chapters: Vec::new(),
             parameters: None,
         })
-    }
-
-    /// Adds a picture that is shown from `time_ns` on, as an Annex B byte stream. One without a slice (the encoder skipped it) adds
-    /// nothing: the picture before it stays.
-    pub(crate) fn push(&mut self, time_ns: u64, key: bool, annex_b: &[u8]) -> Result<()> {
-        let mut size = 0_u32;
-        let mut sps = None;
-        let mut pps = None;
-        for unit in nal_units(annex_b) {
-            match unit.first().map(|header| header & 0x1f) {
-                Some(NAL_SPS) => sps = Some(unit),
-                Some(NAL_PPS) => pps = Some(unit),
-                Some(NAL_SLICE..=NAL_SEI) => {
-                    let length = u32::try_from(unit.len()).map_err(|_| Error::internal("picture over 4 GiB"))?;
-                    self.pictures
-                        .write_all(&length.to_be_bytes())
-                        .context("write pictures")?;
-                    self.pictures.write_all(unit).context("write pictures")?;
-                    size = size.saturating_add(length).saturating_add(4);
-                }
-                _ => {}
-            }
-        }
-        if let (Some(sps), Some(pps)) = (sps, pps) {
-            match &self.parameters {
-                None => self.parameters = Some((sps.to_vec(), pps.to_vec())),
-                Some((known_sps, known_pps)) if known_sps == sps && known_pps == pps => {}
-                Some(_) => return Err(Error::internal("the encoder changed its parameters")),
-            }
-        }
-        if size > 0 {
-            self.samples.push(Sample {
-                start: ticks(time_ns),
-                size,
-                key,
-            });
-        }
-        Ok(())
-    }
-
-    /// Adds a chapter; calls come in time order.
-    pub(crate) fn chapter(&mut self, time_ns: u64, title: &str) {
-        describe::add(&mut self.chapters, time_ns, title);
-    }
-
-    /// Writes the file; the last picture is shown until `end_ns`. Returns pictures and bytes.
-    pub(crate) fn finish(mut self, end_ns: u64) -> Result<(u64, u64)> {
-        self.pictures.flush().context("write pictures")?;
-        let (sps, pps) = self
-            .parameters
-            .take()
-            .ok_or_else(|| Error::invalid_input("nothing to export: the recording has no picture in this stretch"))?;
-        let pictures_size: u64 = self.samples.iter().map(|sample| u64::from(sample.size)).sum();
-        let mut head = Vec::new();
-        brand().encode(&mut head).map_err(boxes)?;
-        // No chapter begins after the end.
-        self.chapters
-            .retain(|chapter| chapter.start_ns == 0 || chapter.start_ns < end_ns);
-        let texts = describe::samples(&self.chapters);
-        let samples_size = pictures_size + texts.len() as u64;
-        // The offsets depend on the size of the index, its size on their width alone.
-        let wide = samples_size > u64::from(u32::MAX) - (64 << 20);
-        let avcc = Avcc::new(&sps, &pps).map_err(boxes)?;
-        let index_size = {
-            let mut index = Vec::new();
-            self.index(&avcc, end_ns, 0, wide)?.encode(&mut index).map_err(boxes)?;
-            index.len()
-        };
-        let mdat_header: u64 = if wide { 16 } else { 8 };
-        let first = (head.len() + index_size) as u64 + mdat_header;
-        self.index(&avcc, end_ns, first, wide)?
-            .encode(&mut head)
-            .map_err(boxes)?;
-        if wide {
-            head.extend_from_slice(&1_u32.to_be_bytes());
-            head.extend_from_slice(b"mdat");
-            head.extend_from_slice(&(samples_size + mdat_header).to_be_bytes());
-        } else {
-            let size = u32::try_from(samples_size + mdat_header).unwrap_or(u32::MAX);
-            head.extend_from_slice(&size.to_be_bytes());
-            head.extend_from_slice(b"mdat");
-        }
-        let mut pictures = self
-            .pictures
-            .into_inner()
-            .map_err(|error| Error::from(error.into_error()))?;
-        pictures.seek(SeekFrom::Start(0)).context("read pictures")?;
-        let mut file = self.output.create()?;
-        let written = file
-            .write_all(&head)
-            .and_then(|()| std::io::copy(&mut BufReader::new(pictures).take(pictures_size), &mut file))
-            .and_then(|copied| file.write_all(&texts).map(|()| copied));
-        match written {
-            Ok(copied) if copied == pictures_size => {}
-            Ok(_) => return Err(Error::internal("the temporary file got shorter")),
-            Err(error) => return Err(Error::from(error).with_context(self.output.path().display())),
-        }
-        file.sync_all()
-            .with_context(|| self.output.path().display().to_string())?;
-        Ok((self.samples.len() as u64, head.len() as u64 + samples_size))
     }
 
     fn index(&self, avcc: &Avcc, end_ns: u64, first_offset: u64, wide: bool) -> Result<Moov> {
@@ -315,6 +216,108 @@ impl Muxer {
             }),
             ..Stbl::default()
         }
+    }
+}
+
+impl Container for Muxer {
+    /// Takes an Annex B byte stream. One without a slice (the encoder skipped it) adds
+    /// nothing: the picture before it stays.
+    fn push(&mut self, time_ns: u64, key: bool, annex_b: Vec<u8>) -> Result<()> {
+        let mut size = 0_u32;
+        let mut sps = None;
+        let mut pps = None;
+        for unit in nal_units(&annex_b) {
+            match unit.first().map(|header| header & 0x1f) {
+                Some(NAL_SPS) => sps = Some(unit),
+                Some(NAL_PPS) => pps = Some(unit),
+                Some(NAL_SLICE..=NAL_SEI) => {
+                    let length = u32::try_from(unit.len()).map_err(|_| Error::internal("picture over 4 GiB"))?;
+                    self.pictures
+                        .write_all(&length.to_be_bytes())
+                        .context("write pictures")?;
+                    self.pictures.write_all(unit).context("write pictures")?;
+                    size = size.saturating_add(length).saturating_add(4);
+                }
+                _ => {}
+            }
+        }
+        if let (Some(sps), Some(pps)) = (sps, pps) {
+            match &self.parameters {
+                None => self.parameters = Some((sps.to_vec(), pps.to_vec())),
+                Some((known_sps, known_pps)) if known_sps == sps && known_pps == pps => {}
+                Some(_) => return Err(Error::internal("the encoder changed its parameters")),
+            }
+        }
+        if size > 0 {
+            self.samples.push(Sample {
+                start: ticks(time_ns),
+                size,
+                key,
+            });
+        }
+        Ok(())
+    }
+
+    /// Adds a chapter; calls come in time order.
+    fn chapter(&mut self, time_ns: u64, title: &str) {
+        describe::add(&mut self.chapters, time_ns, title);
+    }
+
+    /// Writes the file; the last picture is shown until `end_ns`. Returns pictures and bytes.
+    fn finish(mut self, end_ns: u64) -> Result<(u64, u64)> {
+        self.pictures.flush().context("write pictures")?;
+        let (sps, pps) = self
+            .parameters
+            .take()
+            .ok_or_else(|| Error::invalid_input("nothing to export: the recording has no picture in this stretch"))?;
+        let pictures_size: u64 = self.samples.iter().map(|sample| u64::from(sample.size)).sum();
+        let mut head = Vec::new();
+        brand().encode(&mut head).map_err(boxes)?;
+        // No chapter begins after the end.
+        self.chapters
+            .retain(|chapter| chapter.start_ns == 0 || chapter.start_ns < end_ns);
+        let texts = describe::samples(&self.chapters);
+        let samples_size = pictures_size + texts.len() as u64;
+        // The offsets depend on the size of the index, its size on their width alone.
+        let wide = samples_size > u64::from(u32::MAX) - (64 << 20);
+        let avcc = Avcc::new(&sps, &pps).map_err(boxes)?;
+        let index_size = {
+            let mut index = Vec::new();
+            self.index(&avcc, end_ns, 0, wide)?.encode(&mut index).map_err(boxes)?;
+            index.len()
+        };
+        let mdat_header: u64 = if wide { 16 } else { 8 };
+        let first = (head.len() + index_size) as u64 + mdat_header;
+        self.index(&avcc, end_ns, first, wide)?
+            .encode(&mut head)
+            .map_err(boxes)?;
+        if wide {
+            head.extend_from_slice(&1_u32.to_be_bytes());
+            head.extend_from_slice(b"mdat");
+            head.extend_from_slice(&(samples_size + mdat_header).to_be_bytes());
+        } else {
+            let size = u32::try_from(samples_size + mdat_header).unwrap_or(u32::MAX);
+            head.extend_from_slice(&size.to_be_bytes());
+            head.extend_from_slice(b"mdat");
+        }
+        let mut pictures = self
+            .pictures
+            .into_inner()
+            .map_err(|error| Error::from(error.into_error()))?;
+        pictures.seek(SeekFrom::Start(0)).context("read pictures")?;
+        let mut file = self.output.create()?;
+        let written = file
+            .write_all(&head)
+            .and_then(|()| std::io::copy(&mut BufReader::new(pictures).take(pictures_size), &mut file))
+            .and_then(|copied| file.write_all(&texts).map(|()| copied));
+        match written {
+            Ok(copied) if copied == pictures_size => {}
+            Ok(_) => return Err(Error::internal("the temporary file got shorter")),
+            Err(error) => return Err(Error::from(error).with_context(self.output.path().display())),
+        }
+        file.sync_all()
+            .with_context(|| self.output.path().display().to_string())?;
+        Ok((self.samples.len() as u64, head.len() as u64 + samples_size))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Exports recordings as WebM: VP9 in full colour, lossless where asked, variable frame rate. README.md tells the rest.
 
-mod canvas;
+mod color;
 mod ebml;
 mod job;
 mod matroska;
@@ -8,10 +8,10 @@ mod vp9;
 
 use deskreel_sdk::prelude::*;
 
+pub use color::Gbr;
 pub use job::WebmJob;
-
-/// Threads when the settings leave it open: VP9 splits a picture into columns of at least 256 pixels, more threads find none.
-const THREADS_AUTO_MAX: usize = 4;
+pub use matroska::Muxer;
+pub use vp9::Vp9;
 
 /// What the operator can set.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -39,14 +39,6 @@ impl Default for Settings {
 }
 
 impl Settings {
-    fn threads(&self) -> u32 {
-        if self.threads > 0 {
-            return self.threads;
-        }
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        u32::try_from(processors.min(THREADS_AUTO_MAX)).unwrap_or(1)
-    }
-
     fn check(&self) -> Result<()> {
         let wrong = |message: String| Err(Error::new(ErrorKind::InvalidSettings, message));
         if !(1..=60).contains(&self.fps_max) {
@@ -93,7 +85,7 @@ impl Exporter for Webm {
                 "format {format:?}: this exporter makes webm"
             )));
         }
-        WebmJob::start(&self.settings, video, &output)
+        job::start(&self.settings, video, &output)
     }
 }
 

@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{BufWriter, Seek as _, SeekFrom, Write as _};
 
+use deskreel_sdk::video::Container;
 use deskreel_sdk::{Error, Output, Result, VideoParams};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -63,7 +64,7 @@ struct Cluster {
 }
 
 /// Writes the file.
-pub(crate) struct Muxer {
+pub struct Muxer {
     out: BufWriter<File>,
     /// Bytes written.
     at: u64,
@@ -132,21 +133,6 @@ impl Muxer {
         Ok(())
     }
 
-    /// Adds a picture that is shown from `time_ns` on, not before the one before.
-    pub(crate) fn push(&mut self, time_ns: u64, key: bool, bytes: Vec<u8>) -> Result<()> {
-        let ms = milliseconds(time_ns);
-        let held = self.held.replace(Held { ms, key, bytes });
-        held.map_or(Ok(()), |held| self.block(&held, None))
-    }
-
-    /// A name for a moment. Those that nobody could choose between are one.
-    pub(crate) fn chapter(&mut self, time_ns: u64, title: &str) {
-        let apart = |(last, _): &(u64, String)| time_ns.saturating_sub(*last) >= CHAPTERS_APART_NS;
-        if self.chapters.len() < CHAPTERS_MAX && self.chapters.last().is_none_or(apart) {
-            self.chapters.push((time_ns, title.to_owned()));
-        }
-    }
-
     fn block(&mut self, held: &Held, end_ms: Option<u64>) -> Result<()> {
         let fits = |cluster: &Cluster| {
             !held.key && held.ms - cluster.ms <= CLUSTER_MAX_MS && cluster.blocks.len() < CLUSTER_MAX_BYTES
@@ -194,8 +180,28 @@ impl Muxer {
         self.write(&cluster.blocks)
     }
 
-    /// Writes the rest, makes it durable, and tells how many pictures and bytes there are.
-    pub(crate) fn finish(mut self, end_ns: u64) -> Result<(u64, u64)> {
+    fn patch(&mut self, at: u64, bytes: &[u8]) -> Result<()> {
+        self.out.seek(SeekFrom::Start(at)).map_err(write_failed)?;
+        self.out.write_all(bytes).map_err(write_failed)
+    }
+}
+
+impl Container for Muxer {
+    fn push(&mut self, time_ns: u64, key: bool, bytes: Vec<u8>) -> Result<()> {
+        let ms = milliseconds(time_ns);
+        let held = self.held.replace(Held { ms, key, bytes });
+        held.map_or(Ok(()), |held| self.block(&held, None))
+    }
+
+    /// A name for a moment. Those that nobody could choose between are one.
+    fn chapter(&mut self, time_ns: u64, title: &str) {
+        let apart = |(last, _): &(u64, String)| time_ns.saturating_sub(*last) >= CHAPTERS_APART_NS;
+        if self.chapters.len() < CHAPTERS_MAX && self.chapters.last().is_none_or(apart) {
+            self.chapters.push((time_ns, title.to_owned()));
+        }
+    }
+
+    fn finish(mut self, end_ns: u64) -> Result<(u64, u64)> {
         let end_ms = milliseconds(end_ns);
         if let Some(held) = self.held.take() {
             self.block(&held, Some(end_ms))?;
@@ -227,11 +233,6 @@ impl Muxer {
             .map_err(|error| write_failed(error.into_error()))?;
         file.sync_all().map_err(write_failed)?;
         Ok((self.frames, bytes))
-    }
-
-    fn patch(&mut self, at: u64, bytes: &[u8]) -> Result<()> {
-        self.out.seek(SeekFrom::Start(at)).map_err(write_failed)?;
-        self.out.write_all(bytes).map_err(write_failed)
     }
 }
 

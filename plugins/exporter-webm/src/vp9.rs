@@ -10,6 +10,7 @@
 use std::ffi::{CStr, c_int, c_ulong};
 use std::mem::MaybeUninit;
 
+use deskreel_sdk::video::{Encode, Planes};
 use deskreel_sdk::{Error, Result};
 use vpx_sys::{
     AQ_MODE, vp8e_enc_control_id as control, vp9e_tune_content, vpx_codec_ctx_t, vpx_codec_cx_pkt_kind,
@@ -19,8 +20,6 @@ use vpx_sys::{
 
 /// How much libvpx hurries, 0 to 9: what recordings of screens gain below that is little.
 const HURRY: c_int = 8;
-/// Columns that a picture is split into at most, as a power of two.
-const COLUMNS_LOG2: c_int = 2;
 
 /// How to encode.
 #[derive(Debug, Clone, Copy)]
@@ -29,20 +28,16 @@ pub(crate) struct Options {
     pub(crate) height: u32,
     /// `None` is lossless.
     pub(crate) quantizer: Option<u8>,
-    pub(crate) threads: u32,
 }
 
 /// The encoder. One picture goes in, its bytes come out.
-pub(crate) struct Vp9 {
+pub struct Vp9 {
     /// Boxed: libvpx gets its address at each call.
     context: Box<vpx_codec_ctx_t>,
     width: u32,
     height: u32,
     pictures: i64,
 }
-
-// SAFETY: libvpx keeps nothing that belongs to a thread, and only one thread has the encoder at a time.
-unsafe impl Send for Vp9 {}
 
 impl Vp9 {
     pub(crate) fn new(options: Options) -> Result<Self> {
@@ -60,7 +55,8 @@ impl Vp9 {
         // Only the order of pictures counts: the quantizer is constant.
         config.g_timebase.num = 1;
         config.g_timebase.den = 30;
-        config.g_threads = options.threads;
+        // Groups of pictures are encoded side by side instead.
+        config.g_threads = 1;
         config.g_lag_in_frames = 0;
         config.rc_end_usage = vpx_rc_mode::VPX_Q;
         config.kf_mode = vpx_kf_mode::VPX_KF_DISABLED;
@@ -90,8 +86,6 @@ impl Vp9 {
             vpx_color_range::VPX_CR_FULL_RANGE as c_int,
         )?;
         encoder.set(control::VP9E_SET_AQ_MODE, AQ_MODE::NO_AQ as c_int)?;
-        encoder.set(control::VP9E_SET_TILE_COLUMNS, COLUMNS_LOG2)?;
-        encoder.set(control::VP9E_SET_ROW_MT, c_int::from(options.threads > 1))?;
         match options.quantizer {
             Some(level) => encoder.set(control::VP8E_SET_CQ_LEVEL, level.into())?,
             None => encoder.set(control::VP9E_SET_LOSSLESS, 1)?,
@@ -104,40 +98,6 @@ impl Vp9 {
         // SAFETY: the context is initialized; each switch above takes one number of the size of an int (vpx/vp8cx.h).
         let set = unsafe { vpx_sys::vpx_codec_control_(&raw mut *self.context, switch as c_int, value) };
         check(set)
-    }
-
-    /// Encodes planes of green, blue and red that follow each other; tells whether it became a keyframe.
-    pub(crate) fn encode(&mut self, planes: &[u8], key: bool) -> Result<(Vec<u8>, bool)> {
-        if planes.len() as u64 != u64::from(self.width) * u64::from(self.height) * 3 {
-            return Err(Error::internal("VP9 encoder: a picture of another size"));
-        }
-        let mut image = MaybeUninit::<vpx_image_t>::zeroed();
-        // SAFETY: the picture is described in place and refers to the planes, of whose length it was made sure above (rows are
-        // not padded with an alignment of 1). libvpx reads them only, however the pointer is typed.
-        let wrapped = unsafe {
-            let format = vpx_img_fmt::VPX_IMG_FMT_I444;
-            let data = planes.as_ptr().cast_mut();
-            vpx_sys::vpx_img_wrap(image.as_mut_ptr(), format, self.width, self.height, 1, data)
-        };
-        if wrapped.is_null() {
-            return Err(Error::internal("VP9 encoder: the picture's size is no size"));
-        }
-        let flags = if key { vpx_sys::VPX_EFLAG_FORCE_KF } else { 0 };
-        let (hurry, shown) = (c_ulong::from(vpx_sys::VPX_DL_REALTIME), 1);
-        // SAFETY: the context is initialized, the picture and its planes live during the call, which copies what it keeps.
-        let encoded = unsafe {
-            vpx_sys::vpx_codec_encode(
-                &raw mut *self.context,
-                wrapped,
-                self.pictures,
-                shown,
-                flags.into(),
-                hurry,
-            )
-        };
-        check(encoded)?;
-        self.pictures += 1;
-        self.take(key)
     }
 
     /// The one frame that a picture becomes.
@@ -169,6 +129,48 @@ impl Vp9 {
             Some(frame) => Ok(frame),
             None => Err(Error::internal("VP9 encoder: no frame came out")),
         }
+    }
+}
+
+impl Encode for Vp9 {
+    fn encode(&mut self, planes: &Planes, key: bool) -> Result<(Vec<u8>, bool)> {
+        let [green, blue, red] = planes.planes();
+        let (width, height) = (self.width as usize, self.height as usize);
+        let full = |plane: &Vec<u8>| plane.len() == width * height;
+        if (planes.width(), planes.height()) != (width, height) || ![green, blue, red].into_iter().all(full) {
+            return Err(Error::internal("VP9 encoder: a picture of another size"));
+        }
+        let mut image = MaybeUninit::<vpx_image_t>::zeroed();
+        // SAFETY: the picture is described in place. It refers to the first plane, whose size was checked above (rows are not
+        // padded with an alignment of 1), and to what would lie behind it, which is replaced below before anything reads it.
+        // libvpx only reads planes, however the pointers are typed.
+        let wrapped = unsafe {
+            let format = vpx_img_fmt::VPX_IMG_FMT_I444;
+            let data = green.as_ptr().cast_mut();
+            vpx_sys::vpx_img_wrap(image.as_mut_ptr(), format, self.width, self.height, 1, data)
+        };
+        // SAFETY: null, or the description above, which lives until the end of this function.
+        let Some(picture) = (unsafe { wrapped.as_mut() }) else {
+            return Err(Error::internal("VP9 encoder: the picture's size is no size"));
+        };
+        picture.planes[1] = blue.as_ptr().cast_mut();
+        picture.planes[2] = red.as_ptr().cast_mut();
+        let flags = if key { vpx_sys::VPX_EFLAG_FORCE_KF } else { 0 };
+        let (hurry, shown) = (c_ulong::from(vpx_sys::VPX_DL_REALTIME), 1);
+        // SAFETY: the context is initialized, the picture and its planes live during the call, which copies what it keeps.
+        let encoded = unsafe {
+            vpx_sys::vpx_codec_encode(
+                &raw mut *self.context,
+                &raw const *picture,
+                self.pictures,
+                shown,
+                flags.into(),
+                hurry,
+            )
+        };
+        check(encoded)?;
+        self.pictures += 1;
+        self.take(key)
     }
 }
 

@@ -1,7 +1,8 @@
-//! H.264 encoding on several threads.
+//! Encoding on several threads.
 //!
 //! A group of pictures (a keyframe and all up to the next) needs nothing of another group, so groups go to the threads in turn, each
-//! to an encoder of its own: the video is the same for any number of threads. A thread has its own copy of the picture and gets only what changed. What waits is bounded in bytes.
+//! to an encoder of its own: the video is the same for any number of threads. A thread has its own copy of the picture and gets only
+//! what changed. What waits is bounded in bytes.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,40 +10,38 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use deskreel_sdk::{Error, ErrorKind, Result};
-use openh264::encoder::{
-    BitRate, Complexity, Encoder, EncoderConfig, FrameRate, FrameType, Profile, QpRange, RateControlMode, UsageType,
-    VuiConfig,
-};
-use openh264::formats::YUVSource;
-use openh264::{OpenH264API, Timestamp};
-
-use crate::canvas::{Patch, Planes};
+use crate::error::{Error, ErrorKind, Result};
+use crate::video::pace::Due;
+use crate::video::planes::{Patch, Planes};
 
 /// Bytes of pictures that may wait for the threads.
 const WAITING_MAX: usize = 128 << 20;
 
-/// How to encode.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Options {
-    pub(crate) width: u32,
-    pub(crate) height: u32,
-    pub(crate) frame_rate_max: u32,
-    pub(crate) quantizer: u8,
-    pub(crate) threads: usize,
+/// The encoder of a group of pictures, which begins with a keyframe, or of some. It is made and used by one thread.
+pub trait Encode {
+    /// Encodes the next picture; `key`: as a keyframe. Gives its bytes, and whether it became a keyframe.
+    ///
+    /// # Errors
+    /// Those of the codec; the export then fails.
+    fn encode(&mut self, planes: &Planes, key: bool) -> Result<(Vec<u8>, bool)>;
 }
 
-/// One encoded picture, as an Annex B byte stream.
+/// One encoded picture.
 #[derive(Debug)]
-pub(crate) struct Packet {
-    pub(crate) index: u64,
-    pub(crate) key: bool,
-    pub(crate) bytes: Vec<u8>,
+pub struct Packet {
+    /// When it is shown first.
+    pub time_ns: u64,
+    /// Whether it is a keyframe.
+    pub key: bool,
+    /// What the codec made.
+    pub bytes: Vec<u8>,
+    index: u64,
 }
 
 /// One picture to encode.
 struct Work {
     index: u64,
+    time_ns: u64,
     key: bool,
     /// With a new encoder, which knows nothing of what came before.
     fresh: bool,
@@ -87,9 +86,14 @@ impl Shared {
     }
 }
 
+/// Makes the encoder of a group.
+type Make<E> = dyn Fn() -> Result<E> + Send + Sync;
+
 /// The threads and what is under way.
-pub(crate) struct Encoders {
-    options: Options,
+pub struct Encoders<E> {
+    make: Arc<Make<E>>,
+    black: Planes,
+    threads: usize,
     workers: Vec<Worker>,
     current: usize,
     group_frames: u64,
@@ -101,11 +105,14 @@ pub(crate) struct Encoders {
     early: BTreeMap<u64, Packet>,
 }
 
-impl Encoders {
-    pub(crate) fn new(options: Options) -> Self {
+impl<E: Encode + 'static> Encoders<E> {
+    /// `threads` of them (0 counts as 1), which begin with the picture `black`; `make` makes the encoder of a group.
+    pub fn new(black: Planes, threads: usize, make: impl Fn() -> Result<E> + Send + Sync + 'static) -> Self {
         let (result, results) = channel();
         Self {
-            options,
+            make: Arc::new(make),
+            black,
+            threads: threads.max(1),
             workers: Vec::new(),
             current: 0,
             group_frames: 0,
@@ -118,13 +125,18 @@ impl Encoders {
         }
     }
 
-    /// Hands over the next picture; `patches` is all of it when `key`. Waits while too much waits.
-    pub(crate) fn submit(&mut self, key: bool, patches: Vec<Patch>) -> Result<()> {
+    /// Hands over the next picture, which is shown from `due` on; `patches` is all of it where it is a keyframe, and else what
+    /// changed. Waits while too much waits.
+    ///
+    /// # Errors
+    /// What an encoder said of an earlier picture.
+    pub fn submit(&mut self, due: Due, patches: Vec<Patch>) -> Result<()> {
+        let key = due.key;
         // Two keyframes that follow each other must differ in their idr_pic_id (H.264 section 7.4.3), which only one encoder
         // sees to: a group of one picture keeps its successor on its thread and encoder.
         let fresh = key && self.group_frames != 1;
         if fresh && self.submitted > 0 {
-            self.current = (self.current + 1) % self.options.threads.max(1);
+            self.current = (self.current + 1) % self.threads;
         }
         if key {
             self.group_frames = 0;
@@ -138,6 +150,7 @@ impl Encoders {
         self.shared.add(cost);
         let work = Work {
             index: self.submitted,
+            time_ns: due.time_ns,
             key,
             fresh,
             patches,
@@ -158,16 +171,26 @@ impl Encoders {
 
     fn start(&self) -> Result<Worker> {
         let (work, todo) = channel();
-        let (options, result, shared) = (self.options, self.result.clone(), Arc::clone(&self.shared));
+        let (make, result, shared) = (Arc::clone(&self.make), self.result.clone(), Arc::clone(&self.shared));
+        let planes = self.black.clone();
         let thread = std::thread::Builder::new()
-            .name("mp4-encoder".into())
-            .spawn(move || run(options, &todo, &result, &shared))
+            .name("encoder".into())
+            .spawn(move || run(&*make, planes, &todo, &result, &shared))
             .map_err(|error| Error::from(error).with_context("start an encoder thread"))?;
         Ok(Worker { work, thread })
     }
 
+    /// Whether no picture was submitted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.submitted == 0
+    }
+
     /// What is done, in order.
-    pub(crate) fn ready(&mut self) -> Result<Vec<Packet>> {
+    ///
+    /// # Errors
+    /// What an encoder said.
+    pub fn ready(&mut self) -> Result<Vec<Packet>> {
         while let Ok(packet) = self.results.try_recv() {
             let packet = packet?;
             self.early.insert(packet.index, packet);
@@ -181,7 +204,10 @@ impl Encoders {
     }
 
     /// Waits for everything and returns what [`ready`](Self::ready) has not.
-    pub(crate) fn finish(mut self) -> Result<Vec<Packet>> {
+    ///
+    /// # Errors
+    /// What an encoder said.
+    pub fn finish(mut self) -> Result<Vec<Packet>> {
         for worker in std::mem::take(&mut self.workers) {
             drop(worker.work);
             if worker.thread.join().is_err() {
@@ -196,7 +222,7 @@ impl Encoders {
     }
 }
 
-impl Drop for Encoders {
+impl<E> Drop for Encoders<E> {
     fn drop(&mut self) {
         self.shared.stop();
         for worker in std::mem::take(&mut self.workers) {
@@ -218,10 +244,15 @@ impl Drop for StopOnPanic<'_> {
     }
 }
 
-fn run(options: Options, todo: &Receiver<Work>, result: &Sender<Result<Packet>>, shared: &Shared) {
+fn run<E: Encode>(
+    make: &Make<E>,
+    mut planes: Planes,
+    todo: &Receiver<Work>,
+    result: &Sender<Result<Packet>>,
+    shared: &Shared,
+) {
     let _stop = StopOnPanic(shared);
     let mut current = None;
-    let mut planes = Planes::black(options.width, options.height);
     while let Ok(work) = todo.recv() {
         if shared.stop.load(Ordering::Relaxed) {
             return;
@@ -234,11 +265,12 @@ fn run(options: Options, todo: &Receiver<Work>, result: &Sender<Result<Packet>>,
         if work.fresh {
             current = None;
         }
-        let packet = with_encoder(&mut current, options).and_then(|encoder| {
-            if work.key {
-                encoder.force_intra_frame();
-            }
-            encode(encoder, &planes, work.index)
+        let encoded = with_encoder(&mut current, make).and_then(|encoder| encoder.encode(&planes, work.key));
+        let packet = encoded.map(|(bytes, key)| Packet {
+            time_ns: work.time_ns,
+            key,
+            bytes,
+            index: work.index,
         });
         let failed = packet.is_err();
         if result.send(packet).is_err() {
@@ -252,60 +284,9 @@ fn run(options: Options, todo: &Receiver<Work>, result: &Sender<Result<Packet>>,
 }
 
 /// The encoder of the group, made for its first picture.
-fn with_encoder(current: &mut Option<Encoder>, options: Options) -> Result<&mut Encoder> {
+fn with_encoder<'a, E>(current: &'a mut Option<E>, make: &Make<E>) -> Result<&'a mut E> {
     match current {
         Some(encoder) => Ok(encoder),
-        none => Ok(none.insert(encoder(options)?)),
-    }
-}
-
-fn encode(encoder: &mut Encoder, planes: &Planes, index: u64) -> Result<Packet> {
-    // The rate control that looks at the time is off; it must only grow.
-    let time = Timestamp::from_millis(index * 33);
-    let stream = encoder.encode_at(planes, time).map_err(|error| failed(&error))?;
-    Ok(Packet {
-        index,
-        key: stream.frame_type() == FrameType::IDR,
-        bytes: stream.to_vec(),
-    })
-}
-
-fn encoder(options: Options) -> Result<Encoder> {
-    let config = EncoderConfig::new()
-        .usage_type(UsageType::ScreenContentRealTime)
-        .complexity(Complexity::Low)
-        .profile(Profile::Main)
-        // Constant quantizer: this mode keeps to the range, skips nothing and warns of nothing on stderr.
-        .rate_control_mode(RateControlMode::Bufferbased)
-        .qp(QpRange::new(options.quantizer, options.quantizer))
-        .bitrate(BitRate::from_bps(50_000_000))
-        .skip_frames(false)
-        .max_frame_rate(FrameRate::from_hz(options.frame_rate_max as f32))
-        .adaptive_quantization(false)
-        .background_detection(false)
-        .num_threads(1)
-        .vui(VuiConfig::bt709());
-    Encoder::with_api_config(OpenH264API::from_source(), config).map_err(|error| failed(&error))
-}
-
-fn failed(error: &openh264::Error) -> Error {
-    Error::internal(format!("H.264 encoder: {error}"))
-}
-
-impl YUVSource for Planes {
-    fn dimensions(&self) -> (usize, usize) {
-        (self.width, self.height)
-    }
-    fn strides(&self) -> (usize, usize, usize) {
-        (self.width, self.width / 2, self.width / 2)
-    }
-    fn y(&self) -> &[u8] {
-        &self.y
-    }
-    fn u(&self) -> &[u8] {
-        &self.cb
-    }
-    fn v(&self) -> &[u8] {
-        &self.cr
+        none => Ok(none.insert(make()?)),
     }
 }

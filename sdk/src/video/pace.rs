@@ -18,9 +18,10 @@ pub struct Due {
 /// none is lost that stays. The first is shown from 0 on, as the video starts when the session does.
 ///
 /// ```
-/// # use deskreel_sdk::{ExportJob, Frame, Pace, Result, Summary};
+/// # use deskreel_sdk::{ExportJob, Frame, Result, Summary};
+/// # use deskreel_sdk::video::{Due, Pace};
 /// # struct Job { pace: Pace }
-/// # impl Job { fn draw(&mut self, _: &Frame<'_>) -> bool { true } fn encode(&mut self, _: deskreel_sdk::Due) -> Result<()> { Ok(()) } }
+/// # impl Job { fn draw(&mut self, _: &Frame<'_>) -> bool { true } fn encode(&mut self, _: Due) -> Result<()> { Ok(()) } }
 /// impl ExportJob for Job {
 ///     fn frame(&mut self, frame: &Frame<'_>) -> Result<()> {
 ///         while let Some(due) = self.pace.due(frame.time_ns) {
@@ -118,9 +119,13 @@ impl Pace {
         self.due(self.end_ns())
     }
 
+    /// How often the last picture would be shown again until `now_ns`.
+    pub(crate) fn repeats(&self, now_ns: u64) -> u64 {
+        self.repeat_ns.map_or(0, |repeat_ns| self.stays_ns(now_ns) / repeat_ns)
+    }
+
     /// How long the last picture has been shown at `now_ns`; 0 where there is none.
-    #[must_use]
-    pub fn stays_ns(&self, now_ns: u64) -> u64 {
+    fn stays_ns(&self, now_ns: u64) -> u64 {
         now_ns.saturating_sub(self.shown_ns.unwrap_or(now_ns))
     }
 

@@ -1,46 +1,20 @@
 //! Where a picture lies in the video: the video's size is fixed, a picture's is not.
 
-use deskreel_sdk::Region;
-
-/// Longest and shortest side that the encoder takes.
-const SIDES_MAX: (u32, u32) = (3840, 2160);
-/// Shortest side that the encoder takes.
-const SIDE_MIN: u32 = 16;
-
-/// Size of the video for pictures of at most this size: even, and inside what the encoder takes. The flag tells whether it had to be
-/// scaled down for that.
-pub(crate) fn video_size(width: u32, height: u32) -> (u32, u32, bool) {
-    let (width, height) = (width.max(1), height.max(1));
-    let (long, short) = (width.max(height), width.min(height));
-    let even = |side: u32| side.max(SIDE_MIN).next_multiple_of(2);
-    if long <= SIDES_MAX.0 && short <= SIDES_MAX.1 {
-        return (even(width), even(height), false);
-    }
-    // The factor is the smaller of the two quotients; as fractions, to stay in whole numbers.
-    let (numerator, denominator) =
-        if u64::from(SIDES_MAX.0) * u64::from(short) <= u64::from(SIDES_MAX.1) * u64::from(long) {
-            (SIDES_MAX.0, long)
-        } else {
-            (SIDES_MAX.1, short)
-        };
-    let scaled = |side: u32| {
-        let scaled = u64::from(side) * u64::from(numerator) / u64::from(denominator);
-        (u32::try_from(scaled).unwrap_or(SIDES_MAX.0) & !1).max(SIDE_MIN)
-    };
-    (scaled(width), scaled(height), true)
-}
+use crate::exporter::Region;
 
 /// How pictures of one size are put into the video: in the middle, scaled down if they don't fit, never up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Placement {
+    align: u32,
     /// Size of the picture.
     pub(crate) source: (u32, u32),
-    /// Where it goes; its corner is even.
+    /// Where it goes; its corner is a multiple of `align`.
     pub(crate) target: Region,
 }
 
 impl Placement {
-    pub(crate) fn new(source: (u32, u32), video: (u32, u32)) -> Self {
+    /// `align`: what corners of regions are multiples of, 1 or 2.
+    pub(crate) fn new(source: (u32, u32), video: (u32, u32), align: u32) -> Self {
         let (width, height) = if source.0 <= video.0 && source.1 <= video.1 {
             source
         } else {
@@ -59,19 +33,19 @@ impl Placement {
             (scale(source.0).min(video.0), scale(source.1).min(video.1))
         };
         let target = Region {
-            x: ((video.0 - width) / 2) & !1,
-            y: ((video.1 - height) / 2) & !1,
+            x: (video.0 - width) / 2 / align * align,
+            y: (video.1 - height) / 2 / align * align,
             width,
             height,
         };
-        Self { source, target }
+        Self { align, source, target }
     }
 
     pub(crate) fn is_scaled(&self) -> bool {
         self.source != (self.target.width, self.target.height)
     }
 
-    /// What part of the video a region of the picture touches; its corners are even, it lies inside `video`.
+    /// What part of the video a region of the picture touches; its corners are aligned, it lies inside `video`.
     pub(crate) fn region(&self, region: Region, video: (u32, u32)) -> Region {
         let along = |start: u32, length: u32, from: u32, to: u32| {
             if from == to {
@@ -85,7 +59,7 @@ impl Placement {
         };
         let (x0, x1) = along(region.x, region.width, self.source.0, self.target.width);
         let (y0, y1) = along(region.y, region.height, self.source.1, self.target.height);
-        even(
+        self.aligned(
             Region {
                 x: self.target.x + x0,
                 y: self.target.y + y0,
@@ -107,19 +81,19 @@ impl Placement {
             along(y, self.source.1, self.target.height, self.target.y),
         )
     }
-}
 
-/// A region grown to even corners, inside a video of even size.
-pub(crate) fn even(region: Region, video: (u32, u32)) -> Region {
-    let x = (region.x & !1).min(video.0);
-    let y = (region.y & !1).min(video.1);
-    let right = (region.x + region.width).next_multiple_of(2).min(video.0);
-    let bottom = (region.y + region.height).next_multiple_of(2).min(video.1);
-    Region {
-        x,
-        y,
-        width: right.saturating_sub(x),
-        height: bottom.saturating_sub(y),
+    /// A region grown to aligned corners, inside a video whose size is aligned.
+    pub(crate) fn aligned(&self, region: Region, video: (u32, u32)) -> Region {
+        let x = (region.x / self.align * self.align).min(video.0);
+        let y = (region.y / self.align * self.align).min(video.1);
+        let right = (region.x + region.width).next_multiple_of(self.align).min(video.0);
+        let bottom = (region.y + region.height).next_multiple_of(self.align).min(video.1);
+        Region {
+            x,
+            y,
+            width: right.saturating_sub(x),
+            height: bottom.saturating_sub(y),
+        }
     }
 }
 
@@ -142,25 +116,8 @@ mod tests {
     }
 
     #[test]
-    fn videos_are_even_and_no_larger_than_the_encoder_takes() {
-        assert_eq!(video_size(1024, 768), (1024, 768, false));
-        assert_eq!(video_size(1023, 767), (1024, 768, false));
-        assert_eq!(video_size(3840, 2160), (3840, 2160, false));
-        assert_eq!(video_size(2160, 3840), (2160, 3840, false));
-        assert_eq!(video_size(5120, 2880), (3840, 2160, true));
-        assert_eq!(video_size(3840, 2400), (3456, 2160, true));
-        assert_eq!(video_size(7680, 1080), (3840, 540, true));
-        assert_eq!(video_size(1, 0), (16, 16, false));
-        for (width, height) in [(8192, 8192), (2161, 2161), (16384, 3), (3841, 2159)] {
-            let (w, h, scaled) = video_size(width, height);
-            assert!(scaled && w % 2 == 0 && h % 2 == 0, "{width}x{height}: {w}x{h}");
-            assert!(w.max(h) <= 3840 && w.min(h) <= 2160, "{width}x{height}: {w}x{h}");
-        }
-    }
-
-    #[test]
     fn smaller_pictures_stand_in_the_middle() {
-        let placement = Placement::new((800, 601), (1024, 768));
+        let placement = Placement::new((800, 601), (1024, 768), 2);
         assert_eq!(placement.target, region(112, 82, 800, 601));
         assert!(!placement.is_scaled());
         assert_eq!(placement.region(region(1, 1, 1, 1), (1024, 768)), region(112, 82, 2, 2));
@@ -169,7 +126,7 @@ mod tests {
 
     #[test]
     fn larger_pictures_are_scaled_to_fit() {
-        let placement = Placement::new((2048, 768), (1024, 768));
+        let placement = Placement::new((2048, 768), (1024, 768), 2);
         assert_eq!(placement.target, region(0, 192, 1024, 384));
         assert!(placement.is_scaled());
         assert_eq!(placement.point(2047, 767), (1023, 575));
@@ -180,12 +137,22 @@ mod tests {
     }
 
     #[test]
+    fn without_alignment_nothing_grows() {
+        let placement = Placement::new((800, 601), (1023, 767), 1);
+        assert_eq!(placement.target, region(111, 83, 800, 601));
+        assert_eq!(placement.region(region(1, 1, 1, 1), (1023, 767)), region(112, 84, 1, 1));
+    }
+
+    #[test]
     fn odd_edges_stay_inside() {
-        let placement = Placement::new((1023, 767), (1024, 768));
+        let placement = Placement::new((1023, 767), (1024, 768), 2);
         assert_eq!(
             placement.region(region(1022, 766, 1, 1), (1024, 768)),
             region(1022, 766, 2, 2)
         );
-        assert_eq!(even(region(1000, 0, 500, 3), (1024, 2)), region(1000, 0, 24, 2));
+        assert_eq!(
+            placement.aligned(region(1000, 0, 500, 3), (1024, 2)),
+            region(1000, 0, 24, 2)
+        );
     }
 }
