@@ -16,6 +16,7 @@ mod storage;
 pub mod testkit;
 mod typing;
 mod url;
+pub mod video;
 
 pub use bytes;
 pub use schemars;

@@ -180,6 +180,15 @@ fn lossless_pictures_come_back_bit_by_bit() {
 }
 
 #[test]
+fn the_number_of_threads_does_not_show_in_the_video() {
+    let files = [1, 3].map(|threads| {
+        let (export, ..) = strokes(false, threads);
+        std::fs::read(&export.path).unwrap()
+    });
+    assert!(files[0] == files[1]);
+}
+
+#[test]
 fn coloured_text_stays_sharp() {
     let (export, shown, _) = strokes(false, 1);
     let Some(pictures) = pictures(&export.path, 333 * 241 * 3) else {
@@ -359,7 +368,9 @@ fn what_is_given_up_or_refused_says_why() {
     params.width = 100;
     let error = exporter.start("mkv", &params, output.clone()).err().unwrap();
     assert!(error.to_string().contains("this exporter makes webm"), "{error}");
-    drop(exporter.start("webm", &params, output).unwrap());
+    drop(exporter.start("webm", &params, output.clone()).unwrap());
+    let error = exporter.start("webm", &params, output).unwrap().finish().unwrap_err();
+    assert!(error.to_string().contains("nothing to export"), "{error}");
     for settings in [
         r#"{"fps_max": 0}"#,
         r#"{"fps_max": 61}"#,

@@ -151,7 +151,12 @@ impl<C: Colors> Canvas<C> {
                 };
                 moved.draw(&mut self.scratch, region.width, rows, row_bytes);
             }
-            self.colors.convert(&self.scratch, region.width as usize, (region.x as usize, top as usize), &mut self.planes);
+            self.colors.convert(
+                &self.scratch,
+                region.width as usize,
+                (region.x as usize, top as usize),
+                &mut self.planes,
+            );
             top += rows;
         }
     }

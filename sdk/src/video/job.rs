@@ -130,6 +130,8 @@ pub fn threads(video: &VideoParams, settings: u32, auto_max: usize) -> usize {
     let asked = video.threads.filter(|threads| *threads > 0).unwrap_or(settings);
     match usize::try_from(asked) {
         Ok(threads @ 1..) => threads,
-        _ => std::thread::available_parallelism().map_or(1, usize::from).min(auto_max),
+        _ => std::thread::available_parallelism()
+            .map_or(1, usize::from)
+            .min(auto_max),
     }
 }

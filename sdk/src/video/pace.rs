@@ -84,7 +84,11 @@ impl Pace {
     /// What is to be shown of the canvas as it was before `now_ns`, the time of the frame that comes; call it until there is
     /// nothing more.
     pub fn due(&mut self, now_ns: u64) -> Option<Due> {
-        self.last_ns = self.last_ns.max(now_ns);
+        self.passed(now_ns);
+        self.due_before(now_ns)
+    }
+
+    fn due_before(&mut self, now_ns: u64) -> Option<Due> {
         let slot = self.slot_ns();
         if self.shown_ns.is_none() {
             return (now_ns >= self.interval_ns).then(|| self.show(0));
@@ -98,9 +102,10 @@ impl Pace {
 
     /// The frame of `now_ns` was drawn; `changed`: the canvas is another one now. Tells whether it is to be shown at once.
     pub fn drawn(&mut self, now_ns: u64, changed: bool) -> Option<Due> {
-        self.last_ns = self.last_ns.max(now_ns);
+        self.passed(now_ns);
         self.pending |= changed;
-        (self.pending && self.slot_ns() <= now_ns).then(|| self.show(now_ns))
+        let time_ns = self.shown_ns.map_or(0, |_| now_ns);
+        (self.pending && self.slot_ns() <= now_ns).then(|| self.show(time_ns))
     }
 
     /// Something happened at `now_ns` that is no picture: the video is at least as long.
@@ -116,7 +121,7 @@ impl Pace {
             return Some(self.show(self.duration_ns.map_or(slot, |end| slot.min(end.max(shown_ns)))));
         }
         self.shown_ns?;
-        self.due(self.end_ns())
+        self.due_before(self.end_ns())
     }
 
     /// How often the last picture would be shown again until `now_ns`.
@@ -193,7 +198,7 @@ mod tests {
     #[test]
     fn a_late_first_picture_leaves_the_start_as_it_was() {
         assert_eq!(shown(pace(None), &[2_500]), [0, -2_500]);
-        assert_eq!(shown(pace(None), &[99]), [-99]);
+        assert_eq!(shown(pace(None), &[99]), [0]);
     }
 
     #[test]
@@ -217,5 +222,16 @@ mod tests {
         pace.passed(5 * MS);
         assert_eq!(pace.rest(), None);
         assert_eq!(pace.end_ns(), 1_005 * MS);
+    }
+
+    #[test]
+    fn what_is_shown_at_last_does_not_move_the_end() {
+        let mut pace = pace(None).repeating(300 * MS);
+        assert!(pace.drawn(0, true).is_some());
+        let mut times = Vec::new();
+        while let Some(due) = pace.rest() {
+            times.push(due.time_ns / MS);
+        }
+        assert_eq!((times, pace.end_ns()), (vec![300, 600, 900], 1_000 * MS));
     }
 }

@@ -103,11 +103,18 @@ impl Planes {
     /// A copy of a region, with aligned corners.
     pub(crate) fn cut(&self, region: Region) -> Patch {
         let parts = self.parts(region);
-        let size: usize = parts.iter().map(|part| part.width as usize * part.height as usize).sum();
+        let size: usize = parts
+            .iter()
+            .map(|part| part.width as usize * part.height as usize)
+            .sum();
         let mut bytes = Vec::with_capacity(size);
         for ((plane, stride), part) in self.planes.iter().zip(self.strides()).zip(parts) {
             let (x, width) = (part.x as usize, part.width as usize);
-            for row in plane.chunks_exact(stride.max(1)).skip(part.y as usize).take(part.height as usize) {
+            for row in plane
+                .chunks_exact(stride.max(1))
+                .skip(part.y as usize)
+                .take(part.height as usize)
+            {
                 bytes.extend_from_slice(row.get(x..x + width).unwrap_or_default());
             }
         }
