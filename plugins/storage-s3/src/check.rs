@@ -52,9 +52,12 @@ impl Trip<'_> {
         if let Err(failure) = self.put(conditional).await {
             let failure = if failure.is_not_implemented() && conditional && self.bucket.create_only == CreateOnly::Auto
             {
-                self.bucket.learn_conditions(false);
                 match self.put(false).await {
-                    Ok(()) => return Ok(true),
+                    Ok(()) => {
+                        self.bucket.learn_conditions(false);
+                        return Ok(true);
+                    }
+                    // Refused all the same: it was not for the condition.
                     Err(failure) => failure,
                 }
             } else {

@@ -157,9 +157,12 @@ pub(crate) async fn put(bucket: &Bucket, key: &Key, bytes: Bytes, options: &PutO
         if !failure.is_not_implemented() {
             return settle(bucket, key, &content, failure).await;
         }
-        bucket.learn_conditions(false);
         conditional = false;
         sent = request().customize().config_override(patience()).send().await;
+        // Where this is refused too, it was not for the condition.
+        if sent.is_ok() {
+            bucket.learn_conditions(false);
+        }
     }
     if let Err(error) = sent {
         return settle(bucket, key, &content, Failure::from(error)).await;

@@ -158,6 +158,26 @@ fn a_server_that_ignores_conditions_is_found_out() {
     }
 }
 
+/// A request that is refused without the condition too was not refused for it.
+#[test]
+fn a_refusal_of_something_else_says_nothing_of_conditions() {
+    for (status, code) in [(400, "InvalidRequest"), (400, "InvalidArgument"), (501, "NotImplemented")] {
+        run(async {
+            let faults = Faults::start(port()).unwrap();
+            let folder = Folder::new().unwrap();
+            let storage = open(settings_in(folder.path(), faults.port)).await.unwrap();
+            faults.add("PUT", "", 100, Fault::Answer(status, code));
+            put(&storage, "a", bytes(1, 10)).await.unwrap_err();
+            assert_eq!(storage.bucket.guard(), Guard::Both, "{status} {code}");
+            storage.check().await.unwrap_err();
+            assert_eq!(storage.bucket.guard(), Guard::Both, "{status} {code}");
+            faults.clear();
+            put(&storage, "a", bytes(1, 10)).await.unwrap();
+            assert_eq!(storage.bucket.guard(), Guard::Server, "{status} {code}");
+        });
+    }
+}
+
 /// Requests so far that ask for a free key.
 fn conditional(faults: &Faults) -> usize {
     let asks = |head: &String| head.to_ascii_lowercase().contains("if-none-match");
