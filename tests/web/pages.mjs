@@ -219,8 +219,17 @@ export async function exporting(page) {
   for (const box of ['pointer', 'clock', 'keys', 'idle']) await page.click(`#export-${box}`);
   const rest = '--speed 4 --skip-idle --fps-max 15 --width 1280 --no-pointer --overlay keys,clock';
   assert.equal(await command(), `deskreel recordings export ${id} --format webm -o session.webm ${marked[0]} ${rest}`);
+  // Exact pixels are offered where they can be had, and asked for there alone, ticked or not.
+  await page.click('#export-lossless');
+  for (const [format, exact] of [['webm', true], ['mp4', false], ['gif', false], ['frames', true], ['png', false], ['json', false]]) {
+    await page.selectOption('#export-format', format);
+    assert.equal(await page.isVisible('#export-lossless'), exact, format);
+    assert.equal((await command()).includes(' --lossless'), exact, format);
+  }
+  await page.selectOption('#export-format', 'webm');
+  await page.click('#export-lossless');
   await page.selectOption('#export-format', 'json');
-  assert.equal(await command(), `deskreel recordings export ${id} --format json -o session.json ${marked[0]}`);
+  assert.equal(await command(), `deskreel recordings export ${id} --format json -o session.jsonl ${marked[0]}`);
   await page.selectOption('#export-format', 'png');
   const [, from] = /--from (\S+)s/.exec(marked[0]);
   const one = `deskreel recordings export ${id} --format png -o session.png --from ${from}s --width 1280 --no-pointer --overlay keys,clock`;
@@ -233,6 +242,24 @@ export async function exporting(page) {
   await page.fill('#export-from', 'tomorrow');
   await page.waitForSelector('#export-problem:not([hidden])');
   assert.ok(await page.isDisabled('#export-copy'));
+  await page.keyboard.press('Escape');
+  await page.waitForSelector('#export-sheet', { state: 'hidden' });
+  await page.keyboard.press('Escape');
+  await page.waitForSelector('#span', { state: 'hidden' });
+  // The picture that is shown, to the nanosecond, though the field shows tenths; another time as it is typed.
+  await seeking(page, () => page.keyboard.press('Home'));
+  await seeking(page, () => page.keyboard.press('ArrowRight'));
+  const there = await seeking(page, () => page.keyboard.press('.'));
+  await page.click('#export');
+  const asked = async () => Number(/--from (\S+)s/.exec(await command())[1]);
+  assert.equal(Math.round((await asked()) * 1e9), there, 'png is still chosen: its moment is the shown one');
+  await page.fill('#export-from', '0:01.2');
+  assert.equal(await asked(), 1.2);
+  await page.keyboard.press('Escape');
+  await page.keyboard.press('i');
+  await page.click('#export');
+  await page.selectOption('#export-format', 'mp4');
+  assert.equal(Math.round((await asked()) * 1e9), there, 'where the mark is');
   await page.keyboard.press('Escape');
   await page.waitForSelector('#export-sheet', { state: 'hidden' });
   await page.keyboard.press('Escape');

@@ -107,7 +107,9 @@ function report(verified, why = 'The seals have not been checked yet.') {
 }
 
 /** What each format's output is called. */
-const OUTPUTS = { mp4: 'session.mp4', webm: 'session.webm', gif: 'session.gif', png: 'session.png', frames: 'frames', json: 'session.json' };
+const OUTPUTS = { mp4: 'session.mp4', webm: 'session.webm', gif: 'session.gif', png: 'session.png', frames: 'frames', json: 'session.jsonl' };
+/** Formats that can keep every pixel as it is. */
+const EXACT = new Set(['webm', 'frames']);
 
 /** As a shell takes it: one word, whatever is in it. */
 function quoted(word) {
@@ -122,18 +124,25 @@ function seconds(text) {
   return Number(hours) * 3600 + Number(minutes) * 60 + Number(rest);
 }
 
+/** A number as it is written without an exponent, to the nanosecond. */
+function decimal(number) {
+  return number.toFixed(9).replace(/\.?0+$/, '');
+}
+
 /** The command that exports a stretch, composed and copied, never run by the page; and what exporters have made already. */
 export class ExportSheet {
   #target;
   #length = 0;
   #now = 0;
+  /** What the page wrote into a field, and the exact time that it stands for: `[text, seconds]` by the field's name. */
+  #written = {};
 
   /** `target`: what the command works on; `finished`: `{name, bytes, href}` each. */
   constructor(target, finished) {
     this.#target = target;
     byId('export-format').addEventListener('input', ({ target }) => {
       // One picture is of the moment that is shown, unless another one is marked.
-      if (target.value === 'png' && seconds(byId('export-from').value.trim()) === 0) byId('export-from').value = clock(this.#now, true);
+      if (target.value === 'png' && this.#time('from') === 0) this.#write('from', this.#now);
     });
     byId('export-sheet').addEventListener('input', () => this.#draw());
     byId('export-copy').addEventListener('click', async () => {
@@ -148,11 +157,24 @@ export class ExportSheet {
   /** Opens with a span, both ends in nanoseconds; `now`: where the picture is. */
   open(from, to, duration, now) {
     this.#now = now;
-    byId('export-from').value = clock(from, true);
-    byId('export-to').value = clock(to, true);
+    this.#write('from', from === 0 && byId('export-format').value === 'png' ? now : from);
+    this.#write('to', to);
     this.#length = duration / 1e9;
     this.#draw();
     byId('export-sheet').showModal();
+  }
+
+  #write(name, ns) {
+    const text = clock(ns, true);
+    byId(`export-${name}`).value = text;
+    this.#written[name] = [text, Math.floor(ns) / 1e9];
+  }
+
+  /** The time in a field in seconds, `null` if there is none: exact while the field is as it was written, though it shows tenths. */
+  #time(name) {
+    const text = byId(`export-${name}`).value.trim();
+    const [written, exact] = this.#written[name] ?? [];
+    return text === written ? exact : seconds(text);
   }
 
   #draw() {
@@ -161,22 +183,22 @@ export class ExportSheet {
     const format = value('format');
     const hasPicture = format !== 'json';
     const isFilm = hasPicture && format !== 'png';
-    const parts = { picture: hasPicture, film: isFilm, stretch: format !== 'png' };
+    const parts = { picture: hasPicture, film: isFilm, stretch: format !== 'png', exact: EXACT.has(format) };
     for (const part of document.querySelectorAll('#export-sheet [data-for]')) part.hidden = !parts[part.dataset.for];
-    const [from, to] = [seconds(value('from')), parts.stretch ? seconds(value('to')) : this.#length];
+    const [from, to] = [this.#time('from'), parts.stretch ? this.#time('to') : this.#length];
     const problem = from === null || to === null ? 'A time is written as 1:02:03.4.' : from >= to ? 'The end is not after the begin.' : '';
     byId('export-problem').textContent = problem;
     byId('export-problem').hidden = problem === '';
     byId('export-copy').disabled = problem !== '';
     const words = ['deskreel recordings export', quoted(this.#target), '--format', format, '-o', OUTPUTS[format]];
-    if (from !== null && from > 0) words.push('--from', `${from}s`);
-    if (to !== null && to < this.#length - 0.1) words.push('--to', `${to}s`);
+    if (from !== null && from > 0) words.push('--from', `${decimal(from)}s`);
+    if (to !== null && to < this.#length - 0.1) words.push('--to', `${decimal(to)}s`);
     if (isFilm) {
       if (value('speed') !== '1') words.push('--speed', value('speed'));
       if (on('idle')) words.push('--skip-idle');
       if (value('fps') !== '') words.push('--fps-max', value('fps'));
-      if (on('lossless')) words.push('--lossless');
     }
+    if (parts.exact && on('lossless')) words.push('--lossless');
     if (hasPicture) {
       if (value('width') !== '') words.push('--width', value('width'));
       if (!on('pointer')) words.push('--no-pointer');
