@@ -11,6 +11,8 @@ use crate::palette::index;
 
 /// A hundredth of a second.
 const TICK_NS: u64 = 10_000_000;
+/// The shortest that a picture is shown, in hundredths: browsers show what is shorter for a tenth of a second.
+const SHORTEST: u64 = 2;
 /// GIF's block for comments.
 const COMMENT: u8 = 0xfe;
 /// Longest piece of a comment.
@@ -82,15 +84,15 @@ impl GifJob {
         })
     }
 
-    /// Encodes what changed.
-    fn encode(&mut self) -> Result<()> {
+    /// Encodes what changed, as a picture that begins at `latest` at the latest, in hundredths.
+    fn encode(&mut self, latest: u64) -> Result<()> {
         let Some(since_ns) = self.changed_ns.take() else {
             return Ok(());
         };
         let Some(change) = self.canvas.take() else {
             return Ok(());
         };
-        let start = since_ns / TICK_NS;
+        let start = latest.min(since_ns / TICK_NS);
         self.release(start)?;
         let indexed = index(&change.pixels);
         self.reduced += u64::from(!indexed.exact);
@@ -130,7 +132,7 @@ impl ExportJob for GifJob {
             .changed_ns
             .is_some_and(|since_ns| frame.time_ns >= since_ns.saturating_add(self.interval_ns))
         {
-            self.encode()?;
+            self.encode(u64::MAX)?;
         }
         let size = (frame.width, frame.height);
         let all = self.size != Some(size);
@@ -147,14 +149,17 @@ impl ExportJob for GifJob {
     }
 
     fn finish(mut self) -> Result<Summary> {
-        let end_ns = self.duration_ns.unwrap_or(self.last_ns);
-        self.encode()?;
+        let end = self.duration_ns.unwrap_or(self.last_ns) / TICK_NS;
+        // For a change at the very end the picture before gives way, as far as it is long enough itself.
+        let after = self.waiting.as_ref().map_or(0, |(_, start)| start + SHORTEST);
+        self.encode(end.saturating_sub(SHORTEST).max(after))?;
         if self.waiting.is_none() && self.frames == 0 {
             return Err(Error::invalid_input(
                 "nothing to export: the recording has no picture in this stretch",
             ));
         }
-        self.release(end_ns / TICK_NS)?;
+        let shown = self.waiting.as_ref().map_or(0, |(_, start)| start + SHORTEST);
+        self.release(end.max(shown))?;
         let shown = self.path.display().to_string();
         let mut writer = self.encoder.into_inner().map_err(|error| wrap(error, &self.path))?;
         writer.flush().with_context(|| shown.clone())?;

@@ -55,6 +55,7 @@ fn decode(path: &Path) -> (Shown, u64, Vec<[u16; 4]>) {
                 }
             }
         }
+        assert!(u64::from(frame.delay) >= SHORTEST, "picture {} at {now}: {}", shown.len(), frame.delay);
         shown.push((now, canvas.clone()));
         now += u64::from(frame.delay);
     }
@@ -99,6 +100,39 @@ fn pictures_times_and_changes() {
     let bytes = std::fs::read(&path).unwrap();
     let comment = b"alice on lab\nmanifest-sha256: abab";
     assert!(bytes.windows(comment.len()).any(|part| part == comment));
+}
+
+/// (when each picture is shown, the length, all in hundredths) of a change at `change_ms` in an export of `length_ms`.
+fn change_at(fps: u32, change_ms: u64, length_ms: u64) -> (Vec<u64>, u64) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.gif");
+    let settings = Settings {
+        fps: Some(fps),
+        seconds_max: None,
+    };
+    let mut job = exporter(settings)
+        .start("gif", &video(length_ms), Output::new(&path))
+        .unwrap();
+    let (before, after) = (solid(1, 1, 1), solid(2, 2, 2));
+    job.frame(&frame(0, &before, &ALL)).unwrap();
+    job.frame(&frame(change_ms, &after, &ALL)).unwrap();
+    job.finish().unwrap();
+    let (shown, length, _) = decode(&path);
+    assert_eq!(shown.last().unwrap().1[0], [2; 3], "the end is there");
+    (shown.iter().map(|(at, _)| *at).collect(), length)
+}
+
+#[test]
+fn what_changes_at_the_very_end_is_seen() {
+    assert_eq!(change_at(10, 1000, 2000), (vec![0, 100], 200));
+    // The picture before gives way, ...
+    assert_eq!(change_at(10, 1000, 1000), (vec![0, 98], 100));
+    assert_eq!(change_at(10, 995, 1000), (vec![0, 98], 100));
+    assert_eq!(change_at(50, 40, 40), (vec![0, 2], 4));
+    // ... unless it is as short itself.
+    assert_eq!(change_at(50, 20, 20), (vec![0, 2], 4));
+    // All in one picture.
+    assert_eq!(change_at(10, 10, 10), (vec![0], 2));
 }
 
 #[test]
