@@ -7,7 +7,8 @@ import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { Keys, UNRECORDED } from '../../engine/app/src/web/pages/player/keys.js';
-import { KEY, SCREEN, SegmentError, TOPICS, readSegment } from '../../engine/app/src/web/pages/player/mcap.js';
+import { GAP, INPUT, KEY, SCREEN, SegmentError, TOPICS, readSegment } from '../../engine/app/src/web/pages/player/mcap.js';
+import { Recording, Replay } from '../../engine/app/src/web/pages/player/recording.js';
 import { ScreenDecoder, ScreenError } from '../../engine/app/src/web/pages/player/screen.js';
 import { ZstdError } from '../../engine/app/src/web/pages/player/zstd.js';
 
@@ -37,7 +38,6 @@ for (const segment of bytes.map(readSegment)) {
 }
 assert.deepEqual(seen, expected.events.map(({ event: _, ...rest }) => rest));
 
-// A seeded generator, so that a failure can be repeated.
 // What is typed reads as exports write it: engine/app/src/replay/export/keys.rs.
 const typed = new Keys();
 const words = [];
@@ -51,6 +51,45 @@ assert.deepEqual(words, ['H', 'i', '1', 'Enter', 'Ctrl+C', 'Ctrl+F12', 'Ctrl+Lef
 assert.equal(typed.apply({ down: true, content: { unicode: 0xe9 } }), 'é');
 assert.deepEqual([typed.apply({ down: true }), typed.apply({ down: false })], [UNRECORDED, null]);
 
+// A key that went down stays down only as far as all that follows is known: not over a seek to a later keyframe, a gap, damage.
+const keyframe = bytes.map(readSegment).map(({ topics, payloads }) => payloads[topics.indexOf(KEY)]).find(Boolean);
+const key = (scancode) => [INPUT, { kind: 'key', down: true, content: { scancode } }];
+/** A segment of `[second, topic, payload or event]`. */
+const made = (...events) => ({
+  length: events.length,
+  times: events.map(([at]) => at * 1e9),
+  topics: events.map(([, topic]) => topic),
+  payloads: events.map(([, , payload]) => payload),
+  json: (i) => events[i][2],
+});
+const [ctrl, c] = [key(0x1d), key(0x2e)];
+const parts = [
+  made([0, KEY, keyframe], [1, ...ctrl], [2, ...c], [4, KEY, keyframe], [5, ...c], [6, ...ctrl], [7, ...c], [8, GAP, {}], [9, ...c]),
+  made([10, ...ctrl], [11, ...c]),
+  null,
+  made([19, ...c], [20, KEY, keyframe], [21, ...c]),
+];
+const infos = [[0, [0, 4e9]], [10, []], [12, []], [19, [20e9]]].map(([first, keys], number) => (
+  { number, bytes: 1, first_ns: first * 1e9, last_ns: (first + 1) * 1e9, keys_ns: keys }));
+class Parts extends Recording {
+  async segment(place) {
+    if (parts[place] === null) throw new SegmentError('damaged');
+    return parts[place];
+  }
+}
+async function wordsOf(...seeks) {
+  const replay = new Replay(new Parts(infos, null));
+  const words = [];
+  for (const time of seeks) words.push((await replay.seek(time * 1e9)).input.map(([, , word]) => word).filter(Boolean).join(' '));
+  return words;
+}
+assert.deepEqual(await wordsOf(1.5, 2.5), ['', 'Ctrl+C'], 'held while it plays on');
+assert.deepEqual(await wordsOf(1.5, 5.5), ['', 'c'], 'a seek to a later keyframe');
+assert.deepEqual(await wordsOf(2.5, 0.5, 5.5), ['Ctrl+C', '', 'c'], 'a seek back');
+assert.deepEqual(await wordsOf(5.5, 7.5, 9.5), ['c', 'Ctrl+C', 'c'], 'a gap');
+assert.deepEqual(await wordsOf(9.5, 11.5, 19.5), ['c Ctrl+C c', 'Ctrl+C', 'c'], 'a damaged segment');
+
+// A seeded generator, so that a failure can be repeated.
 let state = 1;
 const random = (below) => {
   state = (Math.imul(state, 1664525) + 1013904223) >>> 0;

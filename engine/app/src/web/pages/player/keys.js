@@ -27,7 +27,7 @@ const HELD = new Map([[0x2a, 'shift'], [0x36, 'shift'], [0x1d, 'ctrl'], [0x38, '
 /** What is said where the keys themselves are not recorded. */
 export const UNRECORDED = 'typing (keys are not recorded)';
 
-/** Remembers which keys are held. */
+/** Remembers which keys are held: one for each stretch that has no hole. */
 export class Keys {
   #held = { shift: false, ctrl: false, alt: false, win: false };
 

@@ -2,7 +2,7 @@
 
 import { api, clock, make, me, moment, setCsrf, signIn, size, stateBadge, toast } from '../common.js';
 import { EventList, inputStretches, marks } from './events.js';
-import { Keys, UNRECORDED } from './keys.js';
+import { UNRECORDED } from './keys.js';
 import { ExportSheet, help, integrityBadge, prepare, terminateSheet } from './sheets.js';
 import { Track } from './track.js';
 
@@ -29,8 +29,6 @@ let picture = { width: 16, height: 9 };
 /** The client's monitors as `{x, y, width, height}` in the picture; empty for one. */
 let monitors = [];
 let events = [];
-/** Which keys are held. */
-const typed = new Keys();
 let showKeys = true;
 /** What is marked for an export. */
 let span = { from: null, to: null };
@@ -106,8 +104,7 @@ const answers = {
   },
 
   keys({ keys }) {
-    const words = keys.map((key) => [typed.apply(key), key.recent]).filter(([word, recent]) => word !== null && recent);
-    if (showKeys) for (const [word] of words.slice(-8)) showKey(word);
+    if (showKeys) for (const word of keys) showKey(word);
   },
 
   damage({ damages }) {

@@ -20,6 +20,7 @@ export const KEY = 1;
 export const POINTER = 2;
 export const INPUT = 3;
 export const SESSION = 6;
+export const GAP = 7;
 
 function fail(what) {
   throw new SegmentError(`segment: ${what}`);

@@ -1,6 +1,7 @@
 // A recording: which segments there are, the events in them, and the picture at any moment.
 
-import { INPUT, KEY, POINTER, SCREEN, SegmentError, readSegment } from './mcap.js';
+import { Keys } from './keys.js';
+import { GAP, INPUT, KEY, POINTER, SCREEN, SegmentError, readSegment } from './mcap.js';
 import { Pointer } from './pointer.js';
 import { ScreenDecoder } from './screen.js';
 
@@ -82,15 +83,17 @@ class Changes {
   rects = [];
   resized = false;
   pointer = false;
-  /** Input events but movement, with their times, as `[time, event]`. */
+  /** Input events but movement, with their times and what was typed, as `[time, event, word]`; no word is `null`. */
   input = [];
   /** What could not be read or decoded, as `[time, text]`: a player goes on behind it. */
   damages = [];
 }
 
-/** Goes through a recording and keeps picture and pointer. One seek at a time. */
+/** Goes through a recording and keeps picture, pointer and held keys. One seek at a time. */
 export class Replay {
   #recording;
+  /** Of what lies between, nobody knows whether a key went up: where something is left out, none is held. */
+  #keys = new Keys();
   #place = 0;
   #next = 0;
   #key = null;
@@ -116,6 +119,7 @@ export class Replay {
       this.#key = found?.key ?? 0;
       this.screen.forget();
       this.pointer = new Pointer();
+      this.#keys = new Keys();
     }
     return this.#play(time, cancelled);
   }
@@ -153,6 +157,7 @@ export class Replay {
       if (!(error instanceof SegmentError)) throw error;
       changes.damages.push([info.first_ns, error.message]);
       this.screen.forget();
+      this.#keys = new Keys();
       return { length: 0 };
     }
   }
@@ -162,6 +167,7 @@ export class Replay {
       this.#take(segment, i, changes);
     } catch (error) {
       changes.damages.push([segment.times[i], error.message]);
+      this.#keys = new Keys();
     }
   }
 
@@ -181,7 +187,9 @@ export class Replay {
     } else if (time >= this.#key && topic === INPUT) {
       const event = segment.json(i);
       changes.pointer = this.pointer.applyInput(event) || changes.pointer;
-      if (event.kind !== 'mouse_move') changes.input.push([time, event]);
+      if (event.kind !== 'mouse_move') changes.input.push([time, event, event.kind === 'key' ? this.#keys.apply(event) : null]);
+    } else if (topic === GAP) {
+      this.#keys = new Keys();
     }
   }
 }

@@ -11,7 +11,7 @@ const CLICK_MS = 600;
 /** Keys from longer before than this are not shown after a seek, in nanoseconds of the recording. */
 const KEYS_NS = 1500 * MS;
 /** Keys of one step that are told: the last ones. */
-const KEYS_MAX = 400;
+const KEYS_MAX = 8;
 /** More rectangles than these are drawn as one. */
 const RECTS_MAX = 48;
 
@@ -197,10 +197,10 @@ function tell(wall = null) {
 function take(changes, until) {
   const now = performance.now();
   const keys = [];
-  for (const [time, event] of changes.input) {
+  for (const [time, event, word] of changes.input) {
     const age = (until - time) / MS / options.speed;
     if (event.kind === 'mouse_button' && event.down && age < CLICK_MS) clicks.push({ x: event.x, y: event.y, until: now + CLICK_MS - age });
-    if (event.kind === 'key') keys.push({ ...event, recent: until - time < KEYS_NS * options.speed });
+    if (word !== null && until - time < KEYS_NS * options.speed) keys.push(word);
   }
   clicks = clicks.filter((click) => click.until > now).slice(-20);
   if (keys.length > 0) postMessage({ type: 'keys', keys: keys.slice(-KEYS_MAX) });
