@@ -276,6 +276,20 @@ const steps = {
     const length = () => page.evaluate(() => Number(document.querySelector('#track').getAttribute('aria-valuemax')));
     const first = await length();
     await page.waitForFunction((first) => Number(document.querySelector('#track').getAttribute('aria-valuemax')) > first, first);
+    // Where nothing is to move by itself, a running session does not either; and what is said of damage stays while more comes.
+    const still = await (await context({ storageState: await made.storageState(), reducedMotion: 'reduce' })).newPage();
+    await still.route('**/segments/0', (route) => route.fulfill({ body: 'no segment' }));
+    await still.goto(`${base}${href}?t=0.5`);
+    await still.waitForSelector('body[data-ready][data-sought]');
+    assert.equal(await still.getAttribute('#play', 'aria-label'), 'Play', 'nothing moves by itself');
+    assert.equal(await still.getAttribute('#live', 'aria-pressed'), 'false');
+    await still.waitForSelector('#problem:not([hidden])');
+    const place = () => still.evaluate(() => ['valuenow', 'valuemax'].map((name) => Number(document.querySelector('#track').getAttribute(`aria-${name}`))));
+    const [at, end] = await place();
+    await still.waitForFunction((end) => Number(document.querySelector('#track').getAttribute('aria-valuemax')) > end + 4, end);
+    assert.equal((await place())[0], at, 'the picture stays');
+    assert.match(await still.textContent('#problem'), /the recording is damaged/);
+    await still.context().close();
     await page.click('#live');
     const shown = await length();
     await page.waitForFunction((shown) => Number(document.querySelector('#track').getAttribute('aria-valuenow')) > shown, shown);

@@ -30,6 +30,8 @@ let picture = { width: 16, height: 9 };
 let monitors = [];
 let events = [];
 let showKeys = true;
+/** What is wrong, by what says so. */
+const problems = { reading: '', following: '', damage: '' };
 /** What is marked for an export. */
 let span = { from: null, to: null };
 
@@ -44,16 +46,24 @@ const list = new EventList({
   onJump: (time) => seek(time),
 });
 
+/** Goes to a moment because somebody wants to, who so leaves the place that a notice of damage spoke of. */
 function seek(time) {
+  problem('damage', '');
+  goTo(time);
+}
+
+function goTo(time) {
   now = Math.round(Math.max(0, Math.min(time, info.duration_ns)));
   following = info.live && now >= info.duration_ns - EDGE;
   worker.postMessage({ type: 'seek', time: now });
-  problem('');
+  problem('reading', '');
   byId('keys').replaceChildren();
   shown(now);
 }
 
 function setPlaying(wanted) {
+  // Who stops the picture does not want it to jump to the end of what goes on.
+  if (!wanted) following = false;
   worker.postMessage({ type: wanted ? 'play' : 'pause' });
   playing = wanted;
   drawPlaying();
@@ -109,7 +119,7 @@ const answers = {
 
   damage({ damages }) {
     const [[time, text]] = damages;
-    problem(`At ${clock(time, true)} the recording is damaged: ${text}. Playing goes on with the next whole picture.`);
+    problem('damage', `At ${clock(time, true)} the recording is damaged: ${text}. Playing goes on with the next whole picture.`);
   },
 
   screenshot({ blob, time }) {
@@ -124,16 +134,20 @@ const answers = {
     playing = false;
     drawPlaying();
     byId('loading').hidden = true;
-    problem(`The recording can't be read: ${text}.`);
+    problem('reading', `The recording can't be read: ${text}.`);
   },
 };
 
 worker.addEventListener('message', ({ data }) => answers[data.type](data));
 thumbnails.addEventListener('message', ({ data }) => track.thumbnail(data.bitmap));
 
-function problem(text) {
-  byId('problem').textContent = text;
-  byId('problem').hidden = text === '';
+/** Says what is wrong, or with an empty text that it no longer is, beside what others say. */
+function problem(source, text) {
+  problems[source] = text;
+  const all = Object.values(problems).filter(Boolean).join(' ');
+  // The same once more would be read out once more.
+  if (byId('problem').textContent !== all) byId('problem').textContent = all;
+  byId('problem').hidden = all === '';
 }
 
 /** Shows a key for a moment; that they are not recorded is said once, however long somebody types. */
@@ -391,14 +405,14 @@ async function follow() {
       }
       extend();
       heading();
-      if (following && grown && now < info.duration_ns - EDGE) seek(info.duration_ns);
+      if (following && grown && now < info.duration_ns - EDGE) goTo(info.duration_ns);
     } catch (error) {
       if (error.status === 401) return signIn();
       if (error.status === 409) await api(`${base}/play`, { body: {} }).catch(() => {});
-      problem(`The session can't be followed just now: ${error.message}.`);
+      problem('following', `The session can't be followed just now: ${error.message}.`);
       continue;
     }
-    problem('');
+    problem('following', '');
   }
   details();
 }
@@ -421,7 +435,8 @@ async function open() {
   const wanted = Number(new URLSearchParams(location.search).get('t'));
   const first = info.segments.find(({ keys_ns: found }) => found.length > 0)?.keys_ns[0] ?? 0;
   now = info.live && !wanted ? info.duration_ns : Math.min(wanted > 0 ? wanted * SECOND : first, info.duration_ns);
-  following = info.live && now === info.duration_ns;
+  const starts = (info.live || !(wanted > 0)) && !matchMedia('(prefers-reduced-motion: reduce)').matches;
+  following = starts && info.live && now === info.duration_ns;
   const { segments, duration_ns: duration, live } = info;
   worker.postMessage({ type: 'open', base, csrf, screen, overlay, segments, duration, live, idle: [], time: now }, [screen, overlay]);
   thumbnails.postMessage({ type: 'open', base, segments });
@@ -438,7 +453,7 @@ async function open() {
   if (matchMedia('(max-width: 900px)').matches) showSide(false);
   list.find(new URLSearchParams(location.search).get('find') ?? '');
   // Of a long recording the time line takes longer than the first picture.
-  if (info.live || (!(wanted > 0) && !matchMedia('(prefers-reduced-motion: reduce)').matches)) setPlaying(true);
+  if (starts) setPlaying(true);
   timeline = await api(`${base}/timeline`);
   useTimeline();
   extend();
@@ -450,5 +465,5 @@ async function open() {
 open().catch((error) => {
   if (error.status === 401) return;
   byId('loading').hidden = true;
-  problem(error.status === 404 ? 'There is no such recording, or it is not for you.' : `The recording can't be opened: ${error.message}.`);
+  problem('reading', error.status === 404 ? 'There is no such recording, or it is not for you.' : `The recording can't be opened: ${error.message}.`);
 });
