@@ -179,6 +179,33 @@ fn compare(demo: &Demo, pictures: &Value) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Recordings in a list of several pages.
+const ROWS: usize = 121;
+
+/// Puts more recordings into a catalog, each like the only one that it has and a minute older than the one before.
+const FILL: &str = r#"
+import sqlite3, sys, uuid
+path, count = sys.argv[1], int(sys.argv[2])
+db = sqlite3.connect(path, timeout=30)
+columns = [column[1] for column in db.execute('PRAGMA table_info(sessions)')]
+row = dict(zip(columns, db.execute('SELECT * FROM sessions').fetchone()))
+for number in range(1, count + 1):
+    ms = row['started_ms'] - number * 60_000
+    key = str(uuid.UUID(int=(ms << 80) | (7 << 76) | (2 << 62) | number))
+    more = dict(row, id=key, started_ms=ms, user='person%03d' % number, n=(row['n'] or 0) + number, bytes=0)
+    places = ', '.join('?' * len(columns))
+    db.execute(f'INSERT INTO sessions ({", ".join(columns)}) VALUES ({places})', [more[column] for column in columns])
+db.commit()
+"#;
+
+fn add_rows(home: &Path, count: usize) -> anyhow::Result<()> {
+    let script = home.join("fill.py");
+    fs::write(&script, FILL)?;
+    let arguments = [&script, &home.join("data/catalog.sqlite")].map(|path| path.display().to_string());
+    run("python3", &[&arguments[0], &arguments[1], &count.to_string()])?;
+    Ok(())
+}
+
 #[test]
 fn the_pages_show_recordings_to_those_who_may() -> anyhow::Result<()> {
     if !has_browser("the_pages_show_recordings_to_those_who_may") {
@@ -200,7 +227,11 @@ fn the_pages_show_recordings_to_those_who_may() -> anyhow::Result<()> {
     });
     let found = browse("pages", settings.clone())?;
     compare(&demo, &found["pictures"])?;
-    browse("access", settings)?;
+    browse("access", settings.clone())?;
+    add_rows(&demo.home, ROWS - 1)?;
+    let mut several = settings;
+    several["rows"] = ROWS.into();
+    browse("paging", several)?;
 
     let told = gateway.run(&["audit", "ls", "--format", "json"])?;
     let told = String::from_utf8_lossy(&told.stdout).into_owned();

@@ -264,6 +264,40 @@ const steps = {
     };
   },
 
+  /** Goes through a list that has several pages. */
+  async paging() {
+    const page = await (await context()).newPage();
+    await page.goto(base);
+    await signIn(page, settings);
+    const users = async (number) => {
+      await page.waitForFunction((wanted) => document.querySelector('#page').textContent === wanted, `Page ${number}`);
+      await page.waitForSelector('#list:not([aria-busy])');
+      return page.locator('#rows .who').allInnerTexts();
+    };
+    const pages = [await users(1)];
+    assert.ok(await page.isDisabled('#previous'));
+    await check(page, 'the first of several pages');
+    for (let number = 2; !(await page.isDisabled('#next')); number++) {
+      await page.click('#next');
+      pages.push(await users(number));
+    }
+    assert.deepEqual(pages.map((rows) => rows.length), [50, 50, settings.rows - 100]);
+    // Newest first, and every one once.
+    assert.match(pages[0][0], /^demo /);
+    assert.deepEqual(pages.flat().slice(1), pages.flat().slice(1).sort());
+    assert.equal(new Set(pages.flat()).size, settings.rows);
+    await page.click('#previous');
+    assert.deepEqual(await users(2), pages[1]);
+    await page.click('#previous');
+    assert.deepEqual(await users(1), pages[0]);
+    // Another order begins anew.
+    await page.click('#next');
+    await users(2);
+    await page.click('th[data-sort=started] button');
+    assert.equal((await users(1))[0], pages.flat().at(-1));
+    return {};
+  },
+
   /** Follows a running session to its end, which this page asks for. */
   async live() {
     const made = await context();
