@@ -3,14 +3,15 @@
 
 use deskreel_recording::Event;
 use deskreel_recording::event::{
-    Button, ChannelFacts, Clipboard, ClipboardKind, Drive, DriveOperation, Input, NetworkFacts, SessionEnd,
-    SessionEvent, SessionStart,
+    Button, ChannelFacts, Clipboard, ClipboardKind, Drive, DriveOperation, Input, SessionEnd, SessionEvent,
+    SessionStart,
 };
 use deskreel_sdk::{Typed, Typing};
 
 use super::clock;
 use super::export::keys::{Keys, Pressed};
 use super::export::words;
+use crate::output::visible;
 
 /// A button that goes up so many pixels from where it went down has dragged something.
 const DRAG_MIN: u16 = 8;
@@ -18,7 +19,7 @@ const DRAG_MIN: u16 = 8;
 const JOIN_NS: u64 = 2_000_000_000;
 
 /// When it began, and what it was.
-type Line = (u64, String);
+pub(crate) type Line = (u64, String);
 
 /// Keys that went down, of which only that is recorded.
 #[derive(Debug)]
@@ -50,7 +51,10 @@ impl Teller {
             return Vec::new();
         };
         // What was typed before stands before.
-        let mut lines = self.end();
+        let mut lines = match event {
+            Event::Gap(_) => self.lost(),
+            _ => self.end(),
+        };
         lines.push((time_ns, capitalized(&text)));
         lines
     }
@@ -61,14 +65,35 @@ impl Teller {
         typed.into_iter().chain(self.unnamed()).collect()
     }
 
+    /// What is not told yet, where what follows next is missing: nobody knows which keys and buttons are down behind it.
+    pub(crate) fn lost(&mut self) -> Vec<Line> {
+        self.keys.release();
+        (self.held, self.wheel) = (None, None);
+        self.end()
+    }
+
+    /// Whether an event is none that a person would tell of: how picture and pointer changed, and how quick the network is.
+    pub(crate) fn passes_over(event: &Event) -> bool {
+        matches!(
+            event,
+            Event::Screen(_) | Event::Pointer(_) | Event::Session(SessionEvent::Network(_))
+        )
+    }
+
+    /// A line as it is printed. What was typed and what others sent is harmless in it.
+    pub(crate) fn printed(line: &Line) -> String {
+        let (time_ns, text) = line;
+        format!("{}  {}", clock(*time_ns), visible(text))
+    }
+
     /// The keys without names that are not told yet.
     fn unnamed(&mut self) -> Option<Line> {
         let keys = self.unnamed.take()?;
-        let noun = if keys.count == 1 { "key" } else { "keys" };
-        Some((
-            keys.from_ns,
-            format!("Typed {} {noun}, which is not recorded", keys.count),
-        ))
+        let text = match keys.count {
+            1 => "Typed 1 key; which one is not recorded".to_owned(),
+            count => format!("Typed {count} keys; which ones is not recorded"),
+        };
+        Some((keys.from_ns, text))
     }
 
     fn key(&mut self, time_ns: u64, key: &Input) -> Vec<Line> {
@@ -106,7 +131,7 @@ impl Teller {
             Event::Input(input) => self.mouse(time_ns, input),
             Event::Clipboard(event) => Some(clipboard(event)),
             Event::Drive(event) => drive(event),
-            Event::Session(event) => Some(session(event)),
+            Event::Session(event) => session(event),
             Event::Gap(gap) => Some(format!(
                 "not recorded from {} to {}: {}",
                 clock(gap.from_ns),
@@ -265,8 +290,9 @@ fn drive(event: &Drive) -> Option<String> {
     Some(text)
 }
 
-fn session(event: &SessionEvent) -> String {
-    match event {
+/// `None` for measures of the network: they come again and again, also in the middle of a word.
+fn session(event: &SessionEvent) -> Option<String> {
+    Some(match event {
         SessionEvent::Start(start) => begin(start),
         SessionEvent::Resized { width, height } => format!("the screen has {width}x{height} pixels"),
         SessionEvent::ChannelOpened(channel) => format!("channel {} opened", channel.name),
@@ -278,18 +304,7 @@ fn session(event: &SessionEvent) -> String {
             let how = if *ok { "succeeded" } else { "failed" };
             format!("logon{who} {how}{}", with(detail.as_ref()))
         }
-        SessionEvent::Network(NetworkFacts {
-            round_trip_ms,
-            bandwidth_kbit,
-            ..
-        }) => {
-            let fact = |value: Option<u32>, unit: &str| value.map(|value| format!(" {value} {unit}"));
-            let facts = [
-                fact(*round_trip_ms, "ms there and back"),
-                fact(*bandwidth_kbit, "kbit a second"),
-            ];
-            format!("network:{}", facts.into_iter().flatten().collect::<Vec<_>>().join(","))
-        }
+        SessionEvent::Network(_) => return None,
         SessionEvent::Alert { name, detail } => format!("alert {name}: {detail}"),
         SessionEvent::End(SessionEnd { reason, detail, .. }) => {
             let reason = serde_json::to_value(reason).ok();
@@ -301,7 +316,7 @@ fn session(event: &SessionEvent) -> String {
             )
         }
         SessionEvent::Unknown => "session event of a kind that this version does not know".to_owned(),
-    }
+    })
 }
 
 fn begin(start: &SessionStart) -> String {

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use deskreel_recording::event::{ClipboardFormat, Gap, GapReason, KeyContent, Transfer};
+use deskreel_recording::event::{ClipboardFormat, Gap, GapReason, KeyContent, NetworkFacts, Transfer};
 
 use super::*;
 
@@ -72,10 +72,51 @@ fn keys_are_words_and_stand_where_they_were_typed() {
     assert_eq!(
         told(&keys),
         [
-            "1 Typed 2 keys, which is not recorded",
-            "9 Typed 1 key, which is not recorded"
+            "1 Typed 2 keys; which ones is not recorded",
+            "9 Typed 1 key; which one is not recorded"
         ]
     );
+}
+
+/// The gateway measures whenever it likes.
+#[test]
+fn measures_of_the_network_tear_no_word_apart() {
+    let network = Event::Session(SessionEvent::Network(NetworkFacts {
+        round_trip_ms: Some(12),
+        ..NetworkFacts::default()
+    }));
+    assert!(Teller::passes_over(&network));
+    let events = [(S, key(0x26)), (S + 1, network), (S + 2, key(0x1f))];
+    assert_eq!(told(&events), ["1 Typed: ls"]);
+}
+
+#[test]
+fn behind_what_is_missing_no_key_and_no_button_is_down() {
+    let gap = Gap {
+        from_ns: 2 * S,
+        to_ns: 3 * S,
+        reason: GapReason::QueueFull,
+        detail: None,
+    };
+    let mut events = vec![(S, key(0x1d)), (S + 1, key(0x26)), (S + 2, button(true, 10))];
+    events.push((3 * S, Event::Gap(gap)));
+    events.extend([(4 * S, key(0x26)), (5 * S, button(false, 90))]);
+    assert_eq!(
+        told(&events),
+        [
+            "1 Pressed Ctrl+L",
+            "1 Left click at 10, 20",
+            "3 Not recorded from 00:00:02.000 to 00:00:03.000: queue full",
+            "4 Typed: l"
+        ]
+    );
+    let mut teller = Teller::default();
+    for (at, code) in [(1, 0x26), (2, 0x1d)] {
+        assert!(teller.take(at, &key(code)).is_empty());
+    }
+    assert_eq!(teller.lost(), [(1, "Typed: l".to_owned())]);
+    teller.take(3, &key(0x1f));
+    assert_eq!(teller.end(), [(3, "Typed: s".to_owned())]);
 }
 
 #[test]

@@ -145,6 +145,11 @@ impl Keys {
         Some(pressed)
     }
 
+    /// What follows does not join what was before: keys that were held may have gone up where nothing is known.
+    pub(in crate::replay) fn release(&mut self) {
+        self.held = Held::default();
+    }
+
     /// A key that went down, in words.
     fn pressed(&mut self, down: bool, content: KeyContent) -> Option<String> {
         let code = content.scancode.unwrap_or(0);
@@ -257,6 +262,11 @@ mod tests {
         assert_eq!(keys.until_ns(), Some(5 + 2 * STAYS_NS));
         keys.clear();
         assert_eq!((keys.caption(9), keys.until_ns()), (String::new(), None));
+        for code in [0x2a, 0x1d, 0x38, 0x5b] {
+            key(&mut keys, true, code);
+        }
+        keys.release();
+        assert_eq!(key(&mut keys, true, 0x2e), Some(Pressed::Known("c".into())));
     }
 
     #[test]

@@ -186,6 +186,7 @@ impl<'a, J: ExportJob> Run<'a, J> {
 
     /// Goes on after what could not be read; the picture is unknown until the next keyframe.
     fn damaged(&mut self, error: &anyhow::Error) {
+        self.keys.release();
         let begun = self.player.segment_first_ns().unwrap_or(0);
         let from_ns = begun.max(self.floor_ns);
         let to_ns = self.player.skip_damaged().unwrap_or(self.stretch.to_ns);
@@ -336,6 +337,9 @@ impl<'a, J: ExportJob> Run<'a, J> {
     fn take(&mut self, step: &Step) -> anyhow::Result<()> {
         let now_ns = step.time_ns;
         self.tell(step)?;
+        if let Event::Gap(_) = &step.event {
+            self.keys.release();
+        }
         if let Event::Input(input) = &step.event {
             let speed = self.speed;
             let pressed = self.keys.apply(now_ns, input, |stays| speed.lengthen(stays));
