@@ -1,7 +1,7 @@
 //! An event of a recording as listings and live views show it.
 
 use anyhow::Context as _;
-use deskreel_recording::Event;
+use deskreel_recording::{Channel, Event};
 use serde_json::{Map, Value, json};
 
 use crate::output::visible;
@@ -28,6 +28,19 @@ pub(crate) fn row(time_ns: u64, event: &Event) -> anyhow::Result<Map<String, Val
         row.extend(members.into_iter().filter(|(name, _)| !bulky(name)));
     }
     Ok(row)
+}
+
+/// The event that a row of [`row`] tells of, with its time; `None` for the screen, pointers without their shapes, and events of
+/// another version.
+pub(crate) fn event(row: &Map<String, Value>) -> Option<(u64, Event)> {
+    let time_ns = row.get("time_ns")?.as_u64()?;
+    let channel = Channel::from_topic(row.get("channel")?.as_str()?)?;
+    if matches!(channel, Channel::Screen | Channel::Key) {
+        return None;
+    }
+    let payload = serde_json::to_vec(row).ok()?;
+    let event = Event::from_payload(channel, payload.into()).ok()?;
+    Some((time_ns, event))
 }
 
 /// A row of [`row`] as one line: time, channel, and the rest as `name=value`. Names and texts in it come from client and
@@ -59,6 +72,40 @@ pub(crate) fn line(row: &Map<String, Value>) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+
+    #[test]
+    fn a_row_has_all_of_its_event() {
+        use deskreel_recording::event::{Button, Input, SessionEvent, Undecoded};
+        let click = Input::MouseButton {
+            button: Button::Left,
+            down: true,
+            x: 1,
+            y: 2,
+        };
+        let undecoded = Undecoded {
+            what: "bitmap".to_owned(),
+            codec_id: Some(3),
+            rect: None,
+            error: "cut".to_owned(),
+            length: 9,
+            pdu: bytes::Bytes::new(),
+        };
+        let resized = SessionEvent::Resized { width: 8, height: 9 };
+        for told in [
+            Event::Input(click),
+            Event::Undecoded(undecoded),
+            Event::Session(resized),
+        ] {
+            let row = row(5, &told).unwrap();
+            assert_eq!(event(&row), Some((5, told)));
+        }
+        let screen = deskreel_recording::ScreenMessage {
+            key: true,
+            bytes: bytes::Bytes::new(),
+        };
+        assert_eq!(event(&row(5, &Event::Screen(screen)).unwrap()), None);
+        assert_eq!(event(&Map::new()), None);
+    }
 
     #[test]
     fn an_event_is_one_harmless_line() {
