@@ -105,10 +105,14 @@ fn channels_and_moves_can_be_chosen() {
         moves: true,
     };
     assert_eq!(export(settings, &markers).0.len(), 3);
-    let wrong = Settings {
-        channels: Some(vec!["keys".to_owned()]),
-        moves: false,
-    };
-    let error = Json::open(wrong, Context::new("json")).unwrap_err();
-    assert!(error.to_string().contains("typed"), "{error}");
+    for name in ["keys", "screen"] {
+        let wrong = Settings {
+            channels: Some(vec![name.to_owned()]),
+            moves: false,
+        };
+        let error = Json::open(wrong, Context::new("json")).unwrap_err().to_string();
+        let told =
+            format!("no channel {name:?}, there are session, input, typed, clipboard, drive, gap, undecoded, pointer");
+        assert!(error.contains(&told), "{error}");
+    }
 }

@@ -11,7 +11,7 @@ use deskreel_sdk::prelude::*;
 pub use job::JsonJob;
 
 /// What the log may have.
-const CHANNELS: [&str; 9] = [
+const CHANNELS: [&str; 8] = [
     "session",
     "input",
     "typed",
@@ -20,10 +20,9 @@ const CHANNELS: [&str; 9] = [
     "gap",
     "undecoded",
     "pointer",
-    "screen",
 ];
-/// What it has unless told otherwise leaves these out.
-const NOT_BY_DEFAULT: [&str; 2] = ["pointer", "screen"];
+/// What it has unless told otherwise leaves this out.
+const NOT_BY_DEFAULT: &str = "pointer";
 
 /// What the operator can set.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -48,7 +47,7 @@ impl Json {
         match channels {
             Some(channels) => channels.contains(channel),
             // Also those of a newer engine.
-            None => !NOT_BY_DEFAULT.contains(&channel),
+            None => channel != NOT_BY_DEFAULT,
         }
     }
 }
@@ -102,6 +101,17 @@ mod contract {
     deskreel_sdk::exporter_tests! {
         exporter: Json,
         settings: json!({}),
-        sample: json!({"channels": ["session", "input", "clipboard", "drive", "gap"], "moves": false}),
+        sample: json!({
+            "channels": ["session", "input", "typed", "clipboard", "drive", "gap", "undecoded"], "moves": false,
+        }),
+    }
+
+    /// What sample.yaml shows is what there is without it.
+    #[test]
+    fn the_sample_lists_all_but_the_pointer() {
+        let listed = "channels: [session, input, typed, clipboard, drive, gap, undecoded]";
+        assert!(include_str!("../sample.yaml").contains(listed));
+        let names: Vec<&str> = CHANNELS.into_iter().filter(|name| *name != NOT_BY_DEFAULT).collect();
+        assert_eq!(format!("channels: [{}]", names.join(", ")), listed);
     }
 }
