@@ -25,6 +25,8 @@ import google_crc32c
 PORT, FOLDER, BUCKET = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 # Chunks of resumable uploads are multiples of this, but for the last.
 QUANTUM = 256 << 10
+# Where names with `/nowhere/` are to be uploaded to. Names with `/plain/` are served without ranges and headers. Emulators do both.
+NOBODYS_PORT = 1
 # Refresh token: (token, what the account may do).
 ACCOUNTS = {
     "refresh-writer": ("token-writer", {"create", "get", "list", "delete"}),
@@ -233,6 +235,8 @@ class Handler(BaseHTTPRequestHandler):
     def media(self, name):
         meta, data = find(name)
         size, status = len(data), 200
+        if "/plain/" in name:
+            return self.answer(200, data=data)
         headers = {
             "Content-Type": meta.get("contentType", "application/octet-stream"), "X-Goog-Hash": "crc32c=" + meta["crc32c"],
             "X-Goog-Generation": meta["generation"], "X-Goog-Metageneration": "1", "X-Goog-Stored-Content-Length": str(size),
@@ -265,7 +269,8 @@ class Handler(BaseHTTPRequestHandler):
             check_match(meta["name"], match)
             upload = uuid.uuid4().hex
             DB.execute("insert into uploads values(?,?,?,?,?)", (upload, json.dumps(meta), match, b"", ""))
-            where = f"http://127.0.0.1:{PORT}/upload/storage/v1/b/{BUCKET}/o?uploadType=resumable&upload_id={upload}"
+            port = NOBODYS_PORT if "/nowhere/" in meta["name"] else PORT
+            where = f"http://127.0.0.1:{port}/upload/storage/v1/b/{BUCKET}/o?uploadType=resumable&upload_id={upload}"
             return self.answer(200, headers={"Location": where})
         if kind != "multipart":
             raise Refused(400, "invalid", "Unknown uploadType")

@@ -13,7 +13,7 @@ use google_cloud_storage::client::Storage as Library;
 use google_cloud_storage::read_resume_policy::{ReadResumePolicyExt as _, Recommended};
 use google_cloud_storage::retry_policy::RetryableErrors;
 
-use crate::error::Failure;
+use crate::error::{Failure, authority};
 use crate::json::Json;
 use crate::settings::{Credentials, ObjectLock, Resolved};
 
@@ -41,11 +41,13 @@ pub(crate) struct Bucket {
     pub(crate) object_lock: Option<ObjectLock>,
     /// Until an answer begins, and between two parts of its body.
     pub(crate) answer_timeout: Duration,
+    /// Where its server is, `host:port`.
+    pub(crate) server: String,
     /// Whether the server is Google's, which honours preconditions. Of emulators some don't.
     pub(crate) is_google: bool,
     /// Whether the server was seen to send objects without the headers that the library needs, as some emulators do.
     pub(crate) is_bare: AtomicBool,
-    /// Whether uploads in parts were seen not to work. Emulators may send them to an address without their port.
+    /// Whether uploads in parts were seen to lead to an address where nobody is. Emulators may send them to one without their port.
     pub(crate) at_once: AtomicBool,
 }
 
@@ -91,6 +93,10 @@ impl Bucket {
             storage_class: resolved.storage_class,
             object_lock: resolved.object_lock,
             answer_timeout: resolved.answer_timeout,
+            server: reqwest::Url::parse(endpoint)
+                .ok()
+                .and_then(|url| authority(&url))
+                .unwrap_or_default(),
             is_google: host == "googleapis.com" || host.ends_with(".googleapis.com"),
             is_bare: AtomicBool::new(false),
             at_once: AtomicBool::new(false),

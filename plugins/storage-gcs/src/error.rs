@@ -43,6 +43,8 @@ pub(crate) struct Failure {
     silence: Option<Error>,
     /// An object came without the headers that the library needs to read it.
     bare: bool,
+    /// Where no connection could be made to: `host:port`.
+    unreached: Option<String>,
 }
 
 impl Failure {
@@ -59,6 +61,7 @@ impl Failure {
             retry_after: retry_after(headers),
             silence: None,
             bare: false,
+            unreached: None,
         }
     }
 
@@ -71,6 +74,7 @@ impl Failure {
             retry_after: None,
             silence: Some(error),
             bare: false,
+            unreached: None,
         }
     }
 
@@ -93,6 +97,11 @@ impl Failure {
     /// Nobody answered.
     pub(crate) fn is_silence(&self) -> bool {
         self.silence.is_some()
+    }
+
+    /// Whether no connection could be made to another address than `server` (`host:port`), as one that the server itself named.
+    pub(crate) fn leads_nowhere(&self, server: &str) -> bool {
+        self.unreached.as_ref().is_some_and(|address| address != server)
     }
 
     /// The server sent the bytes, but not what the library must know of them.
@@ -203,8 +212,30 @@ impl From<LibraryError> for Failure {
             }
             next = inner.source();
         }
-        Self::silence(unanswered(&error))
+        let mut failure = Self::silence(unanswered(&error));
+        failure.unreached = unreached(&error);
+        failure
     }
+}
+
+/// Where no connection could be made to, if that is what an error says.
+fn unreached(error: &(dyn StdError + 'static)) -> Option<String> {
+    let mut next = Some(error);
+    while let Some(inner) = next {
+        if let Some(error) = inner.downcast_ref::<reqwest::Error>()
+            && error.is_connect()
+        {
+            return error.url().and_then(authority);
+        }
+        next = inner.source();
+    }
+    None
+}
+
+/// The `host:port` of an address.
+pub(crate) fn authority(url: &reqwest::Url) -> Option<String> {
+    let (host, port) = (url.host_str()?, url.port_or_known_default()?);
+    Some(format!("{host}:{port}"))
 }
 
 fn of_library(error: &LibraryError, status: u16) -> Failure {

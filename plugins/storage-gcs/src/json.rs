@@ -129,8 +129,8 @@ impl Json {
             .headers(headers)
             .header("range", format!("bytes={start}-{}", end - 1))
             .timeout(patience(self.answer_timeout, end));
-        // A server that knows no ranges sends what lies before it, too.
-        let (status, headers, body) = collect(request, end).await?;
+        // A server that knows no ranges sends what lies before it, too, and behind it, which is not read.
+        let (status, headers, body) = collect(request, end, Rest::Left).await?;
         let skip = if status == 206 { 0 } else { start };
         let part = usize::try_from(skip)
             .ok()
@@ -164,7 +164,7 @@ impl Json {
     async fn attempt(&self, method: Method, url: &str, query: &[(&str, &str)]) -> Result<Bytes, Failure> {
         let headers = self.headers().await?;
         let request = self.client.request(method, url).query(query).headers(headers);
-        let (status, headers, body) = collect(request, ANSWER_MAX_BYTES).await?;
+        let (status, headers, body) = collect(request, ANSWER_MAX_BYTES, Rest::Wrong).await?;
         if (200..300).contains(&status) {
             return Ok(body);
         }
@@ -182,18 +182,32 @@ impl Json {
     }
 }
 
-/// Sends a request and reads all of its answer, which has `most` bytes if it is a success.
-async fn collect(request: RequestBuilder, most: u64) -> Result<(u16, HeaderMap, Bytes), Failure> {
+/// What an answer has behind the bytes that are read of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// Not wanted: the connection is given up.
+    Left,
+    /// A defect.
+    Wrong,
+}
+
+/// Sends a request and reads its answer: `most` bytes of it at most, if it is a success.
+async fn collect(request: RequestBuilder, most: u64, rest: Rest) -> Result<(u16, HeaderMap, Bytes), Failure> {
     let silence = |error: reqwest::Error| Failure::silence(unanswered(&error.without_url()));
     let mut answer = request.send().await.map_err(silence)?;
-    let most = if answer.status().is_success() {
-        most
+    let (most, rest) = if answer.status().is_success() {
+        (most, rest)
     } else {
-        ANSWER_MAX_BYTES
+        (ANSWER_MAX_BYTES, Rest::Wrong)
     };
     let mut body = BytesMut::new();
     while let Some(part) = answer.chunk().await.map_err(silence)? {
         if (body.len() + part.len()) as u64 > most {
+            if rest == Rest::Left {
+                let wanted = usize::try_from(most).unwrap_or(usize::MAX).saturating_sub(body.len());
+                body.extend_from_slice(part.get(..wanted).unwrap_or(&part));
+                break;
+            }
             let text = format!("the server sends more than {most} bytes");
             return Err(Failure::silence(Error::internal(text)));
         }

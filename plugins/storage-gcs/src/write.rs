@@ -93,10 +93,17 @@ async fn store<'a>(
     }
     let at_once = bucket.at_once.load(Ordering::Relaxed);
     let mut sent = send(at_once)?.await;
-    if content.size > SINGLE_MAX_BYTES && !bucket.is_google && !at_once && sent.as_ref().is_err_and(Failure::is_silence)
+    let in_parts = content.size > SINGLE_MAX_BYTES && !bucket.is_google && !at_once;
+    if let Err(failure) = &sent
+        && in_parts
+        && failure.is_silence()
     {
+        let leads_nowhere = failure.leads_nowhere(&bucket.server);
         sent = send(true)?.await;
-        bucket.at_once.store(sent.is_ok(), Ordering::Relaxed);
+        // A server that was silent for once may still take parts another time.
+        if leads_nowhere && sent.is_ok() {
+            bucket.at_once.store(true, Ordering::Relaxed);
+        }
     }
     match sent {
         Ok(()) if bucket.is_google => Ok(()),

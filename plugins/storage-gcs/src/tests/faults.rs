@@ -118,6 +118,62 @@ fn a_server_that_is_not_there_is_unavailable() {
     });
 }
 
+/// Large objects go at once for good where the server names an address at which nobody is, and only there.
+#[test]
+fn a_fault_is_no_reason_to_send_all_large_objects_at_once() {
+    use std::sync::atomic::Ordering;
+    run(async {
+        let faults = Faults::start(port()).unwrap();
+        let folder = Folder::new().unwrap();
+        let storage = open(settings_in(folder.path(), faults.port)).await.unwrap();
+        let file = folder.path().join("export.mp4");
+        let content = bytes(3, 20 << 20);
+        std::fs::write(&file, &content).unwrap();
+        let put_file = async |name: &str| storage.put_file(&key(name), &file, &PutOptions::default()).await;
+        let sessions = || {
+            faults
+                .heads()
+                .iter()
+                .filter(|head| head.contains("uploadType=resumable"))
+                .count()
+        };
+        faults.add("POST", "uploadType=resumable", 100, Fault::CutAnswer(None));
+        put_file("a").await.unwrap();
+        assert!(faults.hits() > 0 && !storage.bucket.at_once.load(Ordering::Relaxed));
+        faults.clear();
+        let before = sessions();
+        put_file("b").await.unwrap();
+        assert_eq!(sessions(), before + 1, "in parts again");
+        // The server answers names like this with an address of nobody.
+        put_file("nowhere/a").await.unwrap();
+        assert!(storage.bucket.at_once.load(Ordering::Relaxed));
+        let before = sessions();
+        put_file("c").await.unwrap();
+        assert_eq!(sessions(), before);
+        for name in ["a", "b", "nowhere/a", "c"] {
+            assert!(whole(&storage, name).await.unwrap() == content, "{name}");
+        }
+    });
+}
+
+/// As emulators are: no ranges, and none of Google's headers.
+#[test]
+fn a_server_without_ranges_is_read_in_ranges() {
+    run(async {
+        let folder = Folder::new().unwrap();
+        let storage = open(settings_in(folder.path(), port())).await.unwrap();
+        let content = bytes(5, 1_000_000);
+        put(&storage, "plain/a", content.clone()).await.unwrap();
+        for range in [0..10, 5..500_000, 999_990..1_000_000, 999_990..2_000_000, 0..1_000_000] {
+            let end = range.end.min(1_000_000);
+            let part = content.slice(usize::try_from(range.start).unwrap()..usize::try_from(end).unwrap());
+            let got = storage.get(&key("plain/a"), range.clone()).await;
+            assert!(got.unwrap() == part, "{range:?}");
+        }
+        assert!(storage.bucket.is_bare.load(std::sync::atomic::Ordering::Relaxed));
+    });
+}
+
 /// Puts that were answered are there after the server was killed.
 #[test]
 fn a_server_that_is_killed_keeps_what_it_answered() {
