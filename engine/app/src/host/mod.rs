@@ -281,7 +281,6 @@ fn context(name: &str) -> Context {
     context
 }
 
-/// A plugin's log line becomes one of ours.
 /// The most that is taken of a text that a plugin says, in bytes: of an error, or of a line for the log.
 const SAID_MAX_BYTES: usize = 4096;
 
@@ -290,6 +289,7 @@ fn shortened(text: &str) -> &str {
     &text[..text.floor_char_boundary(SAID_MAX_BYTES)]
 }
 
+/// A plugin's log line becomes one of ours.
 fn write_log(line: LogLine<'_>) {
     let LogLine {
         level,
