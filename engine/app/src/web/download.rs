@@ -149,9 +149,7 @@ fn prepare(site: &Site, signed: &Signed, id: Uuid) -> Result<(Pass, Archive), Fa
     };
     gateway.gated(signed, |gate| {
         let looked = gate.look(&id.to_string(), DOWNLOAD)?;
-        if matches!(looked.row.state, State::NotRecorded | State::Deleted) {
-            return Err(Failure::NotFound);
-        }
+        is_stored(looked.row.state)?;
         let pass = gate.begin(&looked, Map::new()).map_err(anyhow::Error::from)?;
         let source = gateway.unshared(id)?;
         let manifest = source.manifest()?;
@@ -164,6 +162,14 @@ fn prepare(site: &Site, signed: &Signed, id: Uuid) -> Result<(Pass, Archive), Fa
         };
         Ok((pass, archive))
     })
+}
+
+/// Of what is not recorded, or deleted, there is nothing to hand out, whatever a storage may still have.
+fn is_stored(state: State) -> Result<(), Failure> {
+    match state {
+        State::NotRecorded | State::Deleted => Err(Failure::NotFound),
+        _ => Ok(()),
+    }
 }
 
 /// What async exporters have made of a recording and stored beside it, a file each.
@@ -206,6 +212,7 @@ pub(super) async fn export(
         };
         gateway.gated(&signed, |gate| {
             let looked = gate.look(&id.to_string(), FETCH)?;
+            is_stored(looked.row.state)?;
             let mut made = finished(gateway, id)?.into_iter();
             let made = made.rfind(|made| file_name(made) == Some(&wanted));
             let made = made.ok_or(Failure::NotFound)?;
@@ -347,4 +354,25 @@ fn head(name: &str, length: usize) -> anyhow::Result<Bytes> {
         field.copy_from_slice(sum.as_bytes());
     }
     Ok(Bytes::copy_from_slice(&block))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_what_is_not_stored_nothing_is_handed_out() {
+        for state in [State::NotRecorded, State::Deleted] {
+            assert!(matches!(is_stored(state), Err(Failure::NotFound)), "{state:?}");
+        }
+        for state in [
+            State::Recording,
+            State::Delivering,
+            State::Complete,
+            State::Recovered,
+            State::Damaged,
+        ] {
+            assert!(is_stored(state).is_ok(), "{state:?}");
+        }
+    }
 }
