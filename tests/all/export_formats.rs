@@ -82,8 +82,17 @@ fn every_format_says_where_it_is_from() -> anyhow::Result<()> {
         assert_eq!(names(&recorded.path(&into))?, [name]);
     }
 
+    let exports = || -> anyhow::Result<usize> {
+        let told = json(&run_in(&recorded.path("demo"), &["audit", "ls", "--format", "json"])?)?;
+        let rows = told.as_array().context("audit ls is no list")?;
+        let of = |row: &&Value| row["event"] == "session.recording.export";
+        Ok(rows.iter().filter(of).count())
+    };
+    let before = exports()?;
+    anyhow::ensure!(before > 0, "the exports above are not in the audit log");
     let wrong = recorded.export(&[id, "--format", "avi"])?;
     assert_eq!(wrong.status.code(), Some(2), "{}", said(&wrong));
+    assert_eq!(exports()?, before, "nothing was opened");
     let offered = "--format avi: the configured exporters make frames, gif, json, mp4, png, webm";
     assert!(said(&wrong).contains(offered), "{}", said(&wrong));
     let told = run_in(&recorded.path("demo"), &["recordings", "events", id])?;

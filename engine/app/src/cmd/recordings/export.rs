@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::digest::digest_of;
 use super::output_file::OutputFile;
-use super::target::{Target, details, runtime};
+use super::target::{Found, Target, details, runtime};
 use super::{moment, size};
 use crate::access::recordings::Purpose;
 use crate::audit::RecordingAction;
@@ -173,6 +173,18 @@ impl Command<'_> {
         self.cancelled.load(Ordering::Relaxed)
     }
 
+    /// Opens the exporter, if that is not done yet.
+    fn choose(&mut self, found: &Found) -> anyhow::Result<()> {
+        if self.exporter.is_none() {
+            self.exporter = Some(match found {
+                Found::Recording { loaded, .. } => exporter(loaded, self.args)?,
+                // Files need no storage, but the exporter is the configuration's.
+                Found::Files(_) => exporter(&self.global.load_quietly()?, self.args)?,
+            });
+        }
+        Ok(())
+    }
+
     /// Exports one recording.
     fn one(&mut self, recording: &str, label: &str) -> anyhow::Result<Outcome> {
         let args = self.args;
@@ -185,6 +197,8 @@ impl Command<'_> {
             recording: recording.to_owned(),
         };
         let found = target.find(self.global, &self.runtime, purpose)?;
+        // Before the audit log is told that the recording is opened: with a wrong format nothing is.
+        self.choose(&found)?;
         let moment = |at: Option<Duration>| at.map(|at| clock(nanoseconds(at))).into();
         let told = [
             ("format", args.format.clone().into()),
@@ -192,18 +206,7 @@ impl Command<'_> {
             ("to", moment(args.to)),
         ];
         let mut opened = found.source(&self.runtime, details(told))?;
-        let exporter = match self.exporter.take() {
-            Some(exporter) => exporter,
-            None => {
-                let loaded = match opened.loaded.take() {
-                    Some(loaded) => loaded,
-                    // Files need no storage, but the exporter is the configuration's.
-                    None => Box::new(self.global.load_quietly()?),
-                };
-                exporter(&loaded, args)?
-            }
-        };
-        let exporter = self.exporter.get_or_insert(exporter);
+        let exporter = self.exporter.as_ref().context("an exporter was found")?;
         let source = &opened.source;
         let path = output_path(args, exporter, source.recording())?;
         let (folder, still) = exporter
