@@ -256,6 +256,7 @@ export async function exporting(page) {
   await page.fill('#export-from', '0:01.2');
   assert.equal(await asked(), 1.2);
   await page.keyboard.press('Escape');
+  await page.waitForSelector('#export-sheet', { state: 'hidden' });
   await page.keyboard.press('i');
   await page.click('#export');
   await page.selectOption('#export-format', 'mp4');

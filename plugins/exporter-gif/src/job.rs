@@ -158,8 +158,8 @@ impl ExportJob for GifJob {
                 "nothing to export: the recording has no picture in this stretch",
             ));
         }
-        let shown = self.waiting.as_ref().map_or(0, |(_, start)| start + SHORTEST);
-        self.release(end.max(shown))?;
+        let least = self.waiting.as_ref().map_or(0, |(_, start)| start + SHORTEST);
+        self.release(end.max(least))?;
         let shown = self.path.display().to_string();
         let mut writer = self.encoder.into_inner().map_err(|error| wrap(error, &self.path))?;
         writer.flush().with_context(|| shown.clone())?;

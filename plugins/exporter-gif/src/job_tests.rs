@@ -55,7 +55,12 @@ fn decode(path: &Path) -> (Shown, u64, Vec<[u16; 4]>) {
                 }
             }
         }
-        assert!(u64::from(frame.delay) >= SHORTEST, "picture {} at {now}: {}", shown.len(), frame.delay);
+        assert!(
+            u64::from(frame.delay) >= SHORTEST,
+            "picture {} at {now}: {}",
+            shown.len(),
+            frame.delay
+        );
         shown.push((now, canvas.clone()));
         now += u64::from(frame.delay);
     }

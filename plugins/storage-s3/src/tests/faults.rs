@@ -161,7 +161,11 @@ fn a_server_that_ignores_conditions_is_found_out() {
 /// A request that is refused without the condition too was not refused for it.
 #[test]
 fn a_refusal_of_something_else_says_nothing_of_conditions() {
-    for (status, code) in [(400, "InvalidRequest"), (400, "InvalidArgument"), (501, "NotImplemented")] {
+    for (status, code) in [
+        (400, "InvalidRequest"),
+        (400, "InvalidArgument"),
+        (501, "NotImplemented"),
+    ] {
         run(async {
             let faults = Faults::start(port()).unwrap();
             let folder = Folder::new().unwrap();
