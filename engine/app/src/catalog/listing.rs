@@ -18,6 +18,8 @@ use super::{Catalog, Result, SessionRow, State, search};
 
 /// Rows that are looked through before an index is asked.
 const WINDOW: u32 = 2000;
+/// Sessions that a listing takes into the index of parts of words before it asks that.
+const NEW_MAX: u32 = 500;
 /// Recordings whose events match that a search considers, those first that were started last.
 const MATCHES_MAX: u32 = 10_000;
 
@@ -221,6 +223,12 @@ impl Listing {
         *self != unfiltered
     }
 
+    /// Whether the index of parts of words may be asked.
+    fn is_by_words(&self) -> bool {
+        let texts = [&self.text, &self.user, &self.desktop, &self.login];
+        self.label.is_some() || texts.into_iter().any(Option::is_some)
+    }
+
     fn order(&self) -> String {
         let (column, order) = (self.sort.column(), if self.descending { "DESC" } else { "ASC" });
         format!("ORDER BY {column} {order}, s.id {order}")
@@ -294,6 +302,10 @@ impl Catalog {
     /// # Errors
     /// SQLite failures.
     pub(crate) fn page(&self, listing: &Listing, after: Option<Uuid>, limit: u32) -> Result<Vec<SessionRow>> {
+        if listing.is_by_words() {
+            // Those that began or ended just now; after a rebuild there are more, which the reader of the pages takes in.
+            self.read_words(NEW_MAX)?;
+        }
         if let Some(near) = listing.near(after, limit).filter(|_| !self.is_rare(listing)) {
             let found = self.ask(listing, near)?;
             if found.len() >= limit as usize {
