@@ -125,11 +125,12 @@ async fn serve(global: &Global, loaded: &Loaded) -> anyhow::Result<Outcome> {
         front.abort();
     }
     upkeep.stop();
-    drop(exports);
+    exports.stop();
     tokio::select! {
         () = sessions.shutdown() => {}
         signal = signalled() => warn!(signal, "second signal: leaving the rest to the next start"),
     }
+    exports.settle();
     info!("stopped");
     Ok(Outcome::Fine)
 }

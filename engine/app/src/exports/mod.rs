@@ -154,16 +154,33 @@ pub(crate) struct Exports {
     stopping: AtomicBool,
 }
 
-/// The threads; nothing more begins when this is dropped, and what runs is broken off. The next start takes it up.
+/// The threads.
 pub(crate) struct Running {
     exports: Arc<Exports>,
     thread: Thread,
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
+impl Running {
+    /// Nothing more begins, and what runs is broken off. The next start takes it up.
+    pub(crate) fn stop(&self) {
         self.exports.stopping.store(true, Ordering::Release);
         self.thread.unpark();
+    }
+
+    /// Chooses for what was delivered until now: what other exporters the next start has is no matter.
+    pub(crate) fn settle(&self) {
+        if let Err(error) = self.exports.choose(OffsetDateTime::now_utc()) {
+            tracing::error!(
+                error = format!("{error:#}"),
+                "what is to be exported is chosen at the next start"
+            );
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 
