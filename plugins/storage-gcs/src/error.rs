@@ -40,7 +40,7 @@ pub(crate) struct Failure {
     message: String,
     retry_after: Option<Duration>,
     /// Set where no server answered.
-    silence: Option<Error>,
+    silence: Option<Box<Error>>,
     /// An object came without the headers that the library needs to read it.
     bare: bool,
     /// Where no connection could be made to: `host:port`.
@@ -72,7 +72,7 @@ impl Failure {
             reason: String::new(),
             message: String::new(),
             retry_after: None,
-            silence: Some(error),
+            silence: Some(Box::new(error)),
             bare: false,
             unreached: None,
         }
@@ -121,7 +121,7 @@ impl Failure {
         let retryable = |error: &Error| error.kind().is_retryable();
         self.silence
             .as_ref()
-            .map_or(matches!(self.status, 408 | 429 | 500..), retryable)
+            .map_or(matches!(self.status, 408 | 429 | 500..), |error| retryable(error))
     }
 
     /// The request may have been carried out all the same.
@@ -141,7 +141,7 @@ impl Failure {
     pub(crate) fn into_error(self, bucket: &Bucket, action: Action) -> Error {
         let said = self.said();
         if let Some(error) = self.silence {
-            return error;
+            return *error;
         }
         let name = &bucket.name;
         let no_bucket = self.status == 404

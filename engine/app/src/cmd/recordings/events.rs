@@ -189,7 +189,7 @@ impl<'a, W: Write> Printer<'a, W> {
         }
         if format == Format::Text && !Teller::passes_over(event) {
             let lines = self.teller.take(time_ns, event);
-            return self.told(lines);
+            return self.told(&lines);
         }
         if format == Format::Text && channels.is_empty() {
             return Ok(());
@@ -209,11 +209,11 @@ impl<'a, W: Write> Printer<'a, W> {
     }
 
     /// Prints what happened as text, a line each.
-    fn told(&mut self, lines: Vec<(u64, String)>) -> anyhow::Result<()> {
+    fn told(&mut self, lines: &[(u64, String)]) -> anyhow::Result<()> {
         if self.args.listing.format != Format::Text {
             return Ok(());
         }
-        for line in &lines {
+        for line in lines {
             writeln!(self.out, "{}", Teller::printed(line)).map_err(NotWritten)?;
         }
         Ok(())
@@ -223,12 +223,12 @@ impl<'a, W: Write> Printer<'a, W> {
     fn lost(&mut self, what: (u64, String)) -> anyhow::Result<()> {
         let mut lines = self.teller.lost();
         lines.push(what);
-        self.told(lines)
+        self.told(&lines)
     }
 
     fn finish(mut self) -> anyhow::Result<()> {
         let lines = self.teller.end();
-        self.told(lines)?;
+        self.told(&lines)?;
         if self.args.listing.format == Format::Json {
             let end = if self.separator == "[\n" { "[]\n" } else { "\n]\n" };
             self.out.write_all(end.as_bytes()).map_err(NotWritten)?;
