@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
@@ -110,8 +110,16 @@ impl Browser {
     /// The server does not let the user in.
     pub fn sign_in(port: u16, user: &str) -> anyhow::Result<Self> {
         let mut browser = Self::open(port)?;
-        let answer = browser.post("/api/sign-in", &json!({"user": user, "password": PASSWORD}))?;
-        anyhow::ensure!(answer.status == 200, "sign-in of {user}: {}", answer.status);
+        // A gateway that runs looks for new users and passwords several times a second.
+        let begun = Instant::now();
+        let answer = loop {
+            let answer = browser.post("/api/sign-in", &json!({"user": user, "password": PASSWORD}))?;
+            if answer.status == 200 {
+                break answer;
+            }
+            anyhow::ensure!(begun.elapsed() < TIMEOUT, "sign-in of {user}: {}", answer.status);
+            std::thread::sleep(Duration::from_secs(1));
+        };
         let cookie = answer.header("set-cookie").context("no cookie")?;
         browser.cookie = cookie.split(';').next().unwrap_or_default().to_owned();
         browser.csrf = browser.get("/api/me")?.json()["csrf"]

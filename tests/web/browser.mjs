@@ -116,7 +116,7 @@ const steps = {
     if ((await page.getAttribute('#play', 'aria-label')) === 'Pause') await page.click('#play');
     const length = (await (await made.request.get(`${base}/api/recordings/${id}/index`)).json()).duration_ns;
     const pictures = await looks(page, settings.moments.map((moment) => moment / length));
-    const random = await looks(page, Array.from({ length: settings.seeks }, (_, n) => 0.02 + 0.97 * ((n * 0.618034 + 0.31) % 1)), 'random-');
+    const random = await looks(page, Array.from({ length: settings.seeks }, (_, n) => 0.15 + 0.84 * ((n * 0.618034 + 0.31) % 1)), 'random-');
     const { idle, activity } = await (await made.request.get(`${base}/api/recordings/${id}/timeline`)).json();
     const drawn = await strip(page);
     for (const kind of ['bar', 'typing', 'session', 'resize']) assert.ok(drawn[kind] > 0, `${kind} on the time line: ${JSON.stringify(drawn)}`);
