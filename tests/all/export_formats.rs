@@ -64,7 +64,11 @@ fn every_format_says_where_it_is_from() -> anyhow::Result<()> {
         let want = (format != "gif").then(|| (0.0, "demo on demo".to_owned()));
         assert_eq!(begin, want, "{format}");
         // A GIF has ten pictures a second.
-        let moments: &[f64] = if format == "gif" { &[5.0, 5.04, 5.08, 5.12] } else { &[5.1] };
+        let moments: &[f64] = if format == "gif" {
+            &[5.0, 5.04, 5.08, 5.12]
+        } else {
+            &[5.1]
+        };
         let mut best = 0.0_f64;
         for moment in moments {
             best = best.max(video.frame(5.1)?.psnr(&recorded.frame(*moment, &[])?));

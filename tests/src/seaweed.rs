@@ -120,6 +120,12 @@ impl Seaweed {
         self.restart()
     }
 
+    /// What it has said since it was started last.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
     /// SIGKILL.
     pub fn kill(&mut self) {
         self.process.kill();

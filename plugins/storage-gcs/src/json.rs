@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use deskreel_sdk::bytes::BytesMut;
+use deskreel_sdk::bytes::{Buf as _, BytesMut};
 use deskreel_sdk::prelude::*;
 use deskreel_sdk::serde_json;
 use google_cloud_auth::credentials::{CacheableResource, Credentials};
@@ -130,20 +130,15 @@ impl Json {
             .header("range", format!("bytes={start}-{}", end - 1))
             .timeout(patience(self.answer_timeout, end));
         // A server that knows no ranges sends what lies before it, too, and behind it, which is not read.
-        let (status, headers, body) = collect(request, end, Rest::Left).await?;
-        let skip = if status == 206 { 0 } else { start };
-        let part = usize::try_from(skip)
-            .ok()
-            .zip(usize::try_from(skip + length).ok())
-            .and_then(|(from, to)| body.get(from..to));
-        match part {
-            _ if !(200..300).contains(&status) => Err(Failure::answered(status, &headers, &body)),
-            Some(part) => Ok(body.slice_ref(part)),
-            None => {
-                let text = format!("the answer has {} bytes, not {}", body.len(), skip + length);
-                Err(Failure::silence(Error::new(ErrorKind::Interrupted, text)))
-            }
+        let (status, headers, body) = collect(request, range, Rest::Left).await?;
+        if !(200..300).contains(&status) {
+            return Err(Failure::answered(status, &headers, &body));
         }
+        if body.len() as u64 != length {
+            let text = format!("the answer has {} bytes of the range, not {length}", body.len());
+            return Err(Failure::silence(Error::new(ErrorKind::Interrupted, text)));
+        }
+        Ok(body)
     }
 
     async fn ask(&self, method: Method, url: &str, query: &[(&str, &str)]) -> Result<Bytes, Failure> {
@@ -164,7 +159,7 @@ impl Json {
     async fn attempt(&self, method: Method, url: &str, query: &[(&str, &str)]) -> Result<Bytes, Failure> {
         let headers = self.headers().await?;
         let request = self.client.request(method, url).query(query).headers(headers);
-        let (status, headers, body) = collect(request, ANSWER_MAX_BYTES, Rest::Wrong).await?;
+        let (status, headers, body) = collect(request, 0..ANSWER_MAX_BYTES, Rest::Wrong).await?;
         if (200..300).contains(&status) {
             return Ok(body);
         }
@@ -191,17 +186,21 @@ enum Rest {
     Wrong,
 }
 
-/// Sends a request and reads its answer: `most` bytes of it at most, if it is a success.
-async fn collect(request: RequestBuilder, most: u64, rest: Rest) -> Result<(u16, HeaderMap, Bytes), Failure> {
+/// Sends a request and reads its answer: of a success the bytes in `range`, which may be all that there are.
+async fn collect(request: RequestBuilder, range: Range<u64>, rest: Rest) -> Result<(u16, HeaderMap, Bytes), Failure> {
     let silence = |error: reqwest::Error| Failure::silence(unanswered(&error.without_url()));
     let mut answer = request.send().await.map_err(silence)?;
-    let (most, rest) = if answer.status().is_success() {
-        (most, rest)
-    } else {
-        (ANSWER_MAX_BYTES, Rest::Wrong)
+    let status = answer.status();
+    let (mut skip, most, rest) = match status.as_u16() {
+        206 => (0, range.end - range.start, rest),
+        _ if status.is_success() => (range.start, range.end - range.start, rest),
+        _ => (0, ANSWER_MAX_BYTES, Rest::Wrong),
     };
     let mut body = BytesMut::new();
-    while let Some(part) = answer.chunk().await.map_err(silence)? {
+    while let Some(mut part) = answer.chunk().await.map_err(silence)? {
+        let before = part.len().min(usize::try_from(skip).unwrap_or(usize::MAX));
+        skip -= before as u64;
+        part.advance(before);
         if (body.len() + part.len()) as u64 > most {
             if rest == Rest::Left {
                 let wanted = usize::try_from(most).unwrap_or(usize::MAX).saturating_sub(body.len());
@@ -213,7 +212,7 @@ async fn collect(request: RequestBuilder, most: u64, rest: Rest) -> Result<(u16,
         }
         body.extend_from_slice(&part);
     }
-    Ok((answer.status().as_u16(), answer.headers().clone(), body.freeze()))
+    Ok((status.as_u16(), answer.headers().clone(), body.freeze()))
 }
 
 /// Of the characters that keys have, those that a path's part may not.

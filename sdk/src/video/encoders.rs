@@ -15,7 +15,7 @@ use crate::video::pace::Due;
 use crate::video::planes::{Patch, Planes};
 
 /// Bytes of pictures that may wait for the threads.
-const WAITING_MAX: usize = 128 << 20;
+const WAITING_MAX: usize = 48 << 20;
 
 /// The encoder of a group of pictures, which begins with a keyframe, or of some. It is made and used by one thread.
 pub trait Encode {
@@ -208,11 +208,13 @@ impl<E: Encode + 'static> Encoders<E> {
     /// # Errors
     /// What an encoder said.
     pub fn finish(mut self) -> Result<Vec<Packet>> {
+        let mut panicked = false;
         for worker in std::mem::take(&mut self.workers) {
             drop(worker.work);
-            if worker.thread.join().is_err() {
-                return Err(Error::new(ErrorKind::Panic, "an encoder thread panicked"));
-            }
+            panicked |= worker.thread.join().is_err();
+        }
+        if panicked {
+            return Err(Error::new(ErrorKind::Panic, "an encoder thread panicked"));
         }
         let rest = self.ready()?;
         if self.delivered != self.submitted {
@@ -290,3 +292,7 @@ fn with_encoder<'a, E>(current: &'a mut Option<E>, make: &Make<E>) -> Result<&'a
         none => Ok(none.insert(make()?)),
     }
 }
+
+#[cfg(test)]
+#[path = "encoders_tests.rs"]
+mod tests;

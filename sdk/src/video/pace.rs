@@ -118,7 +118,13 @@ impl Pace {
         if self.pending {
             let slot = self.slot_ns();
             let shown_ns = self.shown_ns.unwrap_or(0);
-            return Some(self.show(self.duration_ns.map_or(slot, |end| slot.min(end.max(shown_ns)))));
+            // Where the end comes before its time, it shares what is left with the picture before: both are seen.
+            let shared = |end: u64| shown_ns + end.saturating_sub(shown_ns) / 2;
+            let time_ns = match self.duration_ns {
+                Some(end) if slot >= end => shared(end),
+                _ => slot,
+            };
+            return Some(self.show(time_ns));
         }
         self.shown_ns?;
         self.due_before(self.end_ns())
@@ -192,7 +198,8 @@ mod tests {
     #[test]
     fn changes_that_come_fast_are_shown_together_and_the_last_is_kept() {
         assert_eq!(shown(pace(None), &[0, 10, 20, 90, 150, 160]), [0, 100, 200]);
-        assert_eq!(shown(pace(Some(170)), &[0, 10, 20, 90, 150, 160]), [0, 100, 170]);
+        assert_eq!(shown(pace(Some(170)), &[0, 10, 20, 90, 150, 160]), [0, 100, 135]);
+        assert_eq!(shown(pace(Some(210)), &[0, 10, 20, 90, 150, 160]), [0, 100, 200]);
     }
 
     #[test]

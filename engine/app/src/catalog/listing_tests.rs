@@ -319,3 +319,20 @@ fn few_rows_that_are_far_down_are_found_by_what_is_in_their_words() {
         "its row stays"
     );
 }
+
+#[test]
+fn a_listing_answers_while_somebody_else_writes() {
+    let (dir, catalog, _) = filled(20);
+    let named = |name: &str| Listing {
+        user: Some(name.to_owned()),
+        ..Listing::default()
+    };
+    let other = Catalog::open(dir.path()).unwrap();
+    let writer = other.lock();
+    writer.execute_batch("BEGIN IMMEDIATE").unwrap();
+    // Not among those that are searched yet, and found in the next look.
+    catalog.page(&named("user1"), None, 50).unwrap();
+    writer.execute_batch("ROLLBACK").unwrap();
+    drop(writer);
+    assert_eq!(catalog.page(&named("user1"), None, 50).unwrap().len(), 6);
+}

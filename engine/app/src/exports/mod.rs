@@ -169,11 +169,16 @@ impl Running {
 
     /// Chooses for what was delivered until now: what other exporters the next start has is no matter.
     pub(crate) fn settle(&self) {
-        if let Err(error) = self.exports.choose(OffsetDateTime::now_utc()) {
-            tracing::error!(
-                error = format!("{error:#}"),
-                "what is to be exported is chosen at the next start"
-            );
+        loop {
+            match self.exports.choose(OffsetDateTime::now_utc()) {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) => {
+                    let error = format!("{error:#}");
+                    tracing::error!(error, "what is to be exported is chosen at the next start");
+                    return;
+                }
+            }
         }
     }
 }
@@ -312,12 +317,14 @@ impl Exports {
     }
 
     /// Says of recordings that have become complete what is to be exported of them.
-    fn choose(&self, now: OffsetDateTime) -> anyhow::Result<()> {
-        for session in self.catalog.exports_unchosen(CHOOSE_MAX)? {
+    /// Chooses for some of the recordings that were delivered; for how many.
+    fn choose(&self, now: OffsetDateTime) -> anyhow::Result<usize> {
+        let sessions = self.catalog.exports_unchosen(CHOOSE_MAX)?;
+        for session in &sessions {
             let wanted: Vec<(&str, Option<String>)> = self
                 .choosers
                 .iter()
-                .filter_map(|chooser| Some((chooser.name.as_str(), chooser.wants(&session, now)?)))
+                .filter_map(|chooser| Some((chooser.name.as_str(), chooser.wants(session, now)?)))
                 .collect();
             for (exporter, problem) in &wanted {
                 if let Some(problem) = problem {
@@ -326,7 +333,7 @@ impl Exports {
             }
             self.catalog.choose_exports(session.id, &wanted, now)?;
         }
-        Ok(())
+        Ok(sessions.len())
     }
 
     /// Why there is no room, if the spool or its disk is that full.

@@ -104,11 +104,12 @@ fn print(source: &Source, index: &Index, args: &Args, out: &mut impl Write) -> a
     let mut printer = Printer::new(args, out);
     // Events don't need the picture: no keyframe before `from` is sought, and nothing is decoded.
     for (place, segment) in index.segments.iter().enumerate() {
-        // Of one that could not be read it is known only where the next one begins.
+        // Of one that could not be read it is known only where the next one begins; of the last, nothing.
         let next = index.segments.get(place + 1).map(|next| next.first_ns);
         let until_ns = match next {
-            Some(next_ns) if segment.events.is_empty() => next_ns.max(segment.last_ns),
-            _ => segment.last_ns,
+            _ if !segment.events.is_empty() => segment.last_ns,
+            Some(next_ns) => next_ns.max(segment.last_ns),
+            None => u64::MAX,
         };
         if until_ns < from_ns || segment.first_ns > to_ns {
             continue;
@@ -122,8 +123,14 @@ fn print(source: &Source, index: &Index, args: &Args, out: &mut impl Write) -> a
                 };
                 damaged = true;
                 eprintln!("deskreel: left out: {}", visible(&format!("{error:#}")));
-                let (from, to) = (clock(left_from_ns), clock(left_to_ns));
-                let what = format!("Damaged, events from {from} to {to} are missing here: {error}");
+                let to = match left_to_ns {
+                    u64::MAX => "the end".to_owned(),
+                    to_ns => clock(to_ns),
+                };
+                let what = format!(
+                    "Damaged, events from {} to {to} are missing here: {error}",
+                    clock(left_from_ns)
+                );
                 printer.lost((left_from_ns, what))?;
             }
             Ok(()) => {}
