@@ -155,7 +155,7 @@ fn layers(sequence: u8) -> Vec<u8> {
 }
 
 /// Codecs without a loss, fills, glyphs that come again.
-fn lossless() -> Vec<Vec<u8>> {
+pub(crate) fn lossless() -> Vec<Vec<u8>> {
     let (width, height) = SIZE;
     let mut reset = [u32::from(width), u32::from(height), 0].map(u32::to_le_bytes).concat();
     reset.resize(332, 0);

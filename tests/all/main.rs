@@ -23,6 +23,7 @@ mod nla;
 mod other_servers;
 mod picture;
 mod plugin_authors;
+mod redirection;
 mod rights;
 mod secrets;
 mod sessions;

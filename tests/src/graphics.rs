@@ -10,7 +10,10 @@ use deskreel_rdp::wire::channel::{Chunk, single_chunk};
 use deskreel_rdp::wire::dvc::{self, DvcPdu};
 use deskreel_rdp::wire::egfx::{self, command, encode};
 use deskreel_rdp::wire::mcs::{self, DomainPdu};
+use deskreel_rdp::wire::share::{self, Sender};
 use ironrdp_acceptor::{Acceptor, BeginResult, DesktopSize, accept_begin, accept_finalize};
+use ironrdp_connector::Sequence as _;
+use ironrdp_core::WriteBuf;
 use ironrdp_graphics::zgfx::{CompressionMode, Compressor, compress_and_wrap_egfx};
 use ironrdp_pdu::gcc::ChannelName;
 use ironrdp_pdu::nego::SecurityProtocol;
@@ -21,7 +24,7 @@ use ironrdp_pdu::rdp::capability_sets::{
 use ironrdp_pdu::rdp::client_info::Credentials;
 use ironrdp_pdu::{Action, PduResult};
 use ironrdp_svc::{SvcMessage, SvcProcessor, SvcServerProcessor};
-use ironrdp_tokio::{Framed, FramedWrite as _, LocalTokioStream};
+use ironrdp_tokio::{Framed, FramedRead, FramedWrite as _, LocalTokioStream, single_sequence_step};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
@@ -35,6 +38,10 @@ pub const USER: &str = "graphics";
 pub const SIZE: (u16, u16) = (1024, 768);
 /// Number of the dynamic channel.
 const CHANNEL: u32 = 3;
+/// The desktop's own channel.
+const SERVER: u16 = 1002;
+/// The channel of the picture, as the acceptor numbers it.
+const IO_CHANNEL: u16 = 1003;
 /// Fast-path input: events of a mouse, and the flag of a button that goes down.
 const MOUSE: u8 = 1;
 const BUTTON_DOWN: u16 = 0x8000;
@@ -55,6 +62,18 @@ impl GraphicsDesktop {
     /// # Errors
     /// No port, or no certificate can be made.
     pub fn start(scenes: Vec<Vec<Vec<u8>>>) -> anyhow::Result<Self> {
+        Self::start_with(scenes, None)
+    }
+
+    /// One that lets the client in and then sends it elsewhere.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_redirecting(redirection: Redirection) -> anyhow::Result<Self> {
+        Self::start_with(Vec::new(), Some(redirection))
+    }
+
+    fn start_with(scenes: Vec<Vec<Vec<u8>>>, redirection: Option<Redirection>) -> anyhow::Result<Self> {
         let made = rcgen::generate_simple_self_signed(vec!["graphics".to_owned()]).context("make a certificate")?;
         let key = PrivateKeyDer::try_from(made.signing_key.serialize_der())
             .map_err(|error| anyhow::anyhow!("make a key: {error}"))?;
@@ -80,7 +99,7 @@ impl GraphicsDesktop {
             .spawn(move || {
                 runtime.block_on(async {
                     tokio::select! {
-                        () = serve(listener, &tls, &scenes, &told) => (),
+                        () = serve(listener, &tls, &scenes, redirection.as_ref(), &told) => (),
                         _ = stopped => (),
                     }
                 });
@@ -94,12 +113,27 @@ impl GraphicsDesktop {
     }
 }
 
-async fn serve(listener: StdListener, tls: &TlsAcceptor, scenes: &[Vec<Vec<u8>>], offered: &Mutex<Vec<(u32, u32)>>) {
+/// Where a desktop sends its clients.
+#[derive(Debug)]
+pub struct Redirection {
+    /// The packet ([MS-RDPBCGR] 2.2.13.1).
+    pub packet: Vec<u8>,
+    /// Sent in place of the picture's beginning, as brokers do, not behind it.
+    pub before_picture: bool,
+}
+
+async fn serve(
+    listener: StdListener,
+    tls: &TlsAcceptor,
+    scenes: &[Vec<Vec<u8>>],
+    redirection: Option<&Redirection>,
+    offered: &Mutex<Vec<(u32, u32)>>,
+) {
     let Ok(listener) = TcpListener::from_std(listener) else {
         return;
     };
     while let Ok((stream, _)) = listener.accept().await {
-        if let Err(error) = session(stream, tls, scenes, offered).await {
+        if let Err(error) = session(stream, tls, scenes, redirection, offered).await {
             eprintln!("graphics desktop: {error:#}");
         }
     }
@@ -146,6 +180,7 @@ async fn session(
     stream: TcpStream,
     tls: &TlsAcceptor,
     scenes: &[Vec<Vec<u8>>],
+    redirection: Option<&Redirection>,
     offered: &Mutex<Vec<(u32, u32)>>,
 ) -> anyhow::Result<()> {
     stream.set_nodelay(true)?;
@@ -164,13 +199,31 @@ async fn session(
     };
     let stream = tls.accept(stream).await.context("accept TLS")?;
     acceptor.mark_security_upgrade_as_done();
-    let framed = Framed::<LocalTokioStream<_>>::new(stream);
+    let mut framed = Framed::<LocalTokioStream<_>>::new(stream);
+    if let Some(Redirection {
+        packet,
+        before_picture: true,
+    }) = redirection
+    {
+        let mut buffer = WriteBuf::new();
+        while acceptor.state().name() != "CapabilitiesSendServer" {
+            single_sequence_step(&mut framed, &mut acceptor, &mut buffer)
+                .await
+                .context("let the client in")?;
+        }
+        framed.write_all(&redirect(IO_CHANNEL, packet)).await?;
+        return gone(&mut framed).await;
+    }
     let (mut framed, result) = accept_finalize(framed, &mut acceptor)
         .await
         .context("finish the connection")?;
+    if let Some(Redirection { packet, .. }) = redirection {
+        framed.write_all(&redirect(result.io_channel_id, packet)).await?;
+        return gone(&mut framed).await;
+    }
     let channel = result.static_channels.get_channel_id_by_type::<Drdynvc>();
     let channel = channel.context("the client has no drdynvc")?;
-    let pdu = |data: &[u8]| mcs::send_data(Direction::ToClient, 1002, channel, &single_chunk(data));
+    let pdu = |data: &[u8]| mcs::send_data(Direction::ToClient, SERVER, channel, &single_chunk(data));
 
     let mut show = Show {
         scenes: scenes.iter(),
@@ -213,6 +266,23 @@ async fn session(
             framed.write_all(&pdu(&answer)).await.context("write")?;
         }
     }
+}
+
+fn redirect(io_channel: u16, packet: &[u8]) -> Vec<u8> {
+    let sender = Sender {
+        direction: Direction::ToClient,
+        initiator: SERVER,
+        source: SERVER,
+        io_channel,
+        share_id: 0,
+    };
+    share::redirection(sender, packet)
+}
+
+/// Waits until the client has left.
+async fn gone<S: FramedRead>(framed: &mut Framed<S>) -> anyhow::Result<()> {
+    while framed.read_pdu().await.is_ok() {}
+    Ok(())
 }
 
 /// The answer to a client's capabilities: the last set that it offers.

@@ -263,7 +263,7 @@ impl View {
 
     /// Adds desktops without looking where they come from.
     #[cfg(test)]
-    pub(super) fn add(&mut self, desktops: &[deskreel_config::WindowsDesktop]) {
+    pub(crate) fn add(&mut self, desktops: &[deskreel_config::WindowsDesktop]) {
         for desktop in desktops {
             let desktop = Desktop::new(desktop, ResourceOrigin::ConfigFile, &HostLabelRules::default());
             self.desktops.insert(desktop.facts.name.clone(), desktop);

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use deskreel_config::{DesktopSecurity, DesktopTls, TlsMin, Verify, WindowsDesktop};
-use deskreel_rdp::wire::x224::{ConfirmError, ConnectionConfirm, connection_request, failure, protocol};
+use deskreel_rdp::wire::x224::{
+    ConfirmError, ConnectionConfirm, connection_request, failure, protocol, routed_request,
+};
 use deskreel_rdp::wire::{PduKind, find_pdu};
 use tokio::io::{AsyncBufRead, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
@@ -33,6 +35,24 @@ pub(super) struct DesktopLeg {
     pub(super) offered_protocols: u32,
     /// The protocol that the desktop selected.
     pub(super) selected_protocol: u32,
+}
+
+/// What a desktop hears first.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Hello<'a> {
+    /// The start of the user's name.
+    Cookie(Option<&'a str>),
+    /// The token of its load balancer.
+    Token(&'a str),
+}
+
+impl Hello<'_> {
+    fn request(self, protocols: u32) -> Vec<u8> {
+        match self {
+            Self::Cookie(cookie) => connection_request(protocols, cookie),
+            Self::Token(token) => routed_request(protocols, token),
+        }
+    }
 }
 
 /// How desktops are reached and their certificates checked.
@@ -94,7 +114,7 @@ impl Desktops {
     pub(super) async fn connect(
         &self,
         desktop: &Desktop,
-        cookie: Option<&str>,
+        hello: Hello<'_>,
         logon: Option<&DesktopAccount>,
     ) -> Result<DesktopLeg, Ended> {
         let resource = &desktop.resource;
@@ -116,10 +136,7 @@ impl Desktops {
                 format!("desktop {name} at {addr} broke the negotiation off: {error}"),
             )
         };
-        stream
-            .write_all(&connection_request(offered, cookie))
-            .await
-            .map_err(lost)?;
+        stream.write_all(&hello.request(offered)).await.map_err(lost)?;
         let confirm = read_confirm(&mut stream)
             .await
             .map_err(|detail| Ended::new(EndReason::DesktopNotRdp, format!("desktop {name} at {addr}: {detail}")))?;

@@ -125,7 +125,9 @@ pub(crate) enum EndReason {
     DesktopPduInvalid,
     /// A PDU could not be inspected or patched.
     FilterError,
-    /// The desktop tried to move the client past the gateway.
+    /// The desktop sent the client elsewhere, and the gateway sent it back for that desktop.
+    Redirected,
+    /// The desktop sent the client where the gateway can't or may not let it.
     RedirectRefused,
     /// The user has as many sessions as `max_connections` of its roles allows.
     TooManyOfUser,
@@ -224,6 +226,7 @@ impl EndReason {
             Self::ClientPduInvalid => "client_pdu_invalid",
             Self::DesktopPduInvalid => "desktop_pdu_invalid",
             Self::FilterError => "filter_error",
+            Self::Redirected => "redirected",
             Self::RedirectRefused => "redirect_refused",
             Self::TooManyOfUser => "too_many_of_user",
             Self::TooManyOnDesktop => "too_many_on_desktop",
@@ -285,6 +288,7 @@ impl EndReason {
                 | Self::IdleTimeout
                 | Self::SessionExpired
                 | Self::Terminated
+                | Self::Redirected
         )
     }
 }

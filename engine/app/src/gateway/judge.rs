@@ -32,6 +32,8 @@ pub(super) struct Asked {
     pub(super) own_login: String,
     /// Where the client is.
     pub(super) source: IpAddr,
+    /// A session of the same user ends for this one: it doesn't count.
+    pub(super) leaves: bool,
 }
 
 /// A session that may go on.
@@ -174,7 +176,8 @@ fn evaluate(shared: &Shared, view: &View, asked: &Asked, name: &str, login: Opti
         now: OffsetDateTime::now_utc(),
         open_sessions: shared
             .registry
-            .open_sessions(&asked.user, identity_kind(asked.identity)),
+            .open_sessions(&asked.user, identity_kind(asked.identity))
+            .saturating_sub(asked.leaves.into()),
     });
     view.decide(&request)
 }
@@ -326,6 +329,7 @@ pub(super) async fn client_info(
         identity,
         login,
         source,
+        leaves: false,
     };
     let view = shared.access.view();
     let desktop = view.desktop(&connected.name, OffsetDateTime::now_utc());

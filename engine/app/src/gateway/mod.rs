@@ -11,6 +11,7 @@ mod desktop;
 pub(crate) mod end;
 pub(crate) mod grant;
 pub(crate) mod guard;
+mod handover;
 mod handshake;
 mod judge;
 mod limits;
@@ -50,6 +51,7 @@ use crate::credentials::Credentials;
 use crate::pipeline::Sessions;
 use desktop::Desktops;
 use guard::{Guard, GuardLimits};
+use handover::Handovers;
 use limits::Limits;
 use pins::Pins;
 use registry::Registry;
@@ -89,6 +91,7 @@ struct Shared {
     registry: Registry,
     sessions: Sessions,
     limits: Arc<Limits>,
+    handovers: Handovers,
     handshake_timeout: Duration,
     activation_timeout: Duration,
     connect_timeout: Duration,
@@ -145,6 +148,7 @@ impl Gateway {
                 usize::try_from(gateway.sessions_max).unwrap_or(usize::MAX),
                 usize::try_from(gateway.connections_per_address_max).unwrap_or(usize::MAX),
             ),
+            handovers: Handovers::default(),
             handshake_timeout: gateway.handshake_timeout,
             activation_timeout: gateway.activation_timeout,
             connect_timeout: gateway.connect_timeout,

@@ -239,6 +239,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Logon<'a, S> {
             return Err(Ended::new(EndReason::OtherDesktop, detail).into());
         }
         name.desktop = bound.map(str::to_owned).or(name.desktop);
+        if let Some(handover) = self.admitted.handover.get() {
+            handover.is_for(&name.user)?;
+        }
         let proven = prove::accept(shared, &self.admitted.audit, &name, proof).await?;
         if let Some(ticket) = proven.ticket {
             name.desktop = Some(ticket.desktop);
@@ -258,6 +261,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Logon<'a, S> {
             identity: proven.identity,
             login: name.login,
             source: self.admitted.peer.ip(),
+            leaves: false,
         };
         let judged = judge(shared, &view, &asked, &desktop, resource.as_ref())?;
         match resource {

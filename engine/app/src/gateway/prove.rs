@@ -154,7 +154,7 @@ fn address_blocked(address: IpAddr) -> Ended {
 }
 
 /// Runs what blocks elsewhere.
-async fn with_store<T: Send + 'static>(
+pub(super) async fn with_store<T: Send + 'static>(
     shared: &Shared,
     work: impl FnOnce(&Credentials) -> anyhow::Result<T> + Send + 'static,
 ) -> Result<T, Ended> {

@@ -9,6 +9,7 @@ mod limits;
 mod notes;
 mod pace;
 mod pump;
+mod redirect;
 mod state;
 mod task;
 
@@ -28,6 +29,7 @@ use super::end::{EndReason, Ended};
 use super::handshake::drain;
 use super::session::{Account, Admitted, Entry, stopping};
 use pump::{Outcome, Pump};
+use redirect::Words;
 use state::Relay;
 use task::Task;
 
@@ -112,16 +114,16 @@ pub(super) async fn run(
         ended
     };
     let (client_end, desktop_end) = tokio::join!(towards_client.stop(), towards_desktop.stop());
-    say_goodbye(&relay, &ended, client_end, desktop_end).await;
+    let (ended, words) = relay.last_words(ended).await;
+    say_goodbye(&words, client_end, desktop_end).await;
     relay.close_recording(&ended);
     relay.settle(account);
     ended
 }
 
-/// Tells the client why, if there is something to tell and its stream stands between two PDUs, and closes both legs.
+/// Says `words` to the client, if its stream stands between two PDUs, and closes both legs.
 async fn say_goodbye(
-    relay: &Relay,
-    ended: &Ended,
+    words: &Words,
     client_end: Option<Outcome<ReadHalf<DesktopStream>, WriteHalf<ClientStream>>>,
     desktop_end: Option<Outcome<ReadHalf<ClientStream>, WriteHalf<DesktopStream>>>,
 ) {
@@ -133,14 +135,10 @@ async fn say_goodbye(
     if let Some(Outcome { reader, writer, .. }) = desktop_end {
         (client_reader, desktop_writer) = (Some(reader), Some(writer));
     }
-    let words = ended
-        .reason
-        .error_info()
-        .map(|code| relay.phases().error_info(code))
-        .unwrap_or_default();
+    let nothing = Words::new();
     // What fails here fails to be said; the session is over all the same.
-    let client = timeout(LAST_WORDS, close(client_reader, client_writer, &words));
-    let desktop = timeout(LAST_WORDS, close(desktop_reader, desktop_writer, &[]));
+    let client = timeout(LAST_WORDS, close(client_reader, client_writer, words));
+    let desktop = timeout(LAST_WORDS, close(desktop_reader, desktop_writer, &nothing));
     let _ = tokio::join!(client, desktop);
 }
 
@@ -148,7 +146,7 @@ async fn say_goodbye(
 async fn close<S: AsyncRead + AsyncWrite + Unpin>(
     reader: Option<ReadHalf<S>>,
     writer: Option<WriteHalf<S>>,
-    words: &[Vec<u8>],
+    words: &Words,
 ) -> std::io::Result<()> {
     let Some(mut writer) = writer else { return Ok(()) };
     for pdu in words {

@@ -1,10 +1,12 @@
 //! One session from accept to close.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 
-use deskreel_rdp::wire::x224::{ConnectionRequest, confirm_flags, connection_confirm, protocol, requested_desktop};
+use deskreel_rdp::wire::x224::{
+    ConnectionRequest, confirm_flags, connection_confirm, protocol, requested_desktop, returning,
+};
 use tokio::io::{AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -15,9 +17,10 @@ use tracing::{Instrument as _, info, info_span, warn};
 use uuid::Uuid;
 
 use super::credssp::early;
-use super::desktop::{Desktop, DesktopLeg};
+use super::desktop::{Desktop, DesktopLeg, Hello};
 use super::end::{EndReason, Ended};
 use super::grant::Grant;
+use super::handover::Handover;
 use super::judge::DesktopAccount;
 use super::limits::Permit;
 use super::tls::Identity;
@@ -42,7 +45,11 @@ pub(super) struct Admitted {
     /// The session's part of the audit log.
     pub(super) audit: SessionAudit,
     /// The only desktop of the listener that it came through, if that is bound to one.
-    pub(super) bound: Option<String>,
+    bound: Option<String>,
+    /// What a client has come back with that was sent here for another desktop.
+    pub(super) handover: OnceLock<Handover>,
+    /// Closed when this is dropped: the session is over.
+    pub(super) over: watch::Sender<()>,
 }
 
 /// What the end's log line tells besides the reason.
@@ -78,6 +85,8 @@ pub(super) async fn serve(
         started_at: Instant::now(),
         audit,
         bound,
+        handover: OnceLock::new(),
+        over: watch::Sender::new(()),
     };
     let span = info_span!("session", %id, %peer);
     let work = async move {
@@ -189,6 +198,12 @@ impl Admitted {
         let request = timeout(shared.handshake_timeout, handshake::read_opening(client))
             .await
             .unwrap_or_else(|_| Err(self.too_slow("did not send its connection request")))?;
+        let expected = returning(&request).and_then(|number| shared.handovers.take(number, Instant::now()));
+        if let Some(handover) = expected {
+            handover.follow().await;
+            // Err = there is but one request
+            let _ = self.handover.set(handover);
+        }
         let nobody = !prove::anybody(shared).await?;
         let security = handshake::choose_security(&request, &shared.client_security, nobody)?;
         Ok((request, security))
@@ -243,7 +258,7 @@ impl Admitted {
             .await
             .unwrap_or_else(|_| Err(self.too_slow("did not finish its TLS handshake")))?;
         let offer = nla::Offer {
-            bound: self.bound.as_deref(),
+            bound: self.bound(),
             otherwise: requested_desktop(request).or(shared.default_desktop.as_deref()),
             early_result: security == protocol::HYBRID_EX,
         };
@@ -300,6 +315,12 @@ impl Admitted {
         Ok((desktop, leg, entry))
     }
 
+    /// The only desktop that it may be, if there is only one.
+    fn bound(&self) -> Option<&str> {
+        let handover = self.handover.get().map(|handover| handover.desktop.as_str());
+        handover.or(self.bound.as_deref())
+    }
+
     /// Finds the desktop that a request asks for and connects to it.
     async fn reach_desktop(
         &self,
@@ -307,18 +328,14 @@ impl Admitted {
         account: &mut Account,
     ) -> Result<(Desktop, DesktopLeg), Ended> {
         let requested = requested_desktop(request);
-        if let (Some(bound), Some(requested)) = (&self.bound, requested)
+        if let (Some(bound), Some(requested)) = (self.bound(), requested)
             && bound != requested
         {
             let detail = format!("client asks for {requested:?}, but the listener leads to {bound:?}");
             return Err(Ended::new(EndReason::OtherDesktop, detail));
         }
         let shared = &self.shared;
-        let named = self
-            .bound
-            .as_deref()
-            .or(requested)
-            .or(shared.default_desktop.as_deref());
+        let named = self.bound().or(requested).or(shared.default_desktop.as_deref());
         let Some(name) = named else {
             return Err(Ended::new(
                 EndReason::DesktopNotNamed,
@@ -356,7 +373,12 @@ impl Admitted {
             desktops,
             ..
         } = &*self.shared;
-        timeout(*connect_timeout, desktops.connect(desktop, cookie, logon))
+        let token = self
+            .handover
+            .get()
+            .and_then(|handover| handover.routing_token.as_deref());
+        let hello = token.map_or(Hello::Cookie(cookie), Hello::Token);
+        timeout(*connect_timeout, desktops.connect(desktop, hello, logon))
             .await
             .unwrap_or_else(|_| {
                 Err(Ended::new(

@@ -1,6 +1,7 @@
 //! Why the filter ends a session.
 
 use crate::Direction;
+use crate::wire::redirection::Redirection;
 use crate::wire::{FrameError, WireError, error_info};
 
 /// Why a session must end. Nothing of the PDU in question may be forwarded.
@@ -52,11 +53,8 @@ pub enum FilterError {
     #[error("desktop refuses the MCS connection (result {0})")]
     ConnectRefused(u8),
     /// A redirection: the client would leave the gateway.
-    #[error("desktop redirects the client to {target}, which is refused")]
-    Redirection {
-        /// The machine, as the desktop names it.
-        target: String,
-    },
+    #[error("desktop redirects the client to {}", .0.target())]
+    Redirection(Box<Redirection>),
     /// A Confirm Active whose drawing orders can't be turned off.
     #[error("client's Confirm Active has no Order capability set")]
     NoOrderSet,
@@ -138,7 +136,7 @@ impl FilterError {
             Self::Encrypted(_) => "encrypted-pdu",
             Self::ConnectRefused(_) => "mcs-refused",
             Self::Downgrade { .. } => "downgrade",
-            Self::Redirection { .. } => "redirection",
+            Self::Redirection(_) => "redirection",
             Self::NoOrderSet => "no-order-set",
             Self::CompressedChannel { .. } => "compressed-channel",
             Self::DynamicChannel { .. } => "dynamic-channel",
@@ -153,7 +151,7 @@ impl FilterError {
     #[must_use]
     pub fn error_info_code(&self) -> u32 {
         match self {
-            Self::OtherDesktop { .. } | Self::Redirection { .. } => error_info::DENIED,
+            Self::OtherDesktop { .. } | Self::Redirection(_) => error_info::DENIED,
             _ => error_info::RPC_INITIATED_DISCONNECT,
         }
     }

@@ -36,6 +36,7 @@ pub use verdict::{ChannelOutcome, ClientLogon, LogonAs, Pass, PhaseEvent, Verdic
 pub use crate::Direction;
 pub use crate::tap::ClipboardFormat;
 use crate::wire::mcs::{self, DomainPdu};
+use crate::wire::redirection::Return;
 use crate::wire::share as wire_share;
 use crate::wire::x224::protocol;
 use crate::wire::{PduKind, WireError, fast_path};
@@ -264,6 +265,19 @@ impl Phases {
             pdus.push(mcs::disconnect_ultimatum());
         }
         pdus
+    }
+
+    /// PDUs towards the client that lead it back to where it has connected; empty before it has logged on. Nothing else may
+    /// follow: the client leaves.
+    #[must_use]
+    pub fn redirect(&self, back: &Return<'_>) -> Vec<Vec<u8>> {
+        if self.phase < Phase::Licensing {
+            return Vec::new();
+        }
+        vec![wire_share::redirection(
+            self.sender(Direction::ToClient),
+            &back.packet(),
+        )]
     }
 
     /// PDUs towards the desktop that make it repaint the whole desktop of `width` x `height`: a Suppress Output toggle, or

@@ -104,10 +104,10 @@ impl Phases {
             return Err(self.unexpected(data.direction, "redirection"));
         }
         let redirection = Redirection::parse(pdu.get(packet).unwrap_or_default()).unwrap_or_default();
-        let target = redirection.target().to_owned();
         if !redirection.is_informational {
-            return Err(FilterError::Redirection { target });
+            return Err(FilterError::Redirection(Box::new(redirection)));
         }
+        let target = redirection.target().to_owned();
         verdict.forward = false;
         verdict.events.push(PhaseEvent::RedirectionDropped { target });
         Ok(())

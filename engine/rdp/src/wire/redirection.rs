@@ -1,4 +1,7 @@
-//! Server redirection ([MS-RDPBCGR] 2.2.13.1): a desktop sends the client elsewhere. Read only to say where to.
+//! Server redirection ([MS-RDPBCGR] 2.2.13.1): a desktop sends the client elsewhere. Read to say where to; written to lead a
+//! client back to where it has connected.
+
+use zeroize::Zeroizing;
 
 use super::cursor::{Cursor, WireError, printable, utf16_text};
 
@@ -9,6 +12,7 @@ mod flags {
     pub(super) const USER_NAME: u32 = 0x4;
     pub(super) const DOMAIN: u32 = 0x8;
     pub(super) const PASSWORD: u32 = 0x10;
+    pub(super) const DONT_STORE_USER_NAME: u32 = 0x20;
     pub(super) const NO_REDIRECT: u32 = 0x80;
     pub(super) const TARGET_FQDN: u32 = 0x100;
     pub(super) const TARGET_NETBIOS_NAME: u32 = 0x200;
@@ -18,6 +22,8 @@ mod flags {
 const PACKET: u16 = 0x0400;
 /// The longest name that is shown; DNS allows 255.
 const NAME_CHARS_MAX: usize = 255;
+/// The longest token that is passed on: the connection request counts its length in 8 bits.
+pub const TOKEN_BYTES_MAX: usize = 200;
 
 /// Where a desktop wants the client to go. Text is fit to be shown; the password in the packet is never read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -32,6 +38,8 @@ pub struct Redirection {
     pub user_name: Option<String>,
     /// It comes with a token for a load balancer.
     pub has_token: bool,
+    /// That token without its line end, where it is one line of text that a connection request can carry.
+    pub routing_token: Option<String>,
     /// It only tells the client something: it stays where it is.
     pub is_informational: bool,
 }
@@ -69,7 +77,7 @@ impl Redirection {
                 .filter(|text| !text.is_empty())
         };
         let address = name(field(flags::TARGET_NET_ADDRESS)?);
-        let has_token = field(flags::LOAD_BALANCE_INFO)?.is_some();
+        let token = field(flags::LOAD_BALANCE_INFO)?;
         let user_name = name(field(flags::USER_NAME)?);
         field(flags::DOMAIN)?;
         field(flags::PASSWORD)?;
@@ -80,7 +88,8 @@ impl Redirection {
             netbios_name,
             address,
             user_name,
-            has_token,
+            has_token: token.is_some(),
+            routing_token: token.and_then(one_line),
             is_informational: flags & flags::NO_REDIRECT != 0,
         })
     }
@@ -95,6 +104,61 @@ impl Redirection {
         } else {
             "a machine that it doesn't name"
         })
+    }
+}
+
+/// A token that can't be taken for anything else in a connection request.
+fn one_line(token: &[u8]) -> Option<String> {
+    let line = token.strip_suffix(b"\0").unwrap_or(token);
+    let line = line.strip_suffix(b"\r\n").unwrap_or(line);
+    let is_text = line.iter().all(|byte| (0x20..0x7F).contains(byte));
+    let fits = (1..=TOKEN_BYTES_MAX).contains(&line.len());
+    (is_text && fits).then(|| String::from_utf8_lossy(line).into_owned())
+}
+
+/// Leads a client back to the address that it has connected to.
+#[derive(Clone, Copy)]
+pub struct Return<'a> {
+    /// What it says there before anything else: a routing token without its line end.
+    pub routing_token: &'a str,
+    /// The name that it logs on with there.
+    pub user_name: &'a str,
+    /// The domain of that name; `None` = the one that it has.
+    pub domain: Option<&'a str>,
+    /// The password that it logs on with there; `None` = the one that it has.
+    pub password: Option<&'a str>,
+}
+
+impl Return<'_> {
+    /// The packet. Holds the password in clear, as the protocol wants it.
+    #[must_use]
+    pub fn packet(&self) -> Zeroizing<Vec<u8>> {
+        let text = |text: &str| -> Zeroizing<Vec<u8>> {
+            Zeroizing::new(text.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect())
+        };
+        let token = Zeroizing::new(format!("{}\r\n", self.routing_token).into_bytes());
+        let mut fields = vec![token, text(self.user_name)];
+        let mut has = flags::LOAD_BALANCE_INFO | flags::USER_NAME | flags::DONT_STORE_USER_NAME;
+        if let Some(domain) = self.domain {
+            has |= flags::DOMAIN;
+            fields.push(text(domain));
+        }
+        if let Some(password) = self.password {
+            has |= flags::PASSWORD;
+            fields.push(text(password));
+        }
+        let length = 12 + fields.iter().map(|field| field.len() + 4).sum::<usize>();
+        let mut packet = Zeroizing::new(Vec::with_capacity(length));
+        packet.extend_from_slice(&PACKET.to_le_bytes());
+        packet.extend_from_slice(&(length as u16).to_le_bytes());
+        // the session id
+        packet.extend_from_slice(&[0; 4]);
+        packet.extend_from_slice(&has.to_le_bytes());
+        for field in fields {
+            packet.extend_from_slice(&(field.len() as u32).to_le_bytes());
+            packet.extend_from_slice(&field);
+        }
+        packet
     }
 }
 
@@ -146,6 +210,7 @@ mod tests {
         assert_eq!(redirection.address.as_deref(), Some("10.0.0.7"));
         assert_eq!(redirection.user_name.as_deref(), Some("ann"));
         assert!(redirection.has_token && !redirection.is_informational);
+        assert_eq!(redirection.routing_token.as_deref(), Some("tsv://farm"));
         assert!(!format!("{redirection:?}").contains("hunter2"));
         for cut in 0..bytes.len() {
             assert!(Redirection::parse(&bytes[..cut]).is_err(), "{cut}");
@@ -164,5 +229,52 @@ mod tests {
         let long = packet(flags::USER_NAME, &[]);
         let long = [&long[..], &u32::MAX.to_le_bytes()].concat();
         assert!(Redirection::parse(&long).is_err());
+    }
+
+    #[test]
+    fn a_token_is_one_line_of_text() {
+        let token = |token: &[u8]| {
+            let redirection = Redirection::parse(&packet(flags::LOAD_BALANCE_INFO, &[token])).unwrap();
+            assert!(redirection.has_token);
+            redirection.routing_token
+        };
+        assert_eq!(token(b"Cookie: msts=7\r\n").as_deref(), Some("Cookie: msts=7"));
+        assert_eq!(
+            token(&[b'x'; TOKEN_BYTES_MAX]).map(|token| token.len()),
+            Some(TOKEN_BYTES_MAX)
+        );
+        for bad in [
+            &b"a\r\nb"[..],
+            b"\x01\0\x08\0",
+            b"",
+            b"\r\n",
+            &[b'x'; TOKEN_BYTES_MAX + 1],
+        ] {
+            assert_eq!(token(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_way_back() {
+        for password in [None, Some("hunter2")] {
+            let back = Return {
+                routing_token: "Cookie: msts=lab:1",
+                user_name: "ann:lab",
+                domain: Some("CORP"),
+                password,
+            };
+            let packet = back.packet();
+            let read = Redirection::parse(&packet).unwrap();
+            assert_eq!(read.routing_token.as_deref(), Some("Cookie: msts=lab:1"));
+            assert_eq!(read.user_name.as_deref(), Some("ann:lab"));
+            assert!(!read.is_informational && read.address.is_none());
+            let has = |word| {
+                let wide = text(word);
+                packet.windows(wide.len()).any(|window| window == wide)
+            };
+            assert!(has("CORP"));
+            assert_eq!(has("hunter2"), password.is_some());
+            assert_eq!(usize::from(u16::from_le_bytes([packet[2], packet[3]])), packet.len());
+        }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use zeroize::Zeroizing;
+
 use super::cursor::{Cursor, WireError};
 use super::mcs;
 use crate::Direction;
@@ -195,6 +197,22 @@ fn share_data_pdu(sender: Sender, kind: u8, body: &[u8]) -> Vec<u8> {
 #[must_use]
 pub fn set_error_info(sender: Sender, code: u32) -> Vec<u8> {
     share_data_pdu(sender, data::SET_ERROR_INFO, &code.to_le_bytes())
+}
+
+/// A redirection packet behind TLS ([MS-RDPBCGR] 2.2.13.3.1).
+#[must_use]
+pub fn redirection(sender: Sender, packet: &[u8]) -> Vec<u8> {
+    /// Header, padding before the packet and after it.
+    const AROUND: usize = 6 + 2 + 1;
+    // there may be a password in it
+    let mut payload = Zeroizing::new(Vec::with_capacity(AROUND + packet.len()));
+    payload.extend_from_slice(&((AROUND + packet.len()) as u16).to_le_bytes());
+    payload.extend_from_slice(&[control::REDIRECTION | 0x10, 0]);
+    payload.extend_from_slice(&sender.source.to_le_bytes());
+    payload.extend_from_slice(&[0, 0]);
+    payload.extend_from_slice(packet);
+    payload.push(0);
+    mcs::send_data(sender.direction, sender.initiator, sender.io_channel, &payload)
 }
 
 /// Refresh Rect ([MS-RDPBCGR] 2.2.11.2) for one rectangle from the origin. The edges of the wire are inclusive.

@@ -2,6 +2,7 @@
 //! preconnection blob before it ([MS-RDPEPS]).
 
 use super::cursor::{Cursor, WireError, printable, utf16_text};
+use super::redirection::TOKEN_BYTES_MAX;
 
 /// Security protocols as bits of the request and as the value of the confirm ([MS-RDPBCGR] 2.2.1.1.1).
 pub mod protocol {
@@ -357,10 +358,7 @@ impl Preconnection {
 /// of the form `user:desktop[:login]`. Merely claimed, and a cookie may be cut short.
 #[must_use]
 pub fn requested_desktop(request: &ConnectionRequest) -> Option<&str> {
-    let token = request
-        .routing_token
-        .as_deref()
-        .map(|token| token.strip_prefix("Cookie: msts=").unwrap_or(token));
+    let token = token(request).map(|(desktop, _)| desktop);
     let text = request.preconnection.as_ref().and_then(|blob| blob.text.as_deref());
     let cookie = request.cookie.as_deref().and_then(|cookie| cookie.split(':').nth(1));
     [token, text, cookie]
@@ -368,6 +366,30 @@ pub fn requested_desktop(request: &ConnectionRequest) -> Option<&str> {
         .flatten()
         .map(str::trim)
         .find(|name| !name.is_empty())
+}
+
+/// The number behind the desktop in a routing token of the gateway's own making, `NAME:NUMBER`; see [`return_token`].
+#[must_use]
+pub fn returning(request: &ConnectionRequest) -> Option<&str> {
+    token(request)
+        .map(|(_, number)| number)
+        .filter(|number| !number.is_empty())
+}
+
+/// The routing token for a client that comes back for `desktop`; without its line end.
+#[must_use]
+pub fn return_token(desktop: &str, number: &str) -> String {
+    format!("{TOKEN_PREFIX}{desktop}:{number}")
+}
+
+/// How load balancers' tokens often begin.
+const TOKEN_PREFIX: &str = "Cookie: msts=";
+
+/// Desktop and number of the routing token.
+fn token(request: &ConnectionRequest) -> Option<(&str, &str)> {
+    let token = request.routing_token.as_deref()?;
+    let token = token.strip_prefix(TOKEN_PREFIX).unwrap_or(token);
+    Some(token.split_once(':').unwrap_or((token, "")))
 }
 
 /// What a desktop answers to our connection request.
@@ -468,6 +490,18 @@ pub fn connection_request(protocols: u32, cookie: Option<&str>) -> Vec<u8> {
     x224_pdu(0xE0, [0, 0, 0, 0], &variable)
 }
 
+/// A connection request towards a desktop's load balancer, with the token that it has handed out. Anything but printable ASCII
+/// is left out of it, and it is cut at [`TOKEN_BYTES_MAX`].
+#[must_use]
+pub fn routed_request(protocols: u32, token: &str) -> Vec<u8> {
+    let is_printable = |byte: &char| matches!(byte, ' '..='~');
+    let clean: String = token.chars().filter(is_printable).take(TOKEN_BYTES_MAX).collect();
+    let mut variable = clean.into_bytes();
+    variable.extend_from_slice(b"\r\n");
+    negotiation(&mut variable, 1, 0, protocols);
+    x224_pdu(0xE0, [0, 0, 0, 0], &variable)
+}
+
 /// A connection confirm towards a client: `selected` is one value of [`protocol`], `flags` are [`confirm_flags`].
 #[must_use]
 pub fn connection_confirm(selected: u32, flags: u8) -> Vec<u8> {
@@ -489,7 +523,7 @@ fn negotiation(out: &mut Vec<u8>, kind: u8, flags: u8, value: u32) {
     out.extend_from_slice(&value.to_le_bytes());
 }
 
-/// `variable` is at most some 100 bytes, so both lengths fit.
+/// `variable` is at most some 220 bytes, so both lengths fit.
 fn x224_pdu(code: u8, references: [u8; 4], variable: &[u8]) -> Vec<u8> {
     let length = u8::try_from(variable.len() + 6).unwrap_or(u8::MAX);
     let mut pdu = vec![3, 0, 0, length.saturating_add(5), length, code];

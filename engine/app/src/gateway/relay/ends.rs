@@ -73,8 +73,10 @@ impl Relay {
 
     pub(super) fn filter_failed(&self, error: &FilterError) -> Ended {
         let reason = match error {
-            FilterError::Redirection { .. } => {
+            FilterError::Redirection(redirection) => {
                 self.alert("redirection", error.to_string());
+                // Err = the other pump met one before
+                let _ = self.redirected.set((**redirection).clone());
                 EndReason::RedirectRefused
             }
             FilterError::OtherDesktop { .. } => EndReason::OtherDesktop,
@@ -110,7 +112,7 @@ fn lost(direction: Direction) -> EndReason {
 pub(super) fn recorded_reason(reason: EndReason) -> event::EndReason {
     match reason {
         EndReason::ClientClosed => event::EndReason::ClientClosed,
-        EndReason::DesktopClosed => event::EndReason::DesktopClosed,
+        EndReason::DesktopClosed | EndReason::Redirected => event::EndReason::DesktopClosed,
         EndReason::GatewayShutdown => event::EndReason::GatewayStopped,
         EndReason::RecorderFailed | EndReason::RecordingRefused => event::EndReason::RecorderFailed,
         EndReason::Terminated => event::EndReason::OperatorEnded,

@@ -10,9 +10,10 @@ use deskreel_config::{BulkCompression, Graphics, OnFailure, WindowsDesktop};
 use deskreel_rdp::Direction;
 use deskreel_rdp::phase::{self, ClientLogon, FilterOptions, LogonAs, PhaseEvent, Phases};
 use deskreel_rdp::tap::{ClipboardLevel, TapConfig};
+use deskreel_rdp::wire::redirection::Redirection;
 use deskreel_rdp::wire::x224::ConnectionRequest;
 use deskreel_recording::event::{self, SessionEnd};
-use tokio::sync::{SetOnce, mpsc};
+use tokio::sync::{SetOnce, mpsc, watch};
 use tokio::time::timeout;
 use tracing::{debug, info};
 use uuid::Uuid;
@@ -25,6 +26,7 @@ use crate::gateway::Shared;
 use crate::gateway::desktop::{Desktop, DesktopLeg};
 use crate::gateway::end::{EndReason, Ended};
 use crate::gateway::grant::{Grant, claimed_user};
+use crate::gateway::handover::Handover;
 use crate::gateway::judge::{DesktopAccount, Refusal, client_info};
 use crate::gateway::registry::{self, Entered, Running};
 use crate::gateway::session::{Account, Admitted, Entry};
@@ -41,21 +43,27 @@ pub(super) struct Relay {
     pub(super) recorder: SetOnce<SessionRecorder>,
     sessions: Sessions,
     id: Uuid,
-    peer: SocketAddr,
+    pub(super) peer: SocketAddr,
     started: SystemTime,
     started_at: Instant,
     audit: SessionAudit,
-    desktop: String,
+    pub(super) desktop: String,
     desktop_addr: String,
     /// The desktop as it was connected to.
-    resource: Arc<WindowsDesktop>,
+    pub(super) resource: Arc<WindowsDesktop>,
     /// How its picture may come.
     graphics: phase::Graphics,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     /// Set before Client Info goes on.
-    grant: SetOnce<Arc<Grant>>,
+    pub(super) grant: SetOnce<Arc<Grant>>,
     /// What the desktop is logged on with, where that is known before Client Info; taken when that goes on.
     logon: Mutex<Option<DesktopAccount>>,
+    /// What the client came back with.
+    pub(super) handover: Option<Handover>,
+    /// Closed when the session is over.
+    pub(super) before: watch::Receiver<()>,
+    /// Where the desktop wants the client to go.
+    pub(super) redirected: OnceLock<Redirection>,
     /// The session among the running ones; set with the grant.
     pub(super) running: SetOnce<(Arc<Running>, Entered)>,
     activation_timeout: Duration,
@@ -116,6 +124,9 @@ impl Relay {
             shared: Arc::clone(shared),
             grant: SetOnce::new_with(grant),
             logon: Mutex::new(logon),
+            handover: admitted.handover.get().cloned(),
+            before: admitted.over.subscribe(),
+            redirected: OnceLock::new(),
             running: SetOnce::new(),
             activation_timeout: shared.activation_timeout,
             to_client_bytes: AtomicU64::new(0),
@@ -324,6 +335,9 @@ impl Relay {
             }
         };
         drop(logon);
+        if let Some(handover) = &self.handover {
+            handover.is_for(&grant.user)?;
+        }
         self.enter(&grant)?;
         self.phases().decide(rights::channel_rights(&grant.decision.rights));
         // Err = it was decided before the relay began

@@ -56,18 +56,34 @@ pub(super) async fn connected(
 
 /// A session up to TLS on both legs; the desktop listens on `listener`.
 async fn meet(gateway: &Running, listener: &TcpListener) -> Ends {
+    let said = connection_request(protocol::SSL | protocol::HYBRID, Some("anna"));
+    meet_as(
+        gateway,
+        listener,
+        &said,
+        &connection_request(protocol::SSL, Some("anna")),
+    )
+    .await
+}
+
+/// The same of a client that says `said` first, of which the desktop hears `heard`.
+pub(super) async fn meet_as(gateway: &Running, listener: &TcpListener, said: &[u8], heard: &[u8]) -> Ends {
     let desktop = async {
         let dir = tempfile::tempdir().unwrap();
         let identity = Identity::load(None, None, dir.path()).unwrap();
         let (mut stream, _) = listener.accept().await.unwrap();
-        let mut request = vec![0; connection_request(protocol::SSL, Some("anna")).len()];
+        let mut request = vec![0; heard.len()];
         stream.read_exact(&mut request).await.unwrap();
-        assert_eq!(request, connection_request(protocol::SSL, Some("anna")));
+        assert_eq!(request, heard);
         stream.write_all(&connection_confirm(protocol::SSL, 0)).await.unwrap();
         TlsAcceptor::from(identity.config).accept(stream).await.unwrap()
     };
     let client = async {
-        let (stream, _) = gateway.request(protocol::SSL | protocol::HYBRID).await;
+        let mut stream = gateway.connect().await;
+        stream.write_all(said).await.unwrap();
+        let mut answer = [0; 19];
+        let answered = stream.read_exact(&mut answer);
+        tokio::time::timeout(PATIENCE, answered).await.unwrap().unwrap();
         let connector = TlsConnector::from(tls::any_certificate(deskreel_config::TlsMin::Tls12).unwrap());
         connector
             .connect(ServerName::try_from("gateway").unwrap(), stream)

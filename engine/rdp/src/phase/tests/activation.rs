@@ -270,8 +270,7 @@ fn redirection_is_refused() {
         ),
         "redirection"
     );
-    let target = "x".to_owned();
-    assert_eq!(FilterError::Redirection { target }.error_info_code(), DENIED);
+    assert_eq!(FilterError::Redirection(Box::default()).error_info_code(), DENIED);
 }
 
 /// A redirection packet with these flags and one name, behind the padding of the enhanced form.

@@ -535,7 +535,7 @@ fn refusals_have_distinct_reasons() {
         FilterError::Encrypted(direction),
         FilterError::ConnectRefused(1),
         FilterError::Downgrade { offered: 3, read: 1 },
-        FilterError::Redirection { target: "x".into() },
+        FilterError::Redirection(Box::default()),
         FilterError::NoOrderSet,
         FilterError::CompressedChannel {
             direction,

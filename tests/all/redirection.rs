@@ -1,0 +1,159 @@
+//! A desktop sends the client to another machine: a real client comes back to the gateway and works at the desktop that is
+//! known by that name, or is told that it may not.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use peers::Peers;
+use peers::client::Client;
+use peers::desktop::PASSWORD;
+use peers::gateway::Gateway;
+use peers::graphics::{GraphicsDesktop, Redirection, USER};
+use peers::process::{free_port, wait_for};
+
+use crate::graphics::lossless;
+use crate::nla::{OWN, files_with, set_password};
+
+/// What the desktop says of an account elsewhere; nobody must ever see it.
+const ELSEWHERE: &str = "Other-machine-1";
+
+/// A redirection to `host` as a broker sends it: address, account and name.
+fn to(host: &str) -> Vec<u8> {
+    let wide = |text: &str| -> Vec<u8> { text.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect() };
+    let mut body = vec![9, 0, 0, 0];
+    // address, user name, domain, password, full name
+    body.extend((0x1_u32 | 0x4 | 0x8 | 0x10 | 0x100).to_le_bytes());
+    for field in ["192.0.2.7", "somebody", "FARM", ELSEWHERE, host] {
+        let field = wide(field);
+        body.extend(u32::try_from(field.len()).unwrap().to_le_bytes());
+        body.extend(field);
+    }
+    let length = u16::try_from(body.len() + 4).unwrap().to_le_bytes();
+    [&[0, 4], &length[..], &body].concat()
+}
+
+/// Two brokers, and behind the name that they tell a desktop with a picture. Alice may use all, one session at a time; bob
+/// one broker alone.
+fn configure(dir: &Path, broker: u16, early: u16, side: u16) -> anyhow::Result<u16> {
+    let secret = dir.with_extension("secret");
+    fs::create_dir_all(dir.join("resources"))?;
+    fs::write(&secret, PASSWORD)?;
+    let port = free_port()?;
+    let yaml = format!(
+        "data_dir: ./data\ngateway: {{listen: '127.0.0.1:{port}', default_desktop: broker, graphics: gfx}}\n\
+         storages:\n  - {{name: disk, plugin: local, mode: sync, settings: {{path: ./recordings}}}}\n\
+         access: {{resources_dir: ./resources}}\nlog: {{level: debug}}\n"
+    );
+    fs::write(dir.join("deskreel.yaml"), yaml)?;
+    let mut resources = String::new();
+    for (name, port) in [("broker", broker), ("early", early), ("side", side)] {
+        let login = format!("{{login: {USER}, password: {{file: '{}'}}}}", secret.display());
+        resources += &format!(
+            "{{kind: windows_desktop, version: v3, metadata: {{name: {name}, labels: {{at: {name}}}}}, \
+              spec: {{addr: '127.0.0.1:{port}', gateway: {{credentials: {{logins: [{login}]}}}}}}}}\n---\n"
+        );
+    }
+    for (role, at) in [("both", "'*'"), ("one", "broker")] {
+        resources += &format!(
+            "{{kind: role, version: v7, metadata: {{name: {role}}}, spec: {{options: {{max_connections: 1}}, \
+              allow: {{windows_desktop_labels: {{at: {at}}}, windows_desktop_logins: [{USER}]}}}}}}\n---\n"
+        );
+    }
+    for (user, role) in [("alice", "both"), ("bob", "one")] {
+        resources +=
+            &format!("{{kind: user, version: v2, metadata: {{name: {user}}}, spec: {{roles: [{role}]}}}}\n---\n");
+    }
+    fs::write(dir.join("resources/all.yaml"), resources.trim_end_matches("---\n"))?;
+    Ok(port)
+}
+
+#[test]
+fn a_redirected_client_comes_back_and_works_at_the_other_desktop() -> anyhow::Result<()> {
+    let Some(_peers) = Peers::take("a_redirected_client_comes_back_and_works_at_the_other_desktop") else {
+        return Ok(());
+    };
+    let dir = tempfile::tempdir()?;
+    let home = dir.path().join("gateway");
+    let broker = |before_picture| {
+        let packet = to("SIDE");
+        GraphicsDesktop::start_redirecting(Redirection { packet, before_picture })
+    };
+    let (broker, early) = (broker(false)?, broker(true)?);
+    let side = GraphicsDesktop::start(vec![lossless()])?;
+    let listen = configure(&home, broker.port, early.port, side.port)?;
+    for user in ["alice", "bob"] {
+        set_password(&home, user)?;
+    }
+    let gateway = Gateway::restart(&home, listen)?;
+    let create = [
+        "tickets",
+        "create",
+        "--user",
+        "alice",
+        "--desktop",
+        "broker",
+        "--ttl",
+        "1h",
+    ];
+    let ticket = gateway.json(&create)?;
+    let ticket = ticket["secret"].as_str().unwrap_or_default().to_owned();
+    let mut recordings = 0;
+    for (index, (security, user, password, token)) in [
+        ("/sec:nla", "alice", OWN, "/load-balance-info:broker"),
+        ("/sec:tls", "alice:broker", OWN, "/load-balance-info:broker"),
+        ("/sec:nla", "alice:broker", &ticket, "/load-balance-info:broker"),
+        ("/sec:nla", "alice:early", OWN, "/load-balance-info:early"),
+        ("/sec:tls", "alice:early", OWN, "/load-balance-info:early"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let own = format!("/p:{password}");
+        let mut client = Client::start(
+            dir.path(),
+            &format!("client-{index}"),
+            listen,
+            user,
+            &[security, "/gfx", &own, token],
+        )?;
+        client
+            .display
+            .wait_painted(8)
+            .map_err(|error| error.context(client.process.log()).context(gateway.process.log()))?;
+        client.process.end();
+        // who is sent on before there is a picture leaves no recording
+        let early = token.ends_with("early");
+        for desktop in ["broker", "side"].into_iter().skip(early.into()) {
+            let recording = gateway.wait_recording(recordings, &["complete"])?;
+            recordings += 1;
+            assert_eq!(recording["desktop"], desktop, "{security}: {recording}");
+            assert_eq!(
+                (&recording["user"], &recording["login"]),
+                (&"alice".into(), &USER.into()),
+                "{recording}"
+            );
+            assert_eq!(recording["identity"], "proven", "{recording}");
+        }
+    }
+
+    // whom no role lets in there is told so, and gets no further
+    let own = format!("/p:{OWN}");
+    let mut client = Client::start(dir.path(), "bob", listen, "bob", &["/sec:nla", "/gfx", &own])?;
+    let code = client.process.wait(Duration::from_secs(60))?;
+    assert_ne!(code, Some(0), "{}", client.process.log());
+    gateway.wait_recording(recordings, &["complete"])?;
+    wait_for(Duration::from_secs(30), "the end in the audit log", || {
+        let told = gateway.json(&["audit", "ls"])?.to_string();
+        Ok(told.contains("redirect_refused") && told.contains("denied_no_desktop"))
+    })?;
+    assert_eq!(gateway.recordings()?.len(), recordings + 1);
+
+    let log = gateway.process.log();
+    assert_eq!(log.matches("reason=\"redirected\"").count(), 5, "{log}");
+    let told = gateway.json(&["audit", "ls"])?.to_string();
+    assert!(told.contains("redirected the client to SIDE"), "{told}");
+    assert_eq!(files_with(&home, ELSEWHERE)?, Vec::<std::path::PathBuf>::new());
+    assert!(!log.contains(ELSEWHERE));
+    Ok(())
+}
