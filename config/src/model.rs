@@ -81,6 +81,8 @@ pub struct Gateway {
     pub sessions_max: u32,
     /// Open sessions on one desktop. At least 1.
     pub sessions_per_desktop_max: u32,
+    /// Open client connections that have not logged on yet, all clients together. At least 1.
+    pub connections_pending_max: u32,
     /// Open client connections (sessions or not yet) from one address. At least 1.
     pub connections_per_address_max: u32,
     /// Failed logons of one user within [`Gateway::logon_block`], from all addresses that are not the user's own.

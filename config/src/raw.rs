@@ -47,6 +47,7 @@ pub(crate) struct RawGateway {
     pub(crate) shutdown_timeout: RawDuration,
     pub(crate) sessions_max: u32,
     pub(crate) sessions_per_desktop_max: u32,
+    pub(crate) connections_pending_max: u32,
     pub(crate) connections_per_address_max: u32,
     pub(crate) screen_max_pixels: u64,
     pub(crate) logon_failures_max: u32,

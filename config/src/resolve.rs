@@ -120,6 +120,7 @@ fn gateway(raw: RawGateway, base_dir: &Path) -> Gateway {
         shutdown_timeout: raw.shutdown_timeout.0,
         sessions_max: raw.sessions_max,
         sessions_per_desktop_max: raw.sessions_per_desktop_max,
+        connections_pending_max: raw.connections_pending_max,
         connections_per_address_max: raw.connections_per_address_max,
         logon_failures_max: raw.logon_failures_max,
         logon_failures_per_address_max: raw.logon_failures_per_address_max,

@@ -353,6 +353,7 @@ pub(crate) static CONFIG: Schema = Schema {
         key("gateway.shutdown_timeout", secs(0, 3600), "10s"),
         key("gateway.sessions_max", count(1, 65_535), "100"),
         key("gateway.sessions_per_desktop_max", count(1, 65_535), "100"),
+        key("gateway.connections_pending_max", count(1, 65_535), "100"),
         key("gateway.connections_per_address_max", count(1, 65_535), "20"),
         key("gateway.screen_max_pixels", count(64 << 10, 64 << 20), "33554432"),
         key("gateway.logon_failures_max", count(1, 10_000), "10"),

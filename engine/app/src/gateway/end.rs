@@ -40,6 +40,8 @@ pub(crate) enum EndReason {
     HandshakeTimeout,
     /// `gateway.sessions_max` is reached.
     TooManySessions,
+    /// `gateway.connections_pending_max` is reached.
+    TooManyPending,
     /// `gateway.connections_per_address_max` is reached.
     TooManyFromAddress,
     /// The client insists on network level authentication.
@@ -185,6 +187,7 @@ impl EndReason {
             Self::X224Malformed => "x224_malformed",
             Self::HandshakeTimeout => "handshake_timeout",
             Self::TooManySessions => "too_many_sessions",
+            Self::TooManyPending => "too_many_pending",
             Self::TooManyFromAddress => "too_many_from_address",
             Self::ClientRequiresNla => "client_requires_nla",
             Self::ClientWithoutNla => "client_without_nla",
@@ -270,6 +273,7 @@ impl EndReason {
             | Self::SecretUnavailable
             | Self::DesktopChanged
             | Self::OtherDesktop
+            | Self::TooManySessions
             | Self::TooManyOfUser
             | Self::TooManyOnDesktop
             | Self::LockViewStale

@@ -52,7 +52,7 @@ use crate::pipeline::Sessions;
 use desktop::Desktops;
 use guard::{Guard, GuardLimits};
 use handover::Handovers;
-use limits::Limits;
+use limits::{Limits, Maxima};
 use pins::Pins;
 use registry::Registry;
 use tls::Identities;
@@ -144,10 +144,11 @@ impl Gateway {
             access,
             registry: Registry::new(usize::try_from(gateway.sessions_per_desktop_max).unwrap_or(usize::MAX)),
             sessions,
-            limits: Limits::new(
-                usize::try_from(gateway.sessions_max).unwrap_or(usize::MAX),
-                usize::try_from(gateway.connections_per_address_max).unwrap_or(usize::MAX),
-            ),
+            limits: Limits::new(Maxima {
+                sessions: usize::try_from(gateway.sessions_max).unwrap_or(usize::MAX),
+                pending: usize::try_from(gateway.connections_pending_max).unwrap_or(usize::MAX),
+                per_address: usize::try_from(gateway.connections_per_address_max).unwrap_or(usize::MAX),
+            }),
             handovers: Handovers::default(),
             handshake_timeout: gateway.handshake_timeout,
             activation_timeout: gateway.activation_timeout,

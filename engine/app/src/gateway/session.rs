@@ -48,6 +48,8 @@ pub(super) struct Admitted {
     bound: Option<String>,
     /// What a client has come back with that was sent here for another desktop.
     pub(super) handover: OnceLock<Handover>,
+    /// Its place among the connections, and then among the sessions.
+    pub(super) permit: Arc<Permit>,
     /// Closed when this is dropped: the session is over.
     pub(super) over: watch::Sender<()>,
 }
@@ -77,6 +79,7 @@ pub(super) async fn serve(
     let id = Uuid::now_v7();
     let log = shared.sessions.audit();
     let audit = log.session(log.scope(id, &peer.to_string()));
+    let permit = Arc::new(permit);
     let admitted = Admitted {
         shared,
         id,
@@ -86,6 +89,7 @@ pub(super) async fn serve(
         audit,
         bound,
         handover: OnceLock::new(),
+        permit: Arc::clone(&permit),
         over: watch::Sender::new(()),
     };
     let span = info_span!("session", %id, %peer);
@@ -305,6 +309,7 @@ impl Admitted {
     /// Connects to the desktop of a client that was let in, and logs on to it.
     async fn enter_desktop(&self, passed: nla::Passed) -> Result<(Desktop, DesktopLeg, Entry), Ended> {
         let nla::Passed { judged, desktop, own } = passed;
+        self.permit.enter()?;
         let logon = judged.account(own, self.shared.secret_timeout).await?;
         let desktop = self.prepare(&desktop)?;
         let leg = self.connect(&desktop, Some(&logon.login), Some(&logon)).await?;

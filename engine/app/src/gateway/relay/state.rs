@@ -28,6 +28,7 @@ use crate::gateway::end::{EndReason, Ended};
 use crate::gateway::grant::{Grant, claimed_user};
 use crate::gateway::handover::Handover;
 use crate::gateway::judge::{DesktopAccount, Refusal, client_info};
+use crate::gateway::limits::Permit;
 use crate::gateway::registry::{self, Entered, Running};
 use crate::gateway::session::{Account, Admitted, Entry};
 use crate::gateway::{locks, rights};
@@ -58,6 +59,7 @@ pub(super) struct Relay {
     pub(super) grant: SetOnce<Arc<Grant>>,
     /// What the desktop is logged on with, where that is known before Client Info; taken when that goes on.
     logon: Mutex<Option<DesktopAccount>>,
+    permit: Arc<Permit>,
     /// What the client came back with.
     pub(super) handover: Option<Handover>,
     /// Closed when the session is over.
@@ -124,6 +126,7 @@ impl Relay {
             shared: Arc::clone(shared),
             grant: SetOnce::new_with(grant),
             logon: Mutex::new(logon),
+            permit: Arc::clone(&admitted.permit),
             handover: admitted.handover.get().cloned(),
             before: admitted.over.subscribe(),
             redirected: OnceLock::new(),
@@ -226,6 +229,7 @@ impl Relay {
             desktop_addr: self.desktop_addr.clone(),
             decision: Arc::new(grant.decision.clone()),
         });
+        self.permit.enter().map_err(|ended| ended.by(&grant.decision))?;
         let entered = self.shared.registry.enter(&running);
         let entered = entered.map_err(|ended| ended.by(&grant.decision))?;
         // between the decision and now; those that come later find the session among the running ones

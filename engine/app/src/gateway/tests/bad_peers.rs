@@ -324,6 +324,25 @@ async fn limits_refuse_and_recover() {
 }
 
 #[tokio::test]
+async fn strangers_fill_their_own_places_alone() {
+    let mut gateway = start(closed_port().await, |config, _| {
+        config.gateway.sessions_max = 1;
+        config.gateway.connections_pending_max = 2;
+    })
+    .await;
+    let strangers = [gateway.connect().await, gateway.connect().await];
+    let mut third = gateway.connect().await;
+    assert_eq!(read_all(&mut third).await, b"");
+    gateway.expect("too_many_pending").await;
+    for stranger in strangers {
+        drop(stranger);
+        gateway.expect("port_scan").await;
+    }
+    drop(third);
+    gateway.assert_clean().await;
+}
+
+#[tokio::test]
 async fn shutdown_ends_what_is_open() {
     let (addr, _) = desktop_with_tls();
     let mut gateway = start(addr, |_, _| {}).await;

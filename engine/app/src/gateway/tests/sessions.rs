@@ -243,6 +243,35 @@ async fn captured_sessions_pass_as_the_filter_says() {
 }
 
 #[tokio::test]
+async fn sessions_are_counted_when_they_have_logged_on() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let one = |config: &mut Config, resources: &mut Resources| {
+        config.gateway.sessions_max = 1;
+        resources.desktops[0].gateway.tls.verify = Verify::None;
+    };
+    let mut gateway = start_with(listener.local_addr().unwrap(), one, Vec::new()).await;
+    let mut first = meet(&gateway, &listener).await;
+    let mut second = meet(&gateway, &listener).await;
+    first.play(XRDP).await;
+    second
+        .play_until(XRDP, |event| matches!(event, PhaseEvent::ClientInfo))
+        .await;
+    let words = second.last_words().await;
+    assert_eq!(words, second.model.error_info(0x7).concat());
+    assert_eq!(second.rest_at_desktop().await, b"", "Client Info stays here");
+    drop(second);
+    gateway.expect("too_many_sessions").await;
+    drop(first);
+    gateway.next_end().await;
+    gateway.assert_clean().await;
+    let mut third = meet(&gateway, &listener).await;
+    third.play(XRDP).await;
+    drop(third);
+    gateway.next_end().await;
+    gateway.assert_clean().await;
+}
+
+#[tokio::test]
 async fn many_pdus_at_once_keep_their_order_and_bytes() {
     let (mut gateway, mut ends) = connected(|_, _| {}, Vec::new()).await;
     ends.play(SHADOW).await;
