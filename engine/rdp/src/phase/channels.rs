@@ -474,7 +474,10 @@ impl Phases {
             limit,
         };
         let channels = &mut self.channels;
-        let judged = if channels.graphics.is_on() && channels.dynamic.contains_key(&id) {
+        // Before the first activation the tap sees nothing: it would take answers to these for those to later ones, and miss
+        // the pictures of a channel that the client knows.
+        let unseen = self.phase != Phase::Active;
+        let judged = if channels.graphics.is_on() && (unseen || channels.dynamic.contains_key(&id)) {
             Err(ChannelOutcome::Forbidden)
         } else {
             let judged = channels.graphics.judge(id, &name);

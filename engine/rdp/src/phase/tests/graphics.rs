@@ -201,6 +201,31 @@ fn late_answers_and_closes_are_of_the_channel_before() {
     }
 }
 
+/// The tap begins with the first activation, and would know nothing of a channel that was opened before.
+#[test]
+fn no_channel_is_opened_before_the_first_activation() {
+    let before = |options| {
+        let mut phases = Phases::new(options);
+        let records = records("shadow_default");
+        let until = records.iter().position(|(_, pdu)| is_control(pdu, 1)).unwrap();
+        play(&mut phases, &records[..until]);
+        phases
+    };
+    for name in [egfx::CHANNEL, "ECHO"] {
+        let mut phases = before(kept());
+        let (_, verdict) = push(&mut phases, Direction::ToClient, &create(5, name)).unwrap();
+        assert!(!verdict.forward && verdict.reply.is_some(), "{name}");
+        let (_, verdict) = push(&mut phases, Direction::ToClient, &[0x30, 5, 1, 2]).unwrap();
+        assert!(!verdict.forward, "{name}");
+    }
+    // what is agreed on first may be
+    let (_, verdict) = push(&mut before(kept()), Direction::ToClient, &[0x50, 0, 1, 0]).unwrap();
+    assert!(verdict.forward);
+    // without the pipeline there is nothing to miss
+    let (_, verdict) = push(&mut before(options()), Direction::ToClient, &create(5, "ECHO")).unwrap();
+    assert!(verdict.forward);
+}
+
 /// A client could know a channel that the tap doesn't.
 #[test]
 fn data_of_unknown_channels_goes_nowhere() {
