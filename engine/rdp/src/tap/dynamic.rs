@@ -28,8 +28,10 @@ pub(super) struct Dynamic {
     awaited: BTreeMap<u32, u32>,
     /// Frames of channels that are closed by now.
     closed: Decoded,
-    /// A request to open the channel may have been dropped.
+    /// A request to open the channel may have been dropped, or its end can't be told from that of an earlier one.
     unknown: bool,
+    /// Answers of the client were dropped: those that come may be of earlier channels.
+    answers_lost: bool,
     /// Most pixels of the desktop's output.
     screen_max_pixels: u64,
 }
@@ -41,9 +43,13 @@ struct Channel {
     earlier: u32,
     /// The client has opened it.
     open: bool,
+    /// Answers of the client were dropped before it was open: what the client says of this number may be of earlier ones.
+    doubtful: bool,
     /// The message that is not whole yet, and its length.
     message: Vec<u8>,
     length: usize,
+    /// How much is to come of a message of the client.
+    client_rest: usize,
     graphics: Box<Graphics>,
 }
 
@@ -55,18 +61,24 @@ impl Dynamic {
             awaited: BTreeMap::new(),
             closed: Decoded::default(),
             unknown: false,
+            answers_lost: false,
             screen_max_pixels,
         }
     }
 
     /// PDUs were dropped unseen.
     pub(super) fn lose(&mut self, loss: Loss) {
+        if let Some(channel) = &mut self.graphics {
+            channel.client_rest = 0;
+        }
         if loss.channels {
             // whose answers are still to come is not known any more
             self.chunks[0] = Reassembler::new(CLIENT_PDU_MAX_BYTES);
             self.awaited.clear();
-            if let Some(channel) = &mut self.graphics {
+            self.answers_lost = true;
+            if let Some(channel) = self.graphics.as_mut().filter(|channel| !channel.open) {
                 channel.earlier = 0;
+                channel.doubtful = true;
             }
         }
         if !loss.messages {
@@ -112,20 +124,27 @@ impl Dynamic {
             }
         };
         match DvcPdu::parse(pdu, from_desktop) {
-            Ok(DvcPdu::DataFirst { id, length, data }) if from_desktop => {
+            Ok(DvcPdu::DataFirst { id, length, data }) => {
                 if let Some(channel) = graphics.as_mut().filter(|channel| channel.id == id) {
-                    channel.first(length as usize, data, screen, sink);
+                    match from_desktop {
+                        true => channel.first(length as usize, data, screen, sink),
+                        false => channel.client_data(Some(length as usize), data),
+                    }
                 }
             }
-            Ok(DvcPdu::Data { id, data }) if from_desktop => {
+            Ok(DvcPdu::Data { id, data }) => {
                 if let Some(channel) = graphics.as_mut().filter(|channel| channel.id == id) {
-                    channel.data(data, screen, sink);
+                    match from_desktop {
+                        true => channel.data(data, screen, sink),
+                        false => channel.client_data(None, data),
+                    }
                 }
             }
             Ok(DvcPdu::CreateRequest { id, name }) => self.asked(id, &name),
             // an HRESULT: negative is failure
-            Ok(DvcPdu::CreateResponse { id, status }) => self.answered(id, status & 0x8000_0000 == 0),
-            Ok(DvcPdu::Close { id }) => self.closing(id, from_desktop),
+            Ok(DvcPdu::CreateResponse { id, status }) => self.answered(id, status & 0x8000_0000 == 0, sink),
+            Ok(DvcPdu::Close { id }) if from_desktop => self.close(id),
+            Ok(DvcPdu::Close { id }) => self.closed_by_client(id, sink),
             Ok(_) => {}
             Err(error) if from_desktop => {
                 sink.undecoded(UndecodedKind::Graphics, error.to_string(), pdu);
@@ -141,10 +160,13 @@ impl Dynamic {
         }
         if name == egfx::CHANNEL {
             self.open(id, earlier);
+        } else {
+            // the filter lets no number pass that is in use
+            self.close(id);
         }
     }
 
-    fn answered(&mut self, id: u32, opened: bool) {
+    fn answered(&mut self, id: u32, opened: bool, sink: &mut Sink<'_>) {
         if let Some(count) = self.awaited.get_mut(&id) {
             *count = count.saturating_sub(1);
             if *count == 0 {
@@ -161,15 +183,26 @@ impl Dynamic {
         match channel.earlier.checked_sub(1) {
             Some(earlier) => channel.earlier = earlier,
             None if opened => channel.open = true,
-            None => self.close(id),
+            None => self.end_by_client(id, sink),
         }
     }
 
     /// What a client closes before it has answered is an earlier channel of that number, which the desktop has closed
     /// ([MS-RDPEDYC] 3.3.5.2).
-    fn closing(&mut self, id: u32, from_desktop: bool) {
-        if from_desktop || self.graphics.as_ref().is_some_and(|channel| channel.open) {
+    fn closed_by_client(&mut self, id: u32, sink: &mut Sink<'_>) {
+        if self.graphics.as_ref().is_some_and(|channel| channel.open) {
+            self.end_by_client(id, sink);
+        }
+    }
+
+    /// Ends a channel, unless it was perhaps an earlier one of its number: then it goes on, and what it shows is not known.
+    fn end_by_client(&mut self, id: u32, sink: &mut Sink<'_>) {
+        let doubtful = |channel: &Channel| channel.id == id && channel.doubtful;
+        if !self.graphics.as_ref().is_some_and(doubtful) {
             self.close(id);
+        } else if !std::mem::replace(&mut self.unknown, true) {
+            let error = "the client closes this channel, or an earlier one: what it said before is lost";
+            sink.undecoded(UndecodedKind::Graphics, error, &[]);
         }
     }
 
@@ -180,8 +213,10 @@ impl Dynamic {
             id,
             earlier,
             open: false,
+            doubtful: self.answers_lost,
             message: Vec::new(),
             length: 0,
+            client_rest: 0,
             graphics: Box::new(Graphics::new(self.screen_max_pixels)),
         });
     }
@@ -236,6 +271,18 @@ impl Channel {
             message.clear();
             message.shrink_to(1 << 20);
             self.message = message;
+        }
+    }
+
+    /// A part of a message of the client, and the message's length if it is the first one.
+    fn client_data(&mut self, length: Option<usize>, data: &[u8]) {
+        let begins = length.is_some() || self.client_rest == 0;
+        self.client_rest = match length {
+            Some(length) => length.saturating_sub(data.len()),
+            None => self.client_rest.saturating_sub(data.len()),
+        };
+        if begins {
+            self.graphics.client_message(data);
         }
     }
 

@@ -139,7 +139,7 @@ impl Default for TapConfig {
 /// Decodes one session. See the module's page for the rules.
 pub struct Tap {
     session: Session,
-    /// Takes what nobody wants to hear during a gap.
+    /// What of a gap is told at its end.
     unheard: Vec<TapEvent>,
 }
 
@@ -197,9 +197,10 @@ impl Tap {
     }
 
     /// Ends a gap: the picture is black (nobody knows what it is) but for the surfaces of the graphics pipeline; its size, the
-    /// pointer and the wish for a full repaint are reported.
+    /// pointer and the wish for a full repaint are reported, and whether something on these surfaces could not be decoded.
     pub fn restart(&mut self, out: &mut Vec<TapEvent>) {
         self.session.restart(&mut Sink::new(out, 0, false));
+        out.append(&mut self.unheard);
     }
 
     /// What was decoded so far, by encoding.

@@ -9,7 +9,7 @@ const PAINTED_MAX: usize = 4096;
 pub(super) struct Sink<'a> {
     out: &'a mut Vec<TapEvent>,
     undecoded_max_bytes: usize,
-    /// During a gap nothing is reported.
+    /// During a gap nothing is reported at once: kept is that the graphics pipeline can't be followed, once.
     silent: bool,
     /// What could not be decoded may hold keys or clipboard text that nobody allowed to record: keep no bytes of it.
     redact: bool,
@@ -46,7 +46,7 @@ impl<'a> Sink<'a> {
         if matches!(event, TapEvent::Resized { .. }) {
             self.last = None;
         }
-        if !self.silent {
+        if !self.silent || matches!(event, TapEvent::ScreenTooLarge { .. }) {
             self.out.push(event);
         }
     }
@@ -95,6 +95,18 @@ impl<'a> Sink<'a> {
         error: impl Into<String>,
         data: &[u8],
     ) {
+        if self.silent && kind == UndecodedKind::GraphicsCommand && self.out.is_empty() {
+            // surfaces outlive a gap, and so does what is missing of them
+            self.out.push(TapEvent::Undecoded(Undecoded {
+                kind,
+                codec_id,
+                rect,
+                error: format!("{}, or more, during a gap", error.into()),
+                data: Vec::new(),
+                length: data.len(),
+            }));
+            return;
+        }
         if self.silent || self.untold {
             return;
         }

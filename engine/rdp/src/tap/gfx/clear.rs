@@ -8,6 +8,8 @@ use std::collections::BTreeSet;
 
 use ironrdp_graphics::clearcodec::ClearCodecDecoder;
 
+use super::columns::Columns;
+use super::work::{STEP, Work};
 use crate::tap::event::Rect;
 use crate::tap::framebuffer::Framebuffer;
 use crate::tap::guard::guarded;
@@ -23,12 +25,19 @@ const CACHE_RESET: u8 = 0x04;
 const GLYPH_PIXELS_MAX: usize = 1024;
 /// Number of NSCodec among the codecs of the third layer.
 const NSCODEC: u8 = 1;
+/// What a region of the third layer costs beside its pixels, and how much dearer these are than copied ones: regions may
+/// cover each other, and a few bytes paint a large one.
+const REGION: u64 = 4 * STEP;
+const REGION_PIXEL: u64 = 4;
+const NSCODEC_PIXEL: u64 = 8;
+const ENDS_EARLY: &str = "ClearCodec stream ends early";
 
 /// The decoder, and what of its memory is not the client's.
 #[derive(Default)]
 pub(super) struct Clear {
     /// Some megabytes once it is used.
     decoder: Option<Box<ClearCodecDecoder>>,
+    columns: Columns,
     wrong_glyphs: BTreeSet<u16>,
     /// A stream with columns has failed: nobody knows how many of them the client has kept.
     columns_lost: bool,
@@ -41,16 +50,29 @@ impl Clear {
         surface: &mut Framebuffer,
         rect: Rect,
         data: &[u8],
-        painted: &mut Vec<Rect>,
+        (work, painted): (&mut Work, &mut Vec<Rect>),
     ) -> Result<(), String> {
-        let stream = Stream::read(data).ok_or("ClearCodec stream ends early")?;
-        let mut bgra = self.decode(&stream, rect, data)?;
+        let stream = match Stream::read(data) {
+            Ok(stream) => stream,
+            Err(error) => {
+                self.refuse(data);
+                return Err(error.to_owned());
+            }
+        };
+        let mut bgra = match self.decode(&stream, rect, data, work) {
+            Ok(bgra) => bgra,
+            Err(error) => {
+                self.forget(&stream);
+                return Err(error);
+            }
+        };
         let (width, height) = (usize::from(rect.width), usize::from(rect.height));
         let area = width * height;
         if bgra.len() < area * 4 {
             return Err("ClearCodec gave too few pixels".to_owned());
         }
-        for [x, y, columns, rows] in stream.nscodec_regions() {
+        let nscodec = stream.regions().filter(|(_, codec)| *codec == NSCODEC);
+        for ([x, y, columns, rows], _) in nscodec {
             for line in bgra.chunks_exact_mut(width * 4).skip(y).take(rows) {
                 let pixels = line.as_chunks_mut::<4>().0.iter_mut();
                 pixels.skip(x).take(columns).for_each(|[_, _, _, alpha]| *alpha = 255);
@@ -84,25 +106,53 @@ impl Clear {
         Ok(())
     }
 
-    fn decode(&mut self, stream: &Stream<'_>, rect: Rect, data: &[u8]) -> Result<Vec<u8>, String> {
-        if stream.flags & CACHE_RESET != 0 {
-            self.columns_lost = false;
+    /// Takes note of a stream that is not decoded, but may be by clients.
+    pub(super) fn refuse(&mut self, data: &[u8]) {
+        match Stream::read(data) {
+            Ok(stream) => self.forget(&stream),
+            Err(_) => {
+                self.columns_lost = true;
+                self.wrong_glyphs.extend(glyph(data));
+            }
+        }
+    }
+
+    /// What a stream has changed of the client's memory is not known.
+    fn forget(&mut self, stream: &Stream<'_>) {
+        self.columns_lost |= !stream.bands.is_empty() || stream.resets();
+        self.wrong_glyphs.extend(stream.kept());
+    }
+
+    fn decode(&mut self, stream: &Stream<'_>, rect: Rect, data: &[u8], work: &mut Work) -> Result<Vec<u8>, String> {
+        if stream.resets() {
+            if std::mem::take(&mut self.columns_lost) {
+                // a client's columns keep their places, but nobody knows which: none of these may be taken for one of them
+                self.decoder = None;
+                self.columns = Columns::default();
+            }
+            self.columns.reset();
         }
         if stream.is_hit() && stream.glyph.is_some_and(|glyph| self.wrong_glyphs.contains(&glyph)) {
             return Err("glyph that isn't known whole".to_owned());
         }
         if self.columns_lost && !stream.bands.is_empty() {
-            self.wrong_glyphs.extend(stream.kept());
             return Err("the columns that it refers to are lost".to_owned());
         }
+        self.columns.take(stream.bands, (rect.width, rect.height), work)?;
+        stream.spend_regions(rect, work)?;
         let decoder = self.decoder.get_or_insert_with(|| Box::new(ClearCodecDecoder::new()));
-        let decoded = guarded("ClearCodec", || decoder.decode(data, rect.width, rect.height))
-            .and_then(|decoded| decoded.map_err(|error| error.to_string()));
-        if decoded.is_err() {
-            self.columns_lost |= !stream.bands.is_empty();
-            self.wrong_glyphs.extend(stream.kept());
+        guarded("ClearCodec", || decoder.decode(data, rect.width, rect.height))
+            .and_then(|decoded| decoded.map_err(|error| error.to_string()))
+    }
+}
+
+/// The number under which a stream, whatever follows, keeps a glyph.
+fn glyph(data: &[u8]) -> Option<u16> {
+    match *data {
+        [flags, _, low, high, ..] if flags & (GLYPH_INDEX | GLYPH_HIT) == GLYPH_INDEX => {
+            Some(u16::from_le_bytes([low, high]))
         }
-        decoded
+        _ => None,
     }
 }
 
@@ -116,15 +166,18 @@ struct Stream<'a> {
 }
 
 impl<'a> Stream<'a> {
-    fn read(data: &'a [u8]) -> Option<Self> {
+    fn read(data: &'a [u8]) -> Result<Self, &'static str> {
         let mut reader = Reader::new(data);
-        let flags = reader.u8()?;
-        // a sequence number
-        reader.skip(1)?;
-        let glyph = match flags & GLYPH_INDEX {
-            0 => None,
-            _ => Some(reader.u16()?),
+        let mut head = || {
+            let flags = reader.u8()?;
+            // a sequence number
+            reader.skip(1)?;
+            match flags & GLYPH_INDEX {
+                0 => Some((flags, None)),
+                _ => Some((flags, Some(reader.u16()?))),
+            }
         };
+        let (flags, glyph) = head().ok_or(ENDS_EARLY)?;
         let mut stream = Self {
             flags,
             glyph,
@@ -132,14 +185,23 @@ impl<'a> Stream<'a> {
             bands: &[],
             subcodecs: &[],
         };
-        if !stream.is_hit() && !reader.is_empty() {
-            let lengths = [reader.len32()?, reader.len32()?, reader.len32()?];
-            let [residual, bands, subcodecs] = lengths;
-            stream.residual = reader.take(residual)?;
-            stream.bands = reader.take(bands)?;
-            stream.subcodecs = reader.take(subcodecs)?;
+        if reader.is_empty() {
+            return Ok(stream);
         }
-        Some(stream)
+        if stream.is_hit() {
+            // there must be none; some clients paint them all the same, and keep their columns
+            return Err("ClearCodec glyph with layers");
+        }
+        let mut layers = || {
+            let [residual, bands, subcodecs] = [reader.len32()?, reader.len32()?, reader.len32()?];
+            Some([reader.take(residual)?, reader.take(bands)?, reader.take(subcodecs)?])
+        };
+        [stream.residual, stream.bands, stream.subcodecs] = layers().ok_or(ENDS_EARLY)?;
+        Ok(stream)
+    }
+
+    fn resets(&self) -> bool {
+        self.flags & CACHE_RESET != 0
     }
 
     fn is_hit(&self) -> bool {
@@ -167,19 +229,31 @@ impl<'a> Stream<'a> {
         std::iter::from_fn(run).sum()
     }
 
-    /// The regions of the third layer that NSCodec paints: column, row, columns, rows.
-    fn nscodec_regions(&self) -> Vec<[usize; 4]> {
+    /// The regions of the third layer: column, row, columns, rows, and the codec.
+    fn regions(&self) -> impl Iterator<Item = ([usize; 4], u8)> {
         let mut reader = Reader::new(self.subcodecs);
-        let region = || {
+        std::iter::from_fn(move || {
             let region = [reader.len16()?, reader.len16()?, reader.len16()?, reader.len16()?];
             let length = reader.len32()?;
             let codec = reader.u8()?;
             reader.skip(length)?;
-            Some((codec, region))
-        };
-        std::iter::from_fn(region)
-            .filter_map(|(codec, region)| (codec == NSCODEC).then_some(region))
-            .collect()
+            Some((region, codec))
+        })
+    }
+
+    /// Pays for the third layer, as far as it lies inside.
+    fn spend_regions(&self, rect: Rect, work: &mut Work) -> Result<(), String> {
+        for ([x, y, columns, rows], codec) in self.regions() {
+            if x + columns > usize::from(rect.width) || y + rows > usize::from(rect.height) {
+                return Err(format!(
+                    "ClearCodec region of {columns}x{rows} at {x}, {y} in {}x{}",
+                    rect.width, rect.height
+                ));
+            }
+            let pixel = if codec == NSCODEC { NSCODEC_PIXEL } else { REGION_PIXEL };
+            work.spend(REGION + pixel * (columns as u64 * rows as u64))?;
+        }
+        Ok(())
     }
 }
 
@@ -228,7 +302,8 @@ mod tests {
         /// The error, and whether something was painted.
         fn paint(&mut self, data: &[u8]) -> (Option<String>, bool) {
             let mut painted = Vec::new();
-            let result = self.clear.paint(&mut self.surface, Self::whole(), data, &mut painted);
+            let budget = (&mut Work::default(), &mut painted);
+            let result = self.clear.paint(&mut self.surface, Self::whole(), data, budget);
             (result.err(), !painted.is_empty())
         }
 

@@ -3,7 +3,7 @@
 use super::clear::Clear;
 use super::progressive::Progressive;
 use super::surface::{Edges, Surface, pixels_of};
-use super::work::Work;
+use super::work::{STEP, Work};
 use crate::tap::event::{Decoded, Rect};
 use crate::tap::framebuffer::Framebuffer;
 use crate::tap::planar::{PlanarDecoder, Rows};
@@ -41,18 +41,89 @@ impl Codecs {
         self.progressive.delete_surface(id);
     }
 
+    /// The output was reset.
+    pub(super) fn age(&mut self) {
+        self.progressive.age();
+    }
+
+    /// Takes note of bits that are not decoded.
+    pub(super) fn refuse(&mut self, kind: u16, data: &[u8]) {
+        if kind == codec::CLEAR {
+            self.clear.refuse(data);
+        }
+    }
+
     /// Paints a rectangle of a surface and tells what has changed, also before an error.
     pub(super) fn rectangle(
         &mut self,
-        surface: &mut Surface,
+        pixels: &mut Framebuffer,
         kind: u16,
         edges: Edges,
         data: &[u8],
         (work, painted): (&mut Work, &mut Vec<Rect>),
     ) -> Result<(), String> {
-        let pixels = &mut surface.pixels;
-        let rect = edges.inside(pixels)?;
-        work.spend(pixels_of(rect) + data.len() as u64)?;
+        let inside = edges.inside(pixels);
+        let paid = |rect: Rect| work.spend(pixels_of(rect) + data.len() as u64).map(|()| rect);
+        match inside.and_then(paid) {
+            Ok(rect) => self.bits(pixels, kind, (edges, rect), data, (work, painted)),
+            Err(_) if edges.overhang(pixels) => self.overhanging(pixels, kind, edges, data, (work, painted)),
+            Err(error) => {
+                self.refuse(kind, data);
+                Err(error)
+            }
+        }
+    }
+
+    /// Paints what lies inside of a rectangle that doesn't.
+    fn overhanging(
+        &mut self,
+        pixels: &mut Framebuffer,
+        kind: u16,
+        edges: Edges,
+        data: &[u8],
+        (work, painted): (&mut Work, &mut Vec<Rect>),
+    ) -> Result<(), String> {
+        let (width, height) = (edges.right - edges.left, edges.bottom - edges.top);
+        work.spend(u64::from(width) * u64::from(height))?;
+        let inside = pixels.clip(edges.left.into(), edges.top.into(), width.into(), height.into());
+        let room = Framebuffer::new(width, height);
+        let (Some(inside), Some(mut room)) = (inside, room) else {
+            self.refuse(kind, data);
+            return Err(format!("bits for {width}x{height} beside the surface"));
+        };
+        let corner = Rect { x: 0, y: 0, ..inside };
+        room.paint(corner, |row, out| out.copy_from_slice(pixels.row(inside, row)));
+        let all = Edges {
+            left: 0,
+            top: 0,
+            right: width,
+            bottom: height,
+        };
+        let mut parts = Vec::new();
+        let result = self.rectangle(&mut room, kind, all, data, (&mut *work, &mut parts));
+        for part in parts {
+            let shown = pixels.clip(
+                usize::from(inside.x) + usize::from(part.x),
+                usize::from(inside.y) + usize::from(part.y),
+                part.width.into(),
+                part.height.into(),
+            );
+            let Some(shown) = shown else { continue };
+            work.spend(STEP + pixels_of(shown))?;
+            pixels.paint(shown, |row, out| out.copy_from_slice(&room.row(part, row)[..out.len()]));
+            painted.push(shown);
+        }
+        result
+    }
+
+    fn bits(
+        &mut self,
+        pixels: &mut Framebuffer,
+        kind: u16,
+        (edges, rect): (Edges, Rect),
+        data: &[u8],
+        (work, painted): (&mut Work, &mut Vec<Rect>),
+    ) -> Result<(), String> {
         let size = (edges.width(), edges.height());
         match kind {
             codec::UNCOMPRESSED => {
@@ -77,7 +148,7 @@ impl Codecs {
             }
             codec::CLEAR => {
                 self.decoded.clear += 1;
-                self.clear.paint(pixels, rect, data, painted)?;
+                self.clear.paint(pixels, rect, data, (work, painted))?;
             }
             // The output shows no transparency; only the colours that come otherwise matter.
             codec::ALPHA => {}

@@ -5,6 +5,8 @@
 
 mod clear;
 mod codecs;
+mod columns;
+mod mask;
 mod progressive;
 mod surface;
 mod work;
@@ -41,6 +43,10 @@ pub(super) struct Graphics {
     work: Work,
     /// Something is missing of what the sender refers to.
     lost: bool,
+    /// How often the client has advertised its capabilities since the desktop confirmed them.
+    advertised: u32,
+    /// The desktop has confirmed them.
+    confirmed: bool,
     /// Rectangles that a command has painted.
     painted: Vec<Rect>,
 }
@@ -90,6 +96,17 @@ impl Graphics {
 
     pub(super) fn is_right(&self) -> bool {
         !self.lost
+    }
+
+    /// Takes what begins a message of the client, who doesn't compress.
+    pub(super) fn client_message(&mut self, message: &[u8]) {
+        let mut kinds = egfx::commands(message)
+            .map_while(Result::ok)
+            .map(|command| command.kind);
+        let cut = message.first_chunk::<2>().map(|kind| u16::from_le_bytes(*kind));
+        if cut == Some(command::CAPS_ADVERTISE) || kinds.any(|kind| kind == command::CAPS_ADVERTISE) {
+            self.advertised = self.advertised.saturating_add(1);
+        }
     }
 
     pub(super) fn decoded(&self) -> Decoded {
@@ -188,16 +205,20 @@ impl Graphics {
                     sink.push(TapEvent::ScreenTooLarge { width, height });
                     return Err(format!("output of {width}x{height} is above the limit of {limit} pixels").into());
                 }
-                // Only the output is begun anew ([MS-RDPEGFX] 2.2.2.14): clients keep surfaces and where they are shown.
-                // A desktop that counts on their end would fill the memory, so they make room for others.
-                self.surfaces.age();
+                // Only the output is begun anew ([MS-RDPEGFX] 2.2.2.14): clients keep surfaces and where they are shown, and
+                // some wipe them. A desktop that counts on their end would fill the memory, so they make room for others.
+                self.surfaces.age(&mut self.work)?;
+                self.codecs.age();
                 resize(screen, (width, height), &mut self.work, sink)?;
             }
-            // The first one, or the answer to a client that begins anew ([MS-RDPEGFX] 3.3.5.19).
-            command::CAPS_CONFIRM => {
-                self.work.spend(RESTART)?;
-                self.surfaces = Surfaces::new(self.screen_max_pixels);
-                self.codecs.restart();
+            command::CAPS_CONFIRM => self.confirmed()?,
+            command::CACHE_IMPORT_REPLY => {
+                // what is in these slots now is the client's
+                match list(&mut reader, slot) {
+                    Some(slots) => slots.into_iter().for_each(|slot| self.surfaces.evict(slot)),
+                    None => self.surfaces.evict_all(),
+                }
+                return Err("pictures out of a cache that the client has kept".into());
             }
             command::CREATE_SURFACE => {
                 let id = reader.u16().ok_or(SHORT)?;
@@ -249,10 +270,25 @@ impl Graphics {
         Ok(())
     }
 
+    /// A client that advertises what it can a second time forgets all ([MS-RDPEGFX] 3.3.5.19), and the answer is where the
+    /// desktop begins anew. What the desktop says unasked changes nothing in clients, or whatever they like.
+    fn confirmed(&mut self) -> Result<(), String> {
+        let asked = std::mem::take(&mut self.advertised);
+        let again = std::mem::replace(&mut self.confirmed, true);
+        if again && asked == 0 {
+            self.lost = true;
+            return Err("confirms capabilities that no client has advertised since".to_owned());
+        }
+        if again || asked > 1 {
+            self.work.spend(RESTART)?;
+            self.surfaces = Surfaces::new(self.screen_max_pixels);
+            self.codecs.restart();
+        }
+        Ok(())
+    }
+
     fn rectangle(&mut self, reader: &mut Reader<'_>, screen: &mut Screen, sink: &mut Sink<'_>) -> Result<(), Failure> {
         let mut head = || Some((reader.u16()?, reader.u16()?, reader.u8()?, edges(reader)?));
-        let (id, codec, _format, edges) = head().ok_or(SHORT)?;
-        let data = bits(reader).ok_or(SHORT)?;
         let Self {
             surfaces,
             codecs,
@@ -260,9 +296,13 @@ impl Graphics {
             work,
             ..
         } = self;
-        let surface = surfaces.find(id)?;
+        let Some(((id, codec, _format, edges), data)) = head().and_then(|head| Some((head, bits(reader)?))) else {
+            codecs.refuse(codec::CLEAR, &[]);
+            return Err(SHORT.into());
+        };
+        let surface = surfaces.find(id).inspect_err(|_| codecs.refuse(codec, data))?;
         painted.clear();
-        let result = codecs.rectangle(surface, codec, edges, data, (&mut *work, &mut *painted));
+        let result = codecs.rectangle(&mut surface.pixels, codec, edges, data, (&mut *work, &mut *painted));
         let mut damage = |rect| sink.damage(rect);
         let mut output = Output {
             picture: screen.picture.as_mut(),
@@ -293,7 +333,9 @@ impl Graphics {
             rect: None,
             error,
         };
-        if !matches!(codec, codec::PROGRESSIVE | codec::PROGRESSIVE_V2) {
+        if codec != codec::PROGRESSIVE {
+            // it may have refined tiles
+            self.codecs.delete_surface(id);
             return Err(failed(format!("no decoder for codec {codec:#x}")));
         }
         let Self {
@@ -404,6 +446,10 @@ fn edges(reader: &mut Reader<'_>) -> Option<Edges> {
         right,
         bottom,
     })
+}
+
+fn slot(reader: &mut Reader<'_>) -> Option<u16> {
+    reader.u16()
 }
 
 /// A count and so many of these.

@@ -25,8 +25,6 @@ use crate::tap::reader::Reader;
 const EDGE: usize = 64;
 /// Most tiles of all surfaces: each keeps 37 KB from pass to pass, 300 MB in all.
 const TILES_MAX: usize = 8192;
-/// Tiles times rectangles that one stream may show; what a real desktop sends stays a hundred times below.
-const SHOWN_MAX: usize = 1 << 20;
 /// Blocks of one stream; a real one has a region or a few.
 const BLOCKS_MAX: usize = 4096;
 /// Tiles of one stream for each place on its surface, and some more.
@@ -40,6 +38,8 @@ const TILE: u64 = 4 * (EDGE * EDGE) as u64;
 const DRAWN_MAX: usize = 4 * TILES_MAX;
 /// The tile adds to what its last passes have made.
 const DIFFERENCE: u8 = 0x01;
+/// Lowest base quantisation: none.
+const QUANT_MIN: u8 = 6;
 /// Quality that needs no table: all bits.
 const WHOLE: u8 = 0xFF;
 
@@ -62,6 +62,8 @@ struct Tiles {
     all: BTreeMap<At, Box<TileState>>,
     /// Those that came in this frame: each of its regions may show them.
     fresh: BTreeSet<At>,
+    /// They are from before the last reset of the output: the desktop may have forgotten the surface.
+    old: bool,
 }
 
 /// Room for one tile.
@@ -102,6 +104,25 @@ impl Progressive {
         self.surfaces.remove(&id);
     }
 
+    /// The output was reset.
+    pub(super) fn age(&mut self) {
+        self.surfaces.values_mut().for_each(|tiles| tiles.old = true);
+    }
+
+    /// Forgets tiles of other, old surfaces until so many have room beside the rest; how many have it then. What refines
+    /// one of these later is an error.
+    fn make_room(&mut self, id: u16, wanted: usize) -> usize {
+        loop {
+            let others = self.surfaces.iter().filter(|(other, _)| **other != id);
+            let room = TILES_MAX.saturating_sub(others.map(|(_, tiles)| tiles.all.len()).sum());
+            let mut old = self.surfaces.iter();
+            match old.find(|(other, tiles)| **other != id && tiles.old) {
+                Some((&old, _)) if room < wanted => self.surfaces.remove(&old),
+                _ => return room,
+            };
+        }
+    }
+
     /// Paints a stream onto a surface and tells what has changed, also before an error.
     pub(super) fn paint(
         &mut self,
@@ -127,11 +148,11 @@ impl Progressive {
         (work, painted): (&mut Work, &mut Vec<Rect>),
     ) -> Result<Option<String>, String> {
         let grid = usize::from(pixels.width()).div_ceil(EDGE) * usize::from(pixels.height()).div_ceil(EDGE);
-        bounded(data, TILES_PER_PLACE * grid + EDGE)?;
+        let coming = bounded(data, TILES_PER_PLACE * grid + EDGE)?;
         let blocks = guarded("progressive parser", || decode_progressive_stream(data))?;
         let blocks = blocks.map_err(|error| error.to_string())?;
-        let others = self.surfaces.iter().filter(|(other, _)| **other != id);
-        let room = TILES_MAX.saturating_sub(others.map(|(_, tiles)| tiles.all.len()).sum());
+        let kept = self.surfaces.get(&id).map_or(0, |tiles| tiles.all.len());
+        let room = self.make_room(id, grid.min(kept + coming));
         let tiles = self.surfaces.entry(id).or_default();
         if !self.in_frame {
             tiles.fresh.clear();
@@ -140,21 +161,26 @@ impl Progressive {
         let mut budget = Budget {
             room,
             drawn: DRAWN_MAX,
-            shown: SHOWN_MAX,
             work,
         };
-        let mut begun = false;
+        let (mut begun, mut frames) = (false, 0);
         let mut failed = None;
         for block in &blocks {
             match block {
-                ProgressiveBlock::FrameBegin(_) => begun = true,
+                // clients paint no stream of which they don't understand all
+                ProgressiveBlock::FrameBegin(_) if frames > 0 => return Err("second progressive frame".to_owned()),
+                ProgressiveBlock::FrameBegin(_) => (begun, frames) = (true, 1),
                 ProgressiveBlock::FrameEnd(_) => begun = false,
                 ProgressiveBlock::Region(region) if begun => {
+                    fine_enough(region)?;
                     let error = tiles.decode(region, (pixels.width(), pixels.height()), &mut budget)?;
                     failed = failed.or(error);
                     tiles.show(&region.rects, pixels, &mut self.scratch, &mut budget, painted)?;
                 }
-                ProgressiveBlock::Region(_) => return Err("progressive region outside of a frame".to_owned()),
+                // which must be passed over ([MS-RDPEGFX] 2.2.4.2.1.5)
+                ProgressiveBlock::Region(_) => {
+                    failed.get_or_insert("progressive region outside of a frame".to_owned());
+                }
                 // A context says whether tiles may be differences, which each of them says too.
                 _ => {}
             }
@@ -163,8 +189,20 @@ impl Progressive {
     }
 }
 
-/// Refuses a stream of more blocks or tiles than one has use for, before anything is made of them.
-fn bounded(data: &[u8], tiles_max: usize) -> Result<(), String> {
+/// A client decodes no quantisation below 6: there are no bits to the right of its coefficients.
+fn fine_enough(region: &ProgressiveRegion<'_>) -> Result<(), String> {
+    let mut values = region
+        .quant_vals
+        .iter()
+        .flat_map(|quant| (0..BANDS.len()).map(|band| quant.for_band(band)));
+    match values.find(|value| *value < QUANT_MIN) {
+        Some(value) => Err(format!("progressive quantisation of {value}")),
+        None => Ok(()),
+    }
+}
+
+/// Refuses a stream of more blocks or tiles than one has use for, before anything is made of them; tells how many tiles.
+fn bounded(data: &[u8], tiles_max: usize) -> Result<usize, String> {
     let mut reader = Reader::new(data);
     let (mut blocks, mut tiles) = (0, 0);
     let mut block = || {
@@ -186,14 +224,13 @@ fn bounded(data: &[u8], tiles_max: usize) -> Result<(), String> {
             ));
         }
     }
-    Ok(())
+    Ok(tiles)
 }
 
 /// What one stream may still do.
 struct Budget<'a> {
     room: usize,
     drawn: usize,
-    shown: usize,
     work: &'a mut Work,
 }
 
@@ -244,41 +281,55 @@ impl Tiles {
         budget: &mut Budget<'_>,
         painted: &mut Vec<Rect>,
     ) -> Result<(), String> {
-        let spend = |left: &mut usize, units: usize| {
-            *left = left.checked_sub(units).ok_or("too much in a progressive stream")?;
-            Ok::<_, &str>(())
-        };
-        for at in &self.fresh {
-            spend(&mut budget.shown, rects.len() + 1)?;
-            let (left, top) = (usize::from(at.0) * EDGE, usize::from(at.1) * EDGE);
-            let mut shown = rects
-                .iter()
-                .filter_map(|rect| covered((left, top), rect, pixels))
-                .peekable();
-            let Some(tile) = self.all.get(at).filter(|_| shown.peek().is_some()) else {
+        let mut shown = Vec::new();
+        for rect in rects {
+            budget.work.spend(STEP)?;
+            let places = |start: u16, length: u16| {
+                let end = usize::from(start) + usize::from(length);
+                (start / EDGE as u16, end.div_ceil(EDGE))
+            };
+            let ((left, right), (top, bottom)) = (places(rect.x, rect.width), places(rect.y, rect.height));
+            let columns = usize::from(pixels.width()).div_ceil(EDGE).min(right);
+            for column in left..columns as u16 {
+                budget.work.spend(STEP)?;
+                for at in self.fresh.range((column, top)..(column, bottom as u16)) {
+                    budget.work.spend(STEP)?;
+                    shown.extend(covered(*at, rect, pixels).map(|rect| (*at, rect)));
+                }
+            }
+        }
+        // each tile is drawn once
+        shown.sort_by_key(|(at, _)| *at);
+        for parts in shown.chunk_by(|(one, _), (other, _)| one == other) {
+            let Some((&(at, _), tile)) = parts.first().and_then(|part| Some((part, self.all.get(&part.0)?))) else {
                 continue;
             };
-            let shown: Vec<Rect> = shown.collect();
-            spend(&mut budget.drawn, 1)?;
+            budget.drawn = budget.drawn.checked_sub(1).ok_or("too much in a progressive stream")?;
             budget.work.spend(TILE)?;
             guarded("progressive decoder", || scratch.draw(tile))??;
-            for rect in shown {
-                budget.work.spend(STEP + pixels_of(rect))?;
-                pixels.paint(rect, |row, out| {
+            let (left, top) = corner(at);
+            for (_, rect) in parts {
+                budget.work.spend(pixels_of(*rect))?;
+                pixels.paint(*rect, |row, out| {
                     let start = ((usize::from(rect.y) - top + row) * EDGE + usize::from(rect.x) - left) * 4;
                     if let Some(line) = scratch.rgba.get(start..start + out.len()) {
                         out.copy_from_slice(line);
                     }
                 });
-                painted.push(rect);
+                painted.push(*rect);
             }
         }
         Ok(())
     }
 }
 
+fn corner(at: At) -> (usize, usize) {
+    (usize::from(at.0) * EDGE, usize::from(at.1) * EDGE)
+}
+
 /// What a rectangle covers of a tile, inside of the surface.
-fn covered((left, top): (usize, usize), rect: &RfxRectangle, pixels: &Framebuffer) -> Option<Rect> {
+fn covered(at: At, rect: &RfxRectangle, pixels: &Framebuffer) -> Option<Rect> {
+    let (left, top) = corner(at);
     let span = |at: usize, start: u16, length: u16| {
         let from = usize::from(start).max(at);
         let to = (usize::from(start) + usize::from(length)).min(at + EDGE);

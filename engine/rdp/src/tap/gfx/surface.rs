@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::mask::Mask;
 use super::work::{STEP, Work};
 use crate::tap::event::Rect;
 use crate::tap::framebuffer::Framebuffer;
@@ -15,8 +16,13 @@ const SURFACES_MAX_SCREENS: u64 = 4;
 const CACHE_MAX_BYTES: usize = 128 << 20;
 /// Most pixels that one command may paint: what a few bytes can ask for is bounded.
 const COMMAND_PIXELS_MAX: u64 = 256 << 20;
+/// Sides of surfaces are multiples of this in clients.
+const ALIGNED: usize = 16;
 /// How much dearer a pixel is that is scaled.
 const SCALED: u64 = 4;
+
+/// How much cheaper a pixel is of which is only forgotten that it was painted.
+const WIPED: u64 = 16;
 
 /// Where a surface is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +40,8 @@ pub(super) struct Surface {
     place: Option<Place>,
     /// Something was painted; until then nobody knows what it shows.
     painted: bool,
+    /// What was painted since the output was reset, unless that is all: some clients wipe all surfaces then.
+    since: Option<Mask>,
     /// It is from before the last reset of the output: the desktop may have forgotten it.
     old: bool,
 }
@@ -68,6 +76,16 @@ impl Edges {
             let (width, height) = (surface.width(), surface.height());
             format!("{self:?} is empty or not inside of {width}x{height}")
         })
+    }
+}
+
+impl Edges {
+    /// Whether it reaches beyond `surface`, but no further than clients do whose surfaces have a multiple of 16 pixels a side.
+    pub(super) fn overhang(self, surface: &Framebuffer) -> bool {
+        let fits = |end: u16, length: u16| usize::from(end) <= usize::from(length).next_multiple_of(ALIGNED);
+        let inside = surface.clip(self.left.into(), self.top.into(), self.width(), self.height());
+        let beyond = self.right > surface.width() || self.bottom > surface.height();
+        beyond && inside.is_some() && fits(self.right, surface.width()) && fits(self.bottom, surface.height())
     }
 }
 
@@ -117,6 +135,7 @@ impl Surfaces {
             pixels,
             place: None,
             painted: false,
+            since: None,
             old: false,
         };
         self.bytes += bytes;
@@ -135,8 +154,17 @@ impl Surfaces {
     }
 
     /// The output was reset.
-    pub(super) fn age(&mut self) {
-        self.all.values_mut().for_each(|surface| surface.old = true);
+    pub(super) fn age(&mut self, work: &mut Work) -> Result<(), String> {
+        for surface in self.all.values_mut() {
+            work.spend(STEP)?;
+            surface.old = true;
+            if std::mem::take(&mut surface.painted) {
+                let (width, height) = (surface.pixels.width(), surface.pixels.height());
+                work.spend(u64::from(width) * u64::from(height) / WIPED)?;
+                surface.since = Some(Mask::new(width, height));
+            }
+        }
+        Ok(())
     }
 
     /// Deletes old surfaces while there is no room for another one; tells which.
@@ -184,17 +212,15 @@ impl Surfaces {
         let surface = self.find(id)?;
         let mut result = Ok(());
         for edges in rects {
-            match edges.inside(&surface.pixels) {
-                Ok(rect) => {
-                    output.work.spend(STEP + pixels_of(rect))?;
-                    surface.pixels.paint(rect, |_, out| out.as_chunks_mut().0.fill(color));
-                    surface.show_part(rect, output);
-                }
-                Err(error) => {
-                    output.work.spend(STEP)?;
-                    result = Err(error);
-                }
-            }
+            output.work.spend(STEP)?;
+            let (left, top) = (edges.left.into(), edges.top.into());
+            let Some(rect) = surface.pixels.clip(left, top, edges.width(), edges.height()) else {
+                result = Err(format!("{edges:?} is empty or beside the surface"));
+                continue;
+            };
+            output.work.spend(pixels_of(rect))?;
+            surface.pixels.paint(rect, |_, out| out.as_chunks_mut().0.fill(color));
+            surface.show_part(rect, output);
         }
         result
     }
@@ -229,6 +255,11 @@ impl Surfaces {
         }
     }
 
+    pub(super) fn evict_all(&mut self) {
+        self.cache.clear();
+        self.cache_bytes = 0;
+    }
+
     pub(super) fn recall(
         &mut self,
         slot: u16,
@@ -250,6 +281,11 @@ impl Surfaces {
         let surface = self.find(from)?;
         let rect = source.inside(&surface.pixels)?;
         work.spend(pixels_of(rect))?;
+        if surface.since.as_ref().is_some_and(|since| !since.covers(rect)) {
+            return Err(format!(
+                "surface {from} was not painted there since the output was reset"
+            ));
+        }
         let mut rgba = Vec::with_capacity(source.width() * source.height() * 4);
         for row in 0..source.height() {
             rgba.extend_from_slice(surface.pixels.row(rect, row));
@@ -291,10 +327,22 @@ impl Surface {
     /// Shows a rectangle that was painted.
     pub(super) fn show_part(&mut self, rect: Rect, output: &mut Output<'_>) {
         self.painted = true;
+        if self.since.as_mut().is_some_and(|since| since.paint(rect)) {
+            self.since = None;
+        }
         self.show_rect(rect, output);
     }
 
     fn show_all(&self, output: &mut Output<'_>) {
+        if let Some(since) = &self.since {
+            for row in since.rows() {
+                if output.work.spend(STEP).is_err() {
+                    return;
+                }
+                self.show_rect(row, output);
+            }
+            return;
+        }
         let (width, height) = (self.pixels.width(), self.pixels.height());
         self.show_rect(
             Rect {

@@ -14,9 +14,11 @@ use crate::wire::channel::single_chunk;
 use crate::wire::dvc;
 use crate::wire::egfx::{self, codec, command, encode};
 
+mod clear;
 mod limits;
 mod passes;
 mod reuse;
+mod state;
 
 const DRDYNVC: u16 = 1006;
 const ID: u32 = 9;
@@ -524,10 +526,15 @@ fn many_regions_cannot_fill_the_memory() {
         "{events:?}"
     );
     assert_ne!(pixel(&tap, 1023, 1023), [0; 3]);
+    // beside most of the tiles
     let many = vec![area(0, 0, 1, 1); 5000];
     let events = send(&mut tap, &[progressive_bits(1, &progressive(true, &[(&many, &tiles)]))]);
+    assert_eq!(damage(&events).len(), 4096);
+    assert!(tap.is_right());
+    let many = vec![whole[0].clone(); 5000];
+    let events = send(&mut tap, &[progressive_bits(1, &progressive(true, &[(&many, &tiles)]))]);
     assert!(events.iter().any(
-        |event| matches!(event, TapEvent::Undecoded(undecoded) if undecoded.error == "too much in a progressive stream")
+        |event| matches!(event, TapEvent::Undecoded(undecoded) if undecoded.error == "message that asks for too much")
     ));
 }
 

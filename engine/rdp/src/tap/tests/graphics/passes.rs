@@ -289,3 +289,83 @@ fn a_reset_of_the_output_leaves_tiles_to_be_refined() {
     assert_eq!(events, [resized, rect(0, 0, 64, 64)]);
     assert!(off_by(&tap) <= 12, "{}", off_by(&tap));
 }
+
+#[test]
+fn streams_that_clients_ignore_are_evidence() {
+    let coarse = all_bands(5);
+    let data = coded(&coarse, 0, true);
+    let mut tap = shown();
+    let events = send(&mut tap, &[stream(None, 1, coarse, vec![first(&data, WHOLE, 0)])]);
+    assert_eq!(undecoded(&events).error, "progressive quantisation of 5");
+    let fine = progressive(false, &[(&[area(0, 0, 64, 64)], &[(0, 0, 30)])]);
+    let twice = send(&mut tap, &[progressive_bits(1, &fine.repeat(2))]);
+    assert_eq!(damage(&twice), [(0, 0, 64, 64)]);
+    assert_eq!(undecoded(&twice[1..]).error, "second progressive frame");
+    let mut second = progressive_bits(1, &fine);
+    let at = egfx::HEADER + 2;
+    assert_eq!(second[at], 9);
+    second[at] = 13;
+    assert_eq!(undecoded(&send(&mut tap, &[second])).error, "no decoder for codec 0xd");
+}
+
+#[test]
+fn a_region_outside_of_a_frame_is_passed_over() {
+    let base = all_bands(6);
+    let (coarse, fine) = (coded(&base, MISSING, true), refinement());
+    let mut tap = shown();
+    send(&mut tap, &[stream(None, 1, base, vec![first(&coarse, COARSE, 0)])]);
+    // the frame's beginning has 12 bytes, its end 6
+    let other = progressive(false, &[(&[area(0, 0, 64, 64)], &[(0, 0, -60)])]);
+    let outside = &other[12..other.len() - 6];
+    let events = send(&mut tap, &[progressive_bits(1, outside)]);
+    assert_eq!(undecoded(&events).error, "progressive region outside of a frame");
+    // the tile is what it was
+    let events = send(&mut tap, &[stream(None, 1, base, vec![upgrade(&fine)])]);
+    assert_eq!(events, [rect(0, 0, 64, 64)]);
+    assert!(off_by(&tap) <= 12, "{}", off_by(&tap));
+}
+
+/// One rectangle for each tile, as large screens have them.
+#[test]
+fn rectangles_cost_what_they_show() {
+    let (columns, rows) = (33, 34);
+    let mut tap = opened(columns * 64, rows * 64);
+    send(&mut tap, &[create_surface(1, columns * 64, rows * 64), map(1, 0, 0)]);
+    let places: Vec<(u16, u16)> = (0..columns).flat_map(|x| (0..rows).map(move |y| (x, y))).collect();
+    let tiles: Vec<_> = places.iter().map(|(x, y)| (*x, *y, 40)).collect();
+    let rects: Vec<_> = places.iter().map(|(x, y)| area(64 * x, 64 * y, 64, 64)).collect();
+    let events = send(
+        &mut tap,
+        &[progressive_bits(1, &progressive(true, &[(&rects, &tiles)]))],
+    );
+    let shown: usize = damage(&events)
+        .iter()
+        .map(|(_, _, width, height)| usize::from(*width) * usize::from(*height))
+        .sum();
+    assert_eq!(shown, 64 * 64 * places.len(), "{:?}", events.first());
+    assert!(tap.is_right());
+}
+
+/// A desktop that counts on the end of all surfaces fills no memory with their tiles.
+#[test]
+fn tiles_of_old_surfaces_make_room() {
+    let edge = 46;
+    let mut tap = opened(64, 64);
+    let tiles: Vec<_> = (0..edge).flat_map(|x| (0..edge).map(move |y| (x, y, 20))).collect();
+    let full = progressive(false, &[(&[area(0, 0, 1, 1)], &tiles)]);
+    for id in 1..=3 {
+        assert_eq!(
+            send(
+                &mut tap,
+                &[create_surface(id, edge * 64, edge * 64), progressive_bits(id, &full)]
+            ),
+            []
+        );
+    }
+    send(&mut tap, &[create_surface(4, edge * 64, edge * 64)]);
+    let events = send(&mut tap, &[progressive_bits(4, &full)]);
+    assert_eq!(undecoded(&events).error, "more than 8192 progressive tiles");
+    assert_eq!(send(&mut tap, &[reset(64, 64), progressive_bits(4, &full)]), []);
+    let events = send(&mut tap, &[progressive_bits(4, &full)]);
+    assert_eq!(events, []);
+}

@@ -84,6 +84,45 @@ fn what_the_client_says_may_be_lost() {
     assert!(is_followed(&mut tap));
 }
 
+/// Whose answer it is that comes, nobody knows: one channel can't be ended by the word about another.
+#[test]
+fn ends_are_doubtful_after_answers_were_dropped() {
+    let loss = Loss::of(&graphics_config(), &answered(0));
+    // what the client says of the number's earlier uses is lost, or comes after the loss
+    for lost_first in [true, false] {
+        let mut tap = Tap::new(graphics_config());
+        feed(&mut tap, TO_CLIENT, &demand_active(16, 16));
+        feed(&mut tap, TO_CLIENT, &asked("ECHO"));
+        feed(&mut tap, TO_CLIENT, &closed(TO_CLIENT));
+        if lost_first {
+            tap.lost(loss);
+        }
+        feed(&mut tap, TO_CLIENT, &asked(egfx::CHANNEL));
+        if !lost_first {
+            tap.lost(loss);
+        }
+        assert!(tap.is_right());
+        feed(&mut tap, TO_DESKTOP, &answered(0));
+        assert!(tap.is_right());
+        let events = feed(&mut tap, TO_DESKTOP, &closed(TO_DESKTOP));
+        assert!(undecoded(&events).error.starts_with("the client closes"), "{events:?}");
+        assert!(!tap.is_right() && is_followed(&mut tap));
+        // the desktop's word counts
+        feed(&mut tap, TO_CLIENT, &closed(TO_CLIENT));
+        assert!(!is_followed(&mut tap));
+        feed(&mut tap, TO_CLIENT, &asked(egfx::CHANNEL));
+        assert!(tap.is_right() && is_followed(&mut tap));
+        // a number that is another's by now was free
+        feed(&mut tap, TO_CLIENT, &asked("ECHO"));
+        assert!(!is_followed(&mut tap));
+    }
+    // one that was open before has no earlier one
+    let mut tap = opened(16, 16);
+    tap.lost(loss);
+    assert_eq!(feed(&mut tap, TO_DESKTOP, &closed(TO_DESKTOP)), []);
+    assert!(tap.is_right() && !is_followed(&mut tap));
+}
+
 #[test]
 fn surfaces_are_shown_after_a_reactivation() {
     let mut tap = opened(32, 32);
