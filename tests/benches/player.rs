@@ -60,9 +60,10 @@ fn main() {
         "| 16x: pictures a second, longest pause between two | {}, {} ms | |",
         found["pictures"], found["pause_ms"]
     );
+    let memory = &found["memory"];
     println!(
-        "| memory of the tab's process (PSS) | {} MB | 300 MB |",
-        found["memory_mb"]
+        "| memory of the tab's process (PSS) at the most; with the first picture, after a rest; an empty tab | {} MB; {}, {}; {} MB | 300 MB |",
+        memory["most"], memory["opened"], memory["rested"], memory["empty"]
     );
 }
 

@@ -3,11 +3,12 @@
 // console, on a request to another host, and on what axe finds.
 
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { connect } from 'node:tls';
 
 import { base, browser, check, collect, complaints, context, id, looks, openPlayer, pace, passes, refusal, seeks, settings, signIn, sought, strip } from './driver.mjs';
+import { memory } from './memory.mjs';
 import { controls, everything, exporting, listing } from './pages.mjs';
 
 const steps = {
@@ -251,16 +252,15 @@ const steps = {
     complaints.length = 0;
     const wall = clocks.at(-1)[0] - clocks[0][0];
     const pauses = clocks.slice(1).map(([now], i) => now - clocks[i][0]);
-    const session = await browser.newBrowserCDPSession();
-    const { processInfo } = await session.send('SystemInfo.getProcessInfo');
-    const memory = processInfo
-      .filter(({ type }) => type === 'renderer')
-      .map(({ id: pid }) => Number(/^Pss:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))[1]) / 1000);
+    const cookies = await made.cookies();
+    await made.close();
+    await (await browser.newBrowserCDPSession()).send('Storage.setCookies', { cookies });
+    const used = await memory(browser, `${base}/play/${settings.id}`, settings);
     return {
       first_ms: Math.round(first), p50: at(0.5), p95: at(0.95), p99: at(0.99),
       pace: ((clocks.at(-1)[1] - clocks[0][1]) / 1e6 / wall).toFixed(2),
       pictures: (clocks.length / (wall / 1000)).toFixed(1), pause_ms: Math.round(Math.max(...pauses)),
-      memory_mb: Math.round(Math.max(...memory)),
+      memory: used,
     };
   },
 

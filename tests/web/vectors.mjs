@@ -30,7 +30,7 @@ for (const segment of bytes.map(readSegment)) {
   for (let i = 0; i < segment.length; i++) {
     const event = { channel: TOPICS[segment.topics[i]], ns: segment.times[i] };
     if (segment.topics[i] === SCREEN || segment.topics[i] === KEY) {
-      screen.apply(segment.topics[i] === KEY, segment.payloads[i]);
+      screen.apply(segment.topics[i] === KEY, segment.payload(i));
       Object.assign(event, { width: screen.width, height: screen.height, rgb_sha256: digest(screen) });
     }
     seen.push(event);
@@ -52,14 +52,14 @@ assert.equal(typed.apply({ down: true, content: { unicode: 0xe9 } }), 'é');
 assert.deepEqual([typed.apply({ down: true }), typed.apply({ down: false })], [UNRECORDED, null]);
 
 // A key that went down stays down only as far as all that follows is known: not over a seek to a later keyframe, a gap, damage.
-const keyframe = bytes.map(readSegment).map(({ topics, payloads }) => payloads[topics.indexOf(KEY)]).find(Boolean);
+const keyframe = bytes.map(readSegment).map((segment) => segment.payload(segment.topics.indexOf(KEY))).find(({ length }) => length > 0);
 const key = (scancode) => [INPUT, { kind: 'key', down: true, content: { scancode } }];
 /** A segment of `[second, topic, payload or event]`. */
 const made = (...events) => ({
   length: events.length,
   times: events.map(([at]) => at * 1e9),
   topics: events.map(([, topic]) => topic),
-  payloads: events.map(([, , payload]) => payload),
+  payload: (i) => events[i][2],
   json: (i) => events[i][2],
 });
 const [ctrl, c] = [key(0x1d), key(0x2e)];
@@ -89,6 +89,27 @@ assert.deepEqual(await wordsOf(2.5, 0.5, 5.5), ['Ctrl+C', '', 'c'], 'a seek back
 assert.deepEqual(await wordsOf(5.5, 7.5, 9.5), ['c', 'Ctrl+C', 'c'], 'a gap');
 assert.deepEqual(await wordsOf(9.5, 11.5, 19.5), ['c Ctrl+C c', 'Ctrl+C', 'c'], 'a damaged segment');
 
+// Segments are read once as long as there is room for them, a damaged one seldom, and what goes away comes again when it is wanted.
+const large = new Uint8Array(7 << 20);
+large.set(bytes[0]);
+const loads = [0, 0, 0, 0];
+const recording = new Recording(loads.map((_, number) => ({ number })), async (number) => {
+  loads[number]++;
+  return number === 3 ? new Uint8Array(9) : large.slice();
+});
+const lengthOf = async (place) => (await recording.segment(place)).length;
+const whole = await lengthOf(0);
+assert.ok(whole > 0);
+for (const place of [0, 1, 0, 1]) assert.equal(await lengthOf(place), whole);
+assert.deepEqual(loads, [1, 1, 0, 0]);
+for (const place of [2, 1, 0]) assert.equal(await lengthOf(place), whole, 'not what was given back');
+assert.deepEqual(loads, [2, 1, 1, 0], 'room for two');
+for (let n = 0; n < 3; n++) await assert.rejects(recording.segment(3), SegmentError);
+assert.equal(loads[3], 1, 'a damaged segment is not fetched for each picture');
+recording.forget(3);
+await assert.rejects(recording.segment(3), SegmentError);
+assert.equal(loads[3], 2, 'there is more of it now');
+
 // A seeded generator, so that a failure can be repeated.
 let state = 1;
 const random = (below) => {
@@ -103,7 +124,7 @@ for (let round = 0; round < 3000; round++) {
   try {
     const segment = readSegment(copy);
     for (let i = 0; i < segment.length; i++) {
-      if (segment.topics[i] <= KEY) screen.apply(segment.topics[i] === KEY, segment.payloads[i]);
+      if (segment.topics[i] <= KEY) screen.apply(segment.topics[i] === KEY, segment.payload(i));
     }
   } catch (error) {
     const known = [SegmentError, ScreenError, ZstdError].some((kind) => error instanceof kind);

@@ -32,6 +32,7 @@ const FILES: &[File] = files![
     "player/main.js" SCRIPT, "player/track.js" SCRIPT, "player/events.js" SCRIPT, "player/sheets.js" SCRIPT,
     "player/worker.js" SCRIPT, "player/thumbnails.js" SCRIPT, "player/recording.js" SCRIPT, "player/pointer.js" SCRIPT,
     "player/screen.js" SCRIPT, "player/mcap.js" SCRIPT, "player/zstd.js" SCRIPT, "player/keys.js" SCRIPT,
+    "player/previews.js" SCRIPT, "player/body.js" SCRIPT,
 ];
 
 /// Changes with the program, so that no browser mixes two versions of it.

@@ -3,6 +3,7 @@
 import { api, clock, make, me, moment, setCsrf, signIn, size, stateBadge, toast } from '../common.js';
 import { EventList, inputStretches, marks } from './events.js';
 import { UNRECORDED } from './keys.js';
+import { Previews } from './previews.js';
 import { ExportSheet, help, integrityBadge, prepare, terminateSheet } from './sheets.js';
 import { Track } from './track.js';
 
@@ -18,7 +19,6 @@ const byId = (id) => document.getElementById(id);
 const id = location.pathname.split('/').at(-1);
 const base = `/api/recordings/${id}`;
 const worker = new Worker('/assets/player/worker.js', { type: 'module' });
-const thumbnails = new Worker('/assets/player/thumbnails.js', { type: 'module' });
 
 let info = null;
 let timeline = { activity: [], events: [], idle: [], complete: true };
@@ -37,8 +37,9 @@ let span = { from: null, to: null };
 
 const track = new Track(byId('track'), {
   onSeek: (time) => seek(time),
-  onHover: (time) => thumbnails.postMessage({ type: 'want', time }),
+  onHover: (time) => previews.want(time),
 });
+const previews = new Previews((bitmap) => track.thumbnail(bitmap));
 const list = new EventList({
   list: byId('events'),
   note: byId('events-note'),
@@ -139,7 +140,6 @@ const answers = {
 };
 
 worker.addEventListener('message', ({ data }) => answers[data.type](data));
-thumbnails.addEventListener('message', ({ data }) => track.thumbnail(data.bitmap));
 
 /** Says what is wrong, or with an empty text that it no longer is, beside what others say. */
 function problem(source, text) {
@@ -384,7 +384,7 @@ function drawTrack() {
 function extend() {
   const { segments, duration_ns: duration, live } = info;
   worker.postMessage({ type: 'extend', segments, duration, live, idle: timeline.idle });
-  thumbnails.postMessage({ type: 'open', base, segments });
+  previews.open(base, segments);
 }
 
 /** Asks what was recorded meanwhile, until the recording is closed: whoever may not watch gets what is sealed. */
@@ -439,7 +439,7 @@ async function open() {
   following = starts && info.live && now === info.duration_ns;
   const { segments, duration_ns: duration, live } = info;
   worker.postMessage({ type: 'open', base, csrf, screen, overlay, segments, duration, live, idle: [], time: now }, [screen, overlay]);
-  thumbnails.postMessage({ type: 'open', base, segments });
+  previews.open(base, segments);
   document.addEventListener('keydown', onKey);
   byId('speed').addEventListener('change', ({ target }) => option('speed', Number(target.value)));
   byId('zoom').addEventListener('change', fit);

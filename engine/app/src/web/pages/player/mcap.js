@@ -1,5 +1,7 @@
 // Segments: docs/format.md, sections 3 and 4. Any MCAP file without compressed chunks can be walked with this.
 
+import { release } from './body.js';
+
 /** What is wrong with the bytes. */
 export class SegmentError extends Error {}
 
@@ -26,24 +28,65 @@ function fail(what) {
   throw new SegmentError(`segment: ${what}`);
 }
 
-/** A segment's events: `times` in nanoseconds, `topics` as places in {@link TOPICS}, `payloads` as bytes. */
+/**
+ * A segment's events: `times` in nanoseconds, `topics` as places in {@link TOPICS}. Of an event there is no object, only numbers
+ * in rows: a minute of work has thousands, and a player keeps many minutes.
+ */
 export class Segment {
-  times = [];
-  topics = [];
-  payloads = [];
+  #bytes;
+  #times = [];
+  #topics = [];
+  /** Where each event's payload begins and ends. */
+  #places = [];
+  times = this.#times;
+  topics = this.#topics;
   recording = null;
   number = null;
   /** Whether the file goes on where it ends: the open segment of a running session. */
   open = true;
+
+  constructor(bytes) {
+    this.#bytes = bytes;
+  }
 
   /** The number of events. */
   get length() {
     return this.times.length;
   }
 
+  /** What it takes in memory, in bytes. */
+  get size() {
+    return this.#bytes.length + this.length * 17;
+  }
+
+  /** Event `i`'s payload. */
+  payload(i) {
+    return this.#bytes.subarray(this.#places[2 * i], this.#places[2 * i + 1]);
+  }
+
   /** Event `i`'s payload as an object. */
   json(i) {
-    return JSON.parse(text.decode(this.payloads[i]));
+    return JSON.parse(text.decode(this.payload(i)));
+  }
+
+  /** Gives the memory back; there are no events any more. */
+  drop() {
+    release(this.#bytes);
+  }
+
+  /** Takes an event in, whose payload is in these bytes of the segment. */
+  add(time, topic, from, until) {
+    this.#times.push(time);
+    this.#topics.push(topic);
+    this.#places.push(from, until);
+  }
+
+  /** There are no more events. */
+  close() {
+    this.times = Float64Array.from(this.#times);
+    this.topics = Uint8Array.from(this.#topics);
+    this.#places = Uint32Array.from(this.#places);
+    this.#times = this.#topics = null;
   }
 }
 
@@ -113,7 +156,7 @@ class Cursor {
 /** Reads a segment, or the begin of one that is still being written. */
 export function readSegment(bytes) {
   if (bytes.length < MAGIC.length || MAGIC.some((byte, i) => bytes[i] !== byte)) fail('not an MCAP file');
-  const segment = new Segment();
+  const segment = new Segment(bytes);
   const topics = new Map();
   const file = new Cursor(bytes, MAGIC.length, bytes.length);
   for (let record = file.record(); record !== null; record = file.record()) {
@@ -133,6 +176,7 @@ export function readSegment(bytes) {
       break;
     }
   }
+  segment.close();
   return segment;
 }
 
@@ -155,9 +199,7 @@ function readChunk(segment, topics, chunk) {
       content.u64();
       // Readers skip topics that they don't know.
       if (topic < 0) continue;
-      segment.times.push(time);
-      segment.topics.push(topic);
-      segment.payloads.push(content.bytes.subarray(content.at, content.until));
+      segment.add(time, topic, content.at, content.until);
     }
   }
 }

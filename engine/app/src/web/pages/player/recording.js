@@ -5,12 +5,14 @@ import { GAP, INPUT, KEY, POINTER, SCREEN, SegmentError, readSegment } from './m
 import { Pointer } from './pointer.js';
 import { ScreenDecoder } from './screen.js';
 
-/** Bytes of segments that are kept for the next seek. */
-const CACHE_MAX_BYTES = 48 << 20;
+/** Bytes of segments that are kept for the next seek: the largest few, or an hour of quiet work. */
+const CACHE_MAX_BYTES = 16 << 20;
+/** A segment that is damaged or missing is asked for again after this, in milliseconds: not for each picture. */
+const AGAIN_MS = 10_000;
 /** How long decoding goes on before others may have their turn, in milliseconds. */
 const SLICE_MS = 12;
 
-/** Segments, read when asked for. */
+/** Segments, read when asked for. One user at a time: a segment is good until the next one is asked for. */
 export class Recording {
   #load;
   #cache = new Map();
@@ -28,20 +30,23 @@ export class Recording {
   segment(place) {
     const { number } = this.segments[place];
     const known = this.#cache.get(number);
-    if (known !== undefined) {
+    if (known !== undefined && performance.now() < known.until) {
       // The least recently used one goes first.
       this.#cache.delete(number);
       this.#cache.set(number, known);
       return known.promise;
     }
-    const entry = { bytes: 0, promise: null };
-    entry.promise = this.#load(number).then((bytes) => {
-      entry.bytes = bytes.length;
-      this.#cached += bytes.length;
+    const entry = { bytes: 0, until: Infinity, promise: null };
+    entry.promise = this.#load(number).then(readSegment);
+    entry.promise.then((segment) => {
+      if (this.#cache.get(number) !== entry) return;
+      entry.bytes = segment.size;
+      this.#cached += entry.bytes;
       this.#shrink(number);
-      return readSegment(bytes);
+    }, (error) => {
+      if (error instanceof SegmentError) entry.until = performance.now() + AGAIN_MS;
+      else if (this.#cache.get(number) === entry) this.#cache.delete(number);
     });
-    entry.promise.catch(() => this.#cache.delete(number));
     this.#cache.set(number, entry);
     return entry.promise;
   }
@@ -59,6 +64,7 @@ export class Recording {
       if (number === besides || entry.bytes === 0) continue;
       this.#cached -= entry.bytes;
       this.#cache.delete(number);
+      void entry.promise.then((segment) => segment.drop());
     }
   }
 
@@ -178,7 +184,7 @@ export class Replay {
       // Screen events before the keyframe belong to an older one.
       if (!this.screen.whole && (topic !== KEY || time < this.#key)) return;
       const { width, height } = this.screen;
-      const rects = this.screen.apply(topic === KEY, segment.payloads[i]);
+      const rects = this.screen.apply(topic === KEY, segment.payload(i));
       if (width !== this.screen.width || height !== this.screen.height) changes.resized = true;
       for (const rect of rects) changes.rects.push(rect);
       this.time = time;
@@ -214,7 +220,7 @@ export function indexOf(segments) {
   const index = [];
   let duration = 0;
   for (const { number, bytes, segment } of segments) {
-    const keys = segment.times.filter((_, i) => segment.topics[i] === KEY);
+    const keys = Array.from(segment.times).filter((_, i) => segment.topics[i] === KEY);
     const last = segment.times.at(-1) ?? duration;
     index.push({ number, bytes, first_ns: segment.times[0] ?? duration, last_ns: last, keys_ns: keys, open: segment.open });
     duration = last;

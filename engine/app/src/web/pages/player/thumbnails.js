@@ -1,11 +1,12 @@
 // Small pictures for the pointer over the time line. A worker of its own, so that playing does not wait.
 
+import { bytesOf } from './body.js';
 import { KEY, SCREEN, readSegment } from './mcap.js';
 import { ScreenDecoder } from './screen.js';
 
 const WIDTH = 240;
-/** Thumbnails that are kept: about 10 MB. */
-const CACHE_MAX = 80;
+/** Thumbnails that are kept: about 7 MB. */
+const CACHE_MAX = 48;
 
 /** Moments behind a keyframe that have thumbnails of their own, in nanoseconds. */
 const STEP = 4e9;
@@ -17,13 +18,15 @@ let segments = [];
 const made = new Map();
 let wanted = null;
 let busy = false;
+/** Whether there may be more of the last segment than was read. */
+let grown = false;
 const screen = new ScreenDecoder();
 
 addEventListener('message', ({ data }) => {
   if (data.type === 'open') {
     ({ base, segments } = data);
     // The open segment of a running session has grown.
-    last = { number: -1, segment: null };
+    grown = true;
   } else {
     wanted = data.time;
   }
@@ -37,7 +40,7 @@ async function work() {
     wanted = null;
     try {
       const bitmap = await thumbnail(time);
-      if (bitmap !== null) postMessage({ time, bitmap });
+      if (bitmap !== null) postMessage({ time, bitmap }, [bitmap]);
     } catch {
       // No thumbnail then; playing tells what is wrong.
     }
@@ -56,8 +59,12 @@ async function thumbnail(time) {
     if (segment === null) return null;
     const first = segment.times.findIndex((at, i) => at === key && segment.topics[i] === KEY);
     if (first < 0) return null;
-    made.set(until, shrink(segment, first, until));
-    if (made.size > CACHE_MAX) made.delete(made.keys().next().value);
+    made.set(until, await shrink(segment, first, until));
+    if (made.size > CACHE_MAX) {
+      const [oldest, bitmap] = made.entries().next().value;
+      bitmap.close();
+      made.delete(oldest);
+    }
   }
   return createImageBitmap(made.get(until));
 }
@@ -65,11 +72,19 @@ async function thumbnail(time) {
 /** The last segment that was read: thumbnails are asked for side by side. */
 let last = { number: -1, segment: null };
 
+function forget() {
+  last.segment?.drop();
+  last = { number: -1, segment: null };
+  grown = false;
+}
+
 async function read(number) {
+  if (grown) forget();
   if (last.number === number) return last.segment;
   const response = await fetch(`${base}/segments/${number}`, { cache: 'no-store' });
   if (!response.ok) return null;
-  last = { number, segment: readSegment(new Uint8Array(await response.arrayBuffer())) };
+  forget();
+  last = { number, segment: readSegment(await bytesOf(response)) };
   return last.segment;
 }
 
@@ -78,15 +93,10 @@ function shrink(segment, first, until) {
   screen.forget();
   for (let i = first, left = MESSAGES_MAX; i < segment.length && segment.times[i] <= until && left > 0; i++) {
     if (segment.topics[i] !== KEY && segment.topics[i] !== SCREEN) continue;
-    screen.apply(segment.topics[i] === KEY, segment.payloads[i]);
+    screen.apply(segment.topics[i] === KEY, segment.payload(i));
     left--;
   }
   const { width, height } = screen;
-  const whole = new OffscreenCanvas(width, height);
-  whole.getContext('2d').putImageData(new ImageData(screen.rgba, width, height), 0, 0);
-  const small = new OffscreenCanvas(WIDTH, Math.max(1, Math.round((height * WIDTH) / width)));
-  const context = small.getContext('2d');
-  context.imageSmoothingQuality = 'high';
-  context.drawImage(whole, 0, 0, small.width, small.height);
-  return small;
+  const resizeHeight = Math.max(1, Math.round((height * WIDTH) / width));
+  return createImageBitmap(new ImageData(screen.rgba, width, height), { resizeWidth: WIDTH, resizeHeight, resizeQuality: 'high' });
 }

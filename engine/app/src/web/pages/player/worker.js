@@ -2,6 +2,7 @@
 //
 // In: open, extend, play, pause, seek, step, options, screenshot. Out: at, size, keys, damage, screenshot, failed.
 
+import { bytesOf } from './body.js';
 import { SegmentError } from './mcap.js';
 import { Recording, Replay, neighbour } from './recording.js';
 
@@ -44,7 +45,7 @@ async function load(number) {
   }
   if (response.status === 404) throw new SegmentError(`segment ${number} is missing`);
   if (!response.ok) throw new Error(response.status === 401 ? 'signed out' : `the server answered ${response.status}`);
-  return new Uint8Array(await response.arrayBuffer());
+  return bytesOf(response);
 }
 
 const commands = {
@@ -84,7 +85,7 @@ const commands = {
 
   async step({ forward }) {
     clock = null;
-    const time = await neighbour(recording, replay.time ?? 0, forward);
+    const time = await exclusively(() => neighbour(recording, replay.time ?? 0, forward));
     if (time !== null) await seek(time);
   },
 

@@ -1,8 +1,10 @@
 // The zstd stream of a span (RFC 8878): one message in, its uncompressed bytes out, without waiting for the stream's end.
 //
 // Messages hold whole blocks (the writer flushes after each), so there is no state between them but the window, the
-// entropy tables and the repeat offsets. Memory: the window (at most 8 MiB), the frame at hand, and as much again so
-// that the window moves seldom.
+// entropy tables and the repeat offsets. Memory: the window (at most 8 MiB), the frame at hand, and at most 8 MiB
+// more so that the window moves seldom.
+
+import { release } from './body.js';
 
 /** The largest window that the format allows. */
 export const WINDOW_MAX = 8 << 20;
@@ -11,6 +13,8 @@ const BLOCK_MAX = 128 << 10;
 // Literals of a block lie in front of the window, in the same memory: then both are copied by `copyWithin`.
 const LITERALS = 64;
 const WINDOW = LITERALS + BLOCK_MAX + 64;
+/** Memory beyond what is needed, so that the window moves seldom: at most once for half as many bytes. */
+const SPARE_MAX = 8 << 20;
 // Bit readers look a few bytes over either end of their data.
 const PAD = 16;
 
@@ -134,6 +138,7 @@ export class ZstdStream {
 
   #take(bytes) {
     if (this.#source.length < bytes.length + 2 * PAD) {
+      release(this.#source);
       this.#source = new Uint8Array((bytes.length + 2 * PAD) * 2);
       this.#view = new DataView(this.#source.buffer);
     }
@@ -153,9 +158,11 @@ export class ZstdStream {
     const kept = Math.min(this.#end - WINDOW, Math.max(this.#window, this.#end - first));
     const from = this.#end - kept;
     const wanted = WINDOW + kept + BLOCK_MAX + PAD;
-    if (wanted > this.#memory.length * 0.6) {
-      const grown = new Uint8Array(wanted * 2);
+    const spare = Math.min(wanted, SPARE_MAX);
+    if (wanted + spare / 2 > this.#memory.length) {
+      const grown = new Uint8Array(wanted + spare);
       grown.set(this.#memory.subarray(from, this.#end), WINDOW);
+      release(this.#memory);
       this.#memory = grown;
     } else {
       this.#memory.copyWithin(WINDOW, from, this.#end);
