@@ -5,8 +5,8 @@ use deskreel_rdp::Direction;
 use deskreel_rdp::tap::{self, ClipboardContent, InputEvent, KeyCode, MouseButton, PointerEvent};
 use deskreel_recording::Rect;
 use deskreel_recording::event::{
-    Button, Clipboard, ClipboardFormat, ClipboardKind, Input, KeyContent, Pointer, PointerShape, Position, Transfer,
-    Undecoded,
+    Button, Clipboard, ClipboardFormat, ClipboardKind, Input, KeyContent, Pointer, PointerShape, Position,
+    SessionEvent, Transfer, Undecoded,
 };
 
 pub(super) fn rect(rect: tap::Rect) -> Rect {
@@ -169,5 +169,64 @@ pub(super) fn undecoded(undecoded: tap::Undecoded, keep: bool) -> Undecoded {
         } else {
             Bytes::new()
         },
+    }
+}
+
+/// What a desktop says of a logon that did not go through, or not yet ([MS-RDPBCGR] 2.2.10.1.1.4.1.1). Only where it says for
+/// certain that nobody is logged on, the logon has failed.
+pub(super) fn logon_error(notification: u32, data: u32) -> SessionEvent {
+    let (is_over, next) = match notification {
+        0xFFFF_FFF9 => (true, "the session that is there can't be taken over"),
+        0xFFFF_FFFA => (true, "the account may not log on"),
+        0xFFFF_FFFB => (false, "the desktop asks which session to end"),
+        0xFFFF_FFFC => (false, "the desktop asks which session to go on with"),
+        0xFFFF_FFFD => (true, "the desktop ends the session"),
+        0xFFFF_FFFE => (false, "the logon goes on"),
+        _ => (false, "the desktop says something of the logon"),
+    };
+    let (is_refused, what) = match data {
+        0 => (true, "wrong user name or password"),
+        1 => (true, "the password must be changed"),
+        2 => (false, "another reason"),
+        3 => (false, "a warning"),
+        _ => (false, "a session's number"),
+    };
+    let detail = format!("{next} ({notification:#x}): {what} ({data:#x})");
+    if is_over || (notification == 0xFFFF_FFFE && is_refused) {
+        return SessionEvent::Logon {
+            ok: false,
+            login: None,
+            detail: Some(detail),
+        };
+    }
+    SessionEvent::Alert {
+        name: "logon".to_owned(),
+        detail,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_logon_has_failed_where_the_desktop_says_so() {
+        for (notification, data, failed, words) in [
+            (0xFFFF_FFFE, 0, true, "wrong user name or password"),
+            (0xFFFF_FFFE, 1, true, "must be changed"),
+            (0xFFFF_FFFE, 2, false, "another reason"),
+            (0xFFFF_FFFA, 2, true, "may not log on"),
+            (0xFFFF_FFFD, 7, true, "ends the session"),
+            (0xFFFF_FFFC, 7, false, "which session to go on with"),
+            (5, 9, false, "(0x5)"),
+        ] {
+            let (is_failed, detail) = match logon_error(notification, data) {
+                SessionEvent::Logon { ok, detail, .. } => (!ok, detail.unwrap_or_default()),
+                SessionEvent::Alert { detail, .. } => (false, detail),
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(is_failed, failed, "{detail}");
+            assert!(detail.contains(words), "{detail}");
+        }
     }
 }

@@ -56,6 +56,13 @@ pub enum TapEvent {
     Drive(DriveEvent),
     /// The desktop says who logged on (Save Session Info).
     Logon(Logon),
+    /// The desktop says that a logon did not go through, or not yet (Save Session Info, [MS-RDPBCGR] 2.2.10.1.1.4.1.1).
+    LogonError {
+        /// What comes next: ErrorNotificationType.
+        notification: u32,
+        /// What is wrong: ErrorNotificationData.
+        data: u32,
+    },
     /// The desktop explains an end or an error (Set Error Info, [MS-RDPBCGR] 2.2.5.1.1).
     ErrorInfo {
         /// Error code; 0 means none.

@@ -7,6 +7,11 @@ use super::sink::Sink;
 const LOGON: u32 = 0;
 const LOGON_LONG: u32 = 1;
 const PLAIN_NOTIFY: u32 = 2;
+const EXTENDED: u32 = 3;
+/// Fields of the extended form ([MS-RDPBCGR] 2.2.10.1.1.4): an auto-reconnect cookie, which is a secret and not for a
+/// recording, and what is wrong with a logon.
+const HAS_COOKIE: u32 = 1;
+const HAS_ERRORS: u32 = 2;
 
 /// Takes the body of a Save Session Info PDU, [MS-RDPBCGR] 2.2.10.1.1.
 pub(super) fn save_session_info(body: &[u8], sink: &mut Sink<'_>) {
@@ -15,7 +20,12 @@ pub(super) fn save_session_info(body: &[u8], sink: &mut Sink<'_>) {
         Some(LOGON) => logon(&mut reader),
         Some(LOGON_LONG) => logon_long(&mut reader),
         Some(PLAIN_NOTIFY) => Some(Logon::default()),
-        // Extended information carries an auto-reconnect cookie, which is a secret: not for a recording.
+        Some(EXTENDED) => {
+            if let Some((notification, data)) = logon_error(&mut reader) {
+                sink.push(TapEvent::LogonError { notification, data });
+            }
+            return;
+        }
         Some(_) => return,
         None => None,
     };
@@ -49,6 +59,23 @@ fn logon_long(reader: &mut Reader<'_>) -> Option<Logon> {
         user: utf16(reader.take(user_bytes)?),
         session_id,
     })
+}
+
+/// Type and data of the error in the extended form, if one is there.
+fn logon_error(reader: &mut Reader<'_>) -> Option<(u32, u32)> {
+    // the length of all
+    reader.skip(2)?;
+    let fields = reader.u32()?;
+    if fields & HAS_COOKIE != 0 {
+        let length = reader.len32()?;
+        reader.skip(length)?;
+    }
+    if fields & HAS_ERRORS == 0 {
+        return None;
+    }
+    // the length of the field
+    reader.skip(4)?;
+    Some((reader.u32()?, reader.u32()?))
 }
 
 /// Takes the body of a Set Error Info PDU, [MS-RDPBCGR] 2.2.5.1.1.
@@ -98,5 +125,33 @@ mod tests {
         assert_eq!(events(&long), [logon]);
         assert_eq!(events(&[2, 0, 0, 0]), [TapEvent::Logon(Logon::default())]);
         assert_eq!(events(&[3, 0, 0, 0, 1, 2]), []);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_logon_but_not_the_cookie() {
+        let extended = |fields: u32, parts: &[&[u8]]| {
+            let mut body = vec![3, 0, 0, 0, 0, 0];
+            body.extend(fields.to_le_bytes());
+            for part in parts {
+                body.extend((part.len() as u32).to_le_bytes());
+                body.extend(*part);
+            }
+            body
+        };
+        let error = [0xFD, 0xFF, 0xFF, 0xFF, 1, 0, 0, 0];
+        let told = TapEvent::LogonError {
+            notification: 0xFFFF_FFFD,
+            data: 1,
+        };
+        assert_eq!(events(&extended(2, &[&error])), std::slice::from_ref(&told));
+        let both = extended(3, &[&[7; 28], &error]);
+        assert_eq!(events(&both), [told]);
+        assert_eq!(events(&extended(1, &[&[7; 28]])), []);
+        for cut in 0..both.len() {
+            assert!(
+                !matches!(events(&both[..cut])[..], [TapEvent::LogonError { .. }]),
+                "{cut}"
+            );
+        }
     }
 }

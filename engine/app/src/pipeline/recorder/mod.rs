@@ -351,6 +351,9 @@ impl Work {
                     }),
                 )?;
             }
+            TapEvent::LogonError { notification, data } => {
+                self.push(at, &Event::Session(convert::logon_error(notification, data)))?;
+            }
             TapEvent::ErrorInfo { code } => self.desktop_error(at, code)?,
             TapEvent::Deactivated => self.flush_frame()?,
             TapEvent::RefreshWanted { reason } => {
