@@ -1,6 +1,7 @@
 //! The graphics pipeline in the tap. Records: a byte, length (u16, little endian), bytes. The byte's low bits: 0 a whole message
-//! as it is, compressed or not; 1 commands, wrapped; 2 bits of a codec for a surface, the codec in the next four bits; 3 a
-//! progressive stream. Damage must lie inside the picture, no decoder of ours may panic, and no message may make more than a
+//! as it is, compressed or not; 1 commands, wrapped, or with the highest bit a message of the client; 2 bits of a codec for a
+//! surface, the codec in the next four bits, with the highest bit after four edges; 3 a progressive stream. A record with bit 6
+//! comes in a gap, which ends with the next one that doesn't. Damage must lie inside the picture, no decoder of ours may panic, and no message may make more than a
 //! bounded number of events.
 #![no_main]
 
@@ -19,11 +20,20 @@ const PAINTED_MAX: usize = 4096;
 /// Most undecoded commands of a message, and one for the rest of it.
 const UNDECODED_MAX: usize = 257;
 
-fn send(tap: &mut Tap, message: &[u8], out: &mut Vec<TapEvent>) {
-    for part in dvc::data(ID, message) {
-        let pdu = mcs::send_data(Direction::ToClient, 1002, CHANNEL, &single_chunk(&part));
-        tap.pdu(Direction::ToClient, &pdu, out);
+fn pdus(direction: Direction, message: &[u8]) -> Vec<Vec<u8>> {
+    let parts = dvc::data(ID, message);
+    let pdu = |part: &Vec<u8>| mcs::send_data(direction, 1002, CHANNEL, &single_chunk(part));
+    parts.iter().map(pdu).collect()
+}
+
+fn send(tap: &mut Tap, direction: Direction, message: &[u8], out: &mut Vec<TapEvent>) {
+    for pdu in pdus(direction, message) {
+        tap.pdu(direction, &pdu, out);
     }
+    check(tap, out);
+}
+
+fn check(tap: &Tap, out: &mut Vec<TapEvent>) {
     let resized = out
         .iter()
         .filter(|event| matches!(event, TapEvent::Resized { .. }))
@@ -88,18 +98,28 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         ),
         encode(command::MAP_SURFACE_TO_OUTPUT, &[0; 12]),
     ];
-    send(&mut tap, &wrapped(&begin.concat()), &mut out);
+    send(&mut tap, Direction::ToClient, &wrapped(&begin.concat()), &mut out);
     let mut bytes = bytes;
+    let mut in_gap = false;
     while let [kind, a, b, rest @ ..] = bytes {
         let (data, rest) = rest.split_at(usize::from(u16::from_le_bytes([*a, *b])).min(rest.len()));
         bytes = rest;
+        let (edges, data) = match data {
+            [left, top, right, bottom, rest @ ..] if kind & 0x83 == 0x82 => ([*left, *top, *right, *bottom], rest),
+            _ => ([0, 0, 64, 64], data),
+        };
         let length = u32::try_from(data.len()).unwrap_or_default().to_le_bytes();
+        let direction = match kind & 0x83 {
+            0x81 => Direction::ToDesktop,
+            _ => Direction::ToClient,
+        };
         let message = match kind & 3 {
             0 => data.to_vec(),
+            1 if direction == Direction::ToDesktop => data.to_vec(),
             1 => wrapped(data),
             2 => {
                 let head = fields(&[0, u16::from(kind >> 2 & 0xF)]);
-                let body = [&head[..], &[0x20], &fields(&[0, 0, 64, 64]), &length, data].concat();
+                let body = [&head[..], &[0x20], &fields(&edges.map(u16::from)), &length, data].concat();
                 wrapped(&encode(command::WIRE_TO_SURFACE_1, &body))
             }
             _ => {
@@ -107,6 +127,17 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
                 wrapped(&encode(command::WIRE_TO_SURFACE_2, &body))
             }
         };
-        send(&mut tap, &message, &mut out);
+        if kind & 0x40 != 0 {
+            in_gap = true;
+            for pdu in pdus(direction, &message) {
+                tap.skip(direction, &pdu);
+            }
+            continue;
+        }
+        if std::mem::take(&mut in_gap) {
+            tap.restart(&mut out);
+            check(&tap, &mut out);
+        }
+        send(&mut tap, direction, &message, &mut out);
     }
 });

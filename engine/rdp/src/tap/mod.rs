@@ -178,8 +178,12 @@ impl Tap {
         self.session.set_painting(false);
         let mut sink = Sink::new(&mut self.unheard, 0, true);
         let session = &mut self.session;
-        // Nothing to report: that something is missing is what a gap says.
-        let _ = guarded("tap", || session.pdu(direction, pdu, &mut sink));
+        // That something is missing is what a gap says, but what outlives it is told at its end.
+        if let Err(error) = guarded("tap", || session.pdu(direction, pdu, &mut sink))
+            && self.unheard.is_empty()
+        {
+            Sink::new(&mut self.unheard, 0, false).undecoded(UndecodedKind::Pdu, error, &[]);
+        }
     }
 
     /// PDUs were dropped and this tap never saw them, not even in [`Tap::skip`]. What follows refers to them: it is not

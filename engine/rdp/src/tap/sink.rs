@@ -5,6 +5,9 @@ use super::event::{Rect, TapEvent, Undecoded, UndecodedKind};
 /// Rectangles and ends of frames of one PDU that are told one by one; what is painted beyond them widens the last rectangle.
 const PAINTED_MAX: usize = 4096;
 
+/// What is kept of a gap until its end.
+const UNHEARD_MAX: usize = 8;
+
 /// Collects the events of one PDU.
 pub(super) struct Sink<'a> {
     out: &'a mut Vec<TapEvent>,
@@ -46,7 +49,8 @@ impl<'a> Sink<'a> {
         if matches!(event, TapEvent::Resized { .. }) {
             self.last = None;
         }
-        if !self.silent || matches!(event, TapEvent::ScreenTooLarge { .. }) {
+        let kept = matches!(event, TapEvent::ScreenTooLarge { .. }) && self.out.len() < UNHEARD_MAX;
+        if !self.silent || kept {
             self.out.push(event);
         }
     }

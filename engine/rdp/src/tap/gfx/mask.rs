@@ -43,13 +43,13 @@ impl Mask {
 
     /// What is painted, in rectangles of one row.
     pub(super) fn rows(&self) -> impl Iterator<Item = Rect> {
+        let width = self.width;
         let rows = self.words.chunks_exact(self.stride.max(1)).enumerate();
         rows.flat_map(move |(y, words)| {
-            let is_set = move |x: u16| words[usize::from(x) / BITS] >> (usize::from(x) % BITS) & 1 == 1;
             let mut x = 0;
             std::iter::from_fn(move || {
-                let start = (x..self.width).find(|x| is_set(*x))?;
-                let end = (start..self.width).find(|x| !is_set(*x)).unwrap_or(self.width);
+                let start = next(words, x, true).filter(|start| *start < width)?;
+                let end = next(words, start, false).unwrap_or(width).min(width);
                 x = end;
                 Some(Rect {
                     x: start,
@@ -60,6 +60,17 @@ impl Mask {
             })
         })
     }
+}
+
+/// The first bit of a row from `x` on that is set, or is not.
+fn next(words: &[u64], x: u16, set: bool) -> Option<u16> {
+    let first = usize::from(x) / BITS;
+    let mut mask = u64::MAX << (usize::from(x) % BITS);
+    let mut words = words.iter().enumerate().skip(first);
+    words.find_map(|(index, word)| {
+        let bits = (if set { *word } else { !*word }) & std::mem::replace(&mut mask, u64::MAX);
+        (bits != 0).then(|| (index * BITS) as u16 + bits.trailing_zeros() as u16)
+    })
 }
 
 /// The words that hold a rectangle, and which of their bits do.

@@ -34,6 +34,8 @@ const REGION: u16 = 0xCCC4;
 const REGION_TILES_AT: usize = 6;
 /// What a tile's pass costs, or what its pixels do: how many could be copied in that time.
 const TILE: u64 = 4 * (EDGE * EDGE) as u64;
+/// What a rectangle of a tile costs beside its pixels: it is kept until the tile is drawn.
+const PART: u64 = 4 * STEP;
 /// Tiles that one stream may turn into pixels.
 const DRAWN_MAX: usize = 4 * TILES_MAX;
 /// The tile adds to what its last passes have made.
@@ -293,7 +295,7 @@ impl Tiles {
             for column in left..columns as u16 {
                 budget.work.spend(STEP)?;
                 for at in self.fresh.range((column, top)..(column, bottom as u16)) {
-                    budget.work.spend(STEP)?;
+                    budget.work.spend(PART)?;
                     shown.extend(covered(*at, rect, pixels).map(|rect| (*at, rect)));
                 }
             }

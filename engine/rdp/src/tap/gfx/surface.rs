@@ -21,7 +21,7 @@ const ALIGNED: usize = 16;
 /// How much dearer a pixel is that is scaled.
 const SCALED: u64 = 4;
 
-/// How much cheaper a pixel is of which is only forgotten that it was painted.
+/// How much cheaper a pixel is of which only matters whether it was painted.
 const WIPED: u64 = 16;
 
 /// Where a surface is shown.
@@ -335,6 +335,10 @@ impl Surface {
 
     fn show_all(&self, output: &mut Output<'_>) {
         if let Some(since) = &self.since {
+            let pixels = u64::from(self.pixels.width()) * u64::from(self.pixels.height());
+            if output.work.spend(pixels / WIPED).is_err() {
+                return;
+            }
             for row in since.rows() {
                 if output.work.spend(STEP).is_err() {
                     return;

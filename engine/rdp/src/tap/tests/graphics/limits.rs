@@ -58,6 +58,25 @@ fn surfaces_and_outputs_that_come_and_go_end() {
 }
 
 #[test]
+fn surfaces_that_are_reset_and_shown_again_end() {
+    let setup = [
+        create_surface(1, 8192, 1024),
+        fill(1, [1, 1, 1], &[[0, 0, 1, 1]]),
+        reset(16, 16),
+        fill(1, [1, 1, 1], &[[0, 0, 1, 1]]),
+    ];
+    for again in [
+        vec![map(1, 0, 0)],
+        vec![reset(16, 16), fill(1, [1, 1, 1], &[[0, 0, 1, 1]])],
+    ] {
+        let mut tap = opened(16, 16);
+        assert_eq!(send(&mut tap, &setup), []);
+        let events = send(&mut tap, &vec![again.concat(); 1200]);
+        assert_over(&tap, &events, "message that asks for too much");
+    }
+}
+
+#[test]
 fn bad_commands_are_evidence_in_a_bounded_number_of_events() {
     let mut tap = opened(16, 16);
     let events = send(&mut tap, &vec![encode(0x19, &[]); 256]);
