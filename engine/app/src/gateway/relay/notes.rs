@@ -41,6 +41,13 @@ impl Relay {
         self.note_channel(name, true, denied);
     }
 
+    /// A channel over UDP, which the desktop has asked for though the gateway said that there is none.
+    pub(super) fn note_side_channel(&self) {
+        info!("multitransport over UDP refused");
+        let denied = "it would carry screen or input past the recording".to_owned();
+        self.note_channel("multitransport over UDP", true, Some(denied));
+    }
+
     pub(super) fn note_static_channel(&self, name: &str, denied: Option<Right>) {
         if let Some(right) = denied {
             info!(channel = name, option = ?right, "static channel refused");

@@ -73,6 +73,8 @@ pub(super) struct Relay {
     to_desktop_bytes: AtomicU64,
     /// Who has said first that it leaves, by a Disconnect Provider Ultimatum; what breaks afterwards is no fault.
     pub(super) leaves: OnceLock<Direction>,
+    /// The desktop has asked for a channel beside this connection.
+    side_channel: OnceLock<()>,
     /// The last Set Error Info of the desktop, 0 = none.
     pub(super) desktop_error: AtomicU32,
 }
@@ -135,6 +137,7 @@ impl Relay {
             to_client_bytes: AtomicU64::new(0),
             to_desktop_bytes: AtomicU64::new(0),
             leaves: OnceLock::new(),
+            side_channel: OnceLock::new(),
             desktop_error: AtomicU32::new(0),
         })
     }
@@ -368,6 +371,12 @@ impl Relay {
             PhaseEvent::DeviceDenied { name, kind, id, right } => self.note_device(name, kind, id, right),
             PhaseEvent::Network(network) => self.note_network(network),
             PhaseEvent::ClipboardBlocked { direction, formats } => self.note_blocked(direction, formats),
+            PhaseEvent::MultitransportDropped => {
+                // some desktops ask for two
+                if self.side_channel.set(()).is_ok() {
+                    self.note_side_channel();
+                }
+            }
             PhaseEvent::RedirectionDropped { target } => {
                 info!(
                     target_name = target,

@@ -1,4 +1,5 @@
-//! Desktops that send the client elsewhere: it never hears where, and is sent back to the gateway or nowhere.
+//! Desktops that send the client elsewhere: it never hears where, and is sent back to the gateway or nowhere. And those that
+//! want another channel beside the connection.
 
 use deskreel_rdp::Direction;
 use deskreel_rdp::phase::PhaseEvent;
@@ -6,7 +7,7 @@ use deskreel_rdp::wire::mcs;
 use deskreel_rdp::wire::redirection::Redirection;
 use deskreel_rdp::wire::x224::routed_request;
 
-use super::sessions::{Ends, XRDP, connected, meet_as, read_pdu, send};
+use super::sessions::{Ends, SHADOW, XRDP, connected, meet_as, read_pdu, send};
 use super::*;
 
 /// An enhanced security server redirection PDU ([MS-RDPBCGR] 2.2.13.3.1) to `host`, with a password in it.
@@ -222,5 +223,24 @@ async fn a_redirection_that_moves_nobody_is_dropped() {
     drop(ends);
     gateway.next_end().await;
     assert!(gateway.lines.text().contains("redirection was dropped"));
+    gateway.assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_side_channel_is_refused_and_told() {
+    let (mut gateway, mut ends) = connected(|_, _| {}, Vec::new()).await;
+    ends.play(SHADOW).await;
+    let message_channel = ends.model.facts().message_channel.unwrap();
+    let ask = mcs::send_data(Direction::ToClient, 1009, message_channel, &[2, 0, 0, 0]);
+    for _ in 0..3 {
+        send(&mut ends.desktop, &ask).await;
+    }
+    let pointer = [0x00, 0x09, 0x08, 0x04, 0x00, 1, 0, 1, 0];
+    send(&mut ends.desktop, &pointer).await;
+    assert_eq!(read_pdu(&mut ends.client).await, pointer);
+    drop(ends);
+    gateway.next_end().await;
+    let said = audit_says(&gateway, "multitransport over UDP").await;
+    assert_eq!(said.matches("multitransport over UDP").count(), 1, "{said}");
     gateway.assert_clean().await;
 }
