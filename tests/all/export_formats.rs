@@ -104,6 +104,11 @@ fn every_format_says_where_it_is_from() -> anyhow::Result<()> {
     assert_eq!(exports()?, before, "nothing was opened");
     let offered = "--format avi: the configured exporters make frames, gif, json, mp4, png, webm";
     assert!(said(&wrong).contains(offered), "{}", said(&wrong));
+    for output in ["no/such/session.gif", &format!("many.gif/{id}.gif")] {
+        let wrong = recorded.export(&[id, "--format", "gif", "-o", output])?;
+        assert_eq!(wrong.status.code(), Some(2), "{}", said(&wrong));
+        assert_eq!(exports()?, before, "nothing was opened for {output}");
+    }
     let told = run_in(&recorded.path("demo"), &["recordings", "events", id])?;
     let told = String::from_utf8(told.stdout)?;
     let begins = |line: &str| line.starts_with("00:00:00.000  The session of demo on demo begins");

@@ -197,8 +197,14 @@ impl Command<'_> {
             recording: recording.to_owned(),
         };
         let found = target.find(self.global, &self.runtime, purpose)?;
-        // Before the audit log is told that the recording is opened: with a wrong format nothing is.
+        // Before the audit log is told that the recording is opened: with a wrong format or output nothing is.
         self.choose(&found)?;
+        let exporter = self.exporter.as_ref().context("an exporter was found")?;
+        let path = output_path(args, exporter, found.recording())?;
+        let (folder, still) = exporter
+            .format(&args.format)
+            .map_or((false, false), |format| (format.folder, format.still));
+        let output = OutputFile::new(&path, folder, args.force)?;
         let moment = |at: Option<Duration>| at.map(|at| clock(nanoseconds(at))).into();
         let told = [
             ("format", args.format.clone().into()),
@@ -206,13 +212,7 @@ impl Command<'_> {
             ("to", moment(args.to)),
         ];
         let mut opened = found.source(&self.runtime, details(told))?;
-        let exporter = self.exporter.as_ref().context("an exporter was found")?;
         let source = &opened.source;
-        let path = output_path(args, exporter, source.recording())?;
-        let (folder, still) = exporter
-            .format(&args.format)
-            .map_or((false, false), |format| (format.folder, format.still));
-        let output = OutputFile::new(&path, folder, args.force)?;
         let index = Index::read_whole(source)?;
         let stretch = stretch(&index, args, still)?;
         let progress = Progress::new(stretch.to_ns - stretch.from_ns, label);

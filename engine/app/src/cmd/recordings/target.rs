@@ -139,6 +139,14 @@ impl Target {
 }
 
 impl Found {
+    /// The recording's id.
+    pub(super) fn recording(&self) -> Uuid {
+        match self {
+            Self::Recording { id, .. } => *id,
+            Self::Files(source) => source.recording(),
+        }
+    }
+
     /// The recording's objects, from the spool and all storages, after the audit log was told. `details`: what of the
     /// recording is wanted, for that event.
     ///
