@@ -37,6 +37,10 @@ impl<'a> Sink<'a> {
         }
     }
 
+    pub(super) fn is_silent(&self) -> bool {
+        self.silent
+    }
+
     pub(super) fn set_redact(&mut self, redact: bool) {
         self.redact = redact;
     }

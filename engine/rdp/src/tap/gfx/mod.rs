@@ -43,10 +43,14 @@ pub(super) struct Graphics {
     work: Work,
     /// Something is missing of what the sender refers to.
     lost: bool,
+    /// Why is told at the end of a gap, which must come.
+    untold: bool,
     /// How often the client has advertised its capabilities since the desktop confirmed them.
     advertised: u32,
     /// The desktop has confirmed them.
     confirmed: bool,
+    /// It did so before the client's words were seen: both directions may overtake each other by a little.
+    confirmed_early: bool,
     /// Rectangles that a command has painted.
     painted: Vec<Rect>,
 }
@@ -95,7 +99,7 @@ impl Graphics {
     }
 
     pub(super) fn is_right(&self) -> bool {
-        !self.lost
+        !self.lost || self.untold
     }
 
     /// Takes what begins a message of the client, who doesn't compress.
@@ -105,7 +109,8 @@ impl Graphics {
             .map(|command| command.kind);
         let cut = message.first_chunk::<2>().map(|kind| u16::from_le_bytes(*kind));
         if cut == Some(command::CAPS_ADVERTISE) || kinds.any(|kind| kind == command::CAPS_ADVERTISE) {
-            self.advertised = self.advertised.saturating_add(1);
+            let answered = std::mem::take(&mut self.confirmed_early);
+            self.advertised = self.advertised.saturating_add(u32::from(!answered));
         }
     }
 
@@ -132,6 +137,7 @@ impl Graphics {
 
     /// Takes one whole message of the desktop.
     pub(super) fn message(&mut self, data: &[u8], screen: &mut Screen, sink: &mut Sink<'_>) {
+        self.untold &= sink.is_silent();
         if self.lost {
             sink.undecoded(UndecodedKind::Graphics, LOST, data);
             return;
@@ -202,6 +208,7 @@ impl Graphics {
                 let limit = self.screen_max_pixels;
                 if u64::from(width) * u64::from(height) > limit {
                     self.lost = true;
+                    self.untold = sink.is_silent();
                     sink.push(TapEvent::ScreenTooLarge { width, height });
                     return Err(format!("output of {width}x{height} is above the limit of {limit} pixels").into());
                 }
@@ -279,6 +286,7 @@ impl Graphics {
             self.lost = true;
             return Err("confirms capabilities that no client has advertised since".to_owned());
         }
+        self.confirmed_early = asked == 0;
         if again || asked > 1 {
             self.work.spend(RESTART)?;
             self.surfaces = Surfaces::new(self.screen_max_pixels);

@@ -35,6 +35,12 @@ fn a_client_that_advertises_again_begins_anew() {
     assert_eq!(send(&mut tap, &[dot(1), confirm()]), []);
     assert_eq!(undecoded(&send(&mut tap, &[dot(1)])).error, "unknown surface 1");
     assert!(tap.is_right());
+    // an answer that came before the question is the answer to it
+    let mut tap = opened(16, 16);
+    send(&mut tap, &[confirm()]);
+    advertise(&mut tap);
+    undecoded(&send(&mut tap, &[confirm()]));
+    assert!(!tap.is_right());
 }
 
 #[test]
@@ -167,8 +173,12 @@ fn an_output_above_the_limit_is_told_after_a_gap() {
     for pdu in packed(&wrap_uncompressed(&reset(11, 10))) {
         tap.skip(TO_CLIENT, &pdu);
     }
+    // so that the gap ends
+    assert!(tap.is_right());
     let mut events = Vec::new();
     tap.restart(&mut events);
     let too_large = TapEvent::ScreenTooLarge { width: 11, height: 10 };
     assert!(events.contains(&too_large), "{events:?}");
+    undecoded(&send(&mut tap, &[dot(1)]));
+    assert!(!tap.is_right());
 }
