@@ -11,26 +11,20 @@ use deskreel_rdp::wire::dvc::{self, DvcPdu};
 use deskreel_rdp::wire::egfx::{self, command, encode};
 use deskreel_rdp::wire::mcs::{self, DomainPdu};
 use deskreel_rdp::wire::share::{self, Sender};
-use ironrdp_acceptor::{Acceptor, BeginResult, DesktopSize, accept_begin, accept_finalize};
+use ironrdp_acceptor::accept_finalize;
 use ironrdp_connector::Sequence as _;
 use ironrdp_core::WriteBuf;
 use ironrdp_graphics::zgfx::{CompressionMode, Compressor, compress_and_wrap_egfx};
 use ironrdp_pdu::gcc::ChannelName;
-use ironrdp_pdu::nego::SecurityProtocol;
-use ironrdp_pdu::rdp::capability_sets::{
-    Bitmap, BitmapDrawingFlags, CapabilitySet, General, GeneralExtraFlags, Input, InputFlags, MultifragmentUpdate,
-    Order, OrderFlags, OrderSupportExFlags, Pointer, VirtualChannel, VirtualChannelFlags,
-};
-use ironrdp_pdu::rdp::client_info::Credentials;
 use ironrdp_pdu::{Action, PduResult};
 use ironrdp_svc::{SvcMessage, SvcProcessor, SvcServerProcessor};
-use ironrdp_tokio::{Framed, FramedRead, FramedWrite as _, LocalTokioStream, single_sequence_step};
+use ironrdp_tokio::{Framed, FramedRead, FramedWrite as _, single_sequence_step};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer};
+use tokio_rustls::rustls::ALL_VERSIONS;
 
-use crate::desktop::PASSWORD;
+use crate::connection;
 
 /// The one account.
 pub const USER: &str = "graphics";
@@ -74,16 +68,7 @@ impl GraphicsDesktop {
     }
 
     fn start_with(scenes: Vec<Vec<Vec<u8>>>, redirection: Option<Redirection>) -> anyhow::Result<Self> {
-        let made = rcgen::generate_simple_self_signed(vec!["graphics".to_owned()]).context("make a certificate")?;
-        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der())
-            .map_err(|error| anyhow::anyhow!("make a key: {error}"))?;
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .context("set up TLS")?
-            .with_no_client_auth()
-            .with_single_cert(vec![made.cert.der().clone()], key)
-            .context("use the certificate")?;
-        let tls = TlsAcceptor::from(Arc::new(config));
+        let tls = connection::tls_acceptor("graphics", ALL_VERSIONS)?;
         let listener = StdListener::bind("127.0.0.1:0").context("bind")?;
         listener.set_nonblocking(true).context("bind")?;
         let port = listener.local_addr().context("bind")?.port();
@@ -183,23 +168,9 @@ async fn session(
     redirection: Option<&Redirection>,
     offered: &Mutex<Vec<(u32, u32)>>,
 ) -> anyhow::Result<()> {
-    stream.set_nodelay(true)?;
-    let credentials = Credentials {
-        username: USER.to_owned(),
-        password: PASSWORD.to_owned(),
-        domain: None,
-    };
-    let (width, height) = SIZE;
-    let size = DesktopSize { width, height };
-    let mut acceptor = Acceptor::new(SecurityProtocol::SSL, size, capabilities(), Some(credentials));
+    let mut acceptor = connection::acceptor(USER, SIZE);
     acceptor.attach_static_channel(Drdynvc);
-    let framed = Framed::<LocalTokioStream<TcpStream>>::new(stream);
-    let BeginResult::ShouldUpgrade(stream) = accept_begin(framed, &mut acceptor).await.context("negotiate")? else {
-        anyhow::bail!("the client asked for no security");
-    };
-    let stream = tls.accept(stream).await.context("accept TLS")?;
-    acceptor.mark_security_upgrade_as_done();
-    let mut framed = Framed::<LocalTokioStream<_>>::new(stream);
+    let mut framed = connection::accept_tls(stream, tls, &mut acceptor).await?;
     if let Some(Redirection {
         packet,
         before_picture: true,
@@ -315,50 +286,4 @@ fn is_click(pdu: &[u8]) -> bool {
             let flags = u16::from_le_bytes([flags[0], flags[1]]);
             flags & BUTTON_DOWN != 0 && flags & 0x1000 != 0
         })
-}
-
-fn capabilities() -> Vec<CapabilitySet> {
-    let (desktop_width, desktop_height) = SIZE;
-    vec![
-        CapabilitySet::General(General {
-            extra_flags: GeneralExtraFlags::FASTPATH_OUTPUT_SUPPORTED,
-            ..General::default()
-        }),
-        CapabilitySet::Bitmap(Bitmap {
-            pref_bits_per_pix: 32,
-            desktop_width,
-            desktop_height,
-            desktop_resize_flag: true,
-            drawing_flags: BitmapDrawingFlags::empty(),
-        }),
-        CapabilitySet::Order(Order::new(
-            OrderFlags::NEGOTIATE_ORDER_SUPPORT | OrderFlags::ZERO_BOUNDS_DELTAS_SUPPORT,
-            OrderSupportExFlags::empty(),
-            0,
-            0,
-        )),
-        CapabilitySet::Pointer(Pointer {
-            color_pointer_cache_size: 25,
-            pointer_cache_size: 25,
-        }),
-        CapabilitySet::Input(Input {
-            input_flags: InputFlags::SCANCODES
-                | InputFlags::MOUSEX
-                | InputFlags::UNICODE
-                | InputFlags::FASTPATH_INPUT
-                | InputFlags::FASTPATH_INPUT_2,
-            keyboard_layout: 0,
-            keyboard_type: None,
-            keyboard_subtype: 0,
-            keyboard_function_key: 128,
-            keyboard_ime_filename: String::new(),
-        }),
-        CapabilitySet::VirtualChannel(VirtualChannel {
-            flags: VirtualChannelFlags::NO_COMPRESSION,
-            chunk_size: None,
-        }),
-        CapabilitySet::MultiFragmentUpdate(MultifragmentUpdate {
-            max_request_size: 1 << 20,
-        }),
-    ]
 }

@@ -2,6 +2,7 @@
 //! each a child process that ends with its handle. Everything listens on loopback, on ports that the kernel picks.
 
 pub mod client;
+pub mod connection;
 pub mod desktop;
 pub mod display;
 pub mod faults;
