@@ -86,7 +86,7 @@ async fn session(script: Script) -> anyhow::Result<Seen> {
         .context("connect to the gateway")?;
     stream.set_nodelay(true).context("set TCP_NODELAY")?;
     let own = stream.local_addr().context("ask for the own address")?;
-    let mut connector = ClientConnector::new(config(&script), own);
+    let mut connector = ClientConnector::new(config(script.user, script.password, script.size), own);
 
     let mut framed = Framed::<LocalTokioStream<TcpStream>>::new(stream);
     let upgrade = ironrdp_tokio::connect_begin(&mut framed, &mut connector)
@@ -227,12 +227,9 @@ fn inputs(width: u16, height: u16) -> Vec<FastPathInputEvent> {
 
 type ServerNameOfGateway = tokio_rustls::rustls::pki_types::ServerName<'static>;
 
-fn config(script: &Script) -> Config {
+pub(super) fn config(user: &str, password: &str, (width, height): (u16, u16)) -> Config {
     Config {
-        desktop_size: DesktopSize {
-            width: script.size.0,
-            height: script.size.1,
-        },
+        desktop_size: DesktopSize { width, height },
         monitor_layout: None,
         desktop_scale_factor: 0,
         desktop_physical_size: None,
@@ -244,8 +241,8 @@ fn config(script: &Script) -> Config {
         enable_credssp: false,
         enable_standard_rdp_security: false,
         credentials: Credentials::UsernamePassword {
-            username: script.user.to_owned(),
-            password: script.password.to_owned(),
+            username: user.to_owned(),
+            password: password.to_owned(),
         },
         domain: None,
         client_build: 1,
@@ -281,7 +278,7 @@ fn config(script: &Script) -> Config {
 }
 
 /// CredSSP with Kerberos would need a network client; the demo speaks TLS only.
-struct NoNetwork;
+pub(super) struct NoNetwork;
 
 impl ironrdp_async::NetworkClient for NoNetwork {
     async fn send(

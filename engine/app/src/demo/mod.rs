@@ -252,9 +252,45 @@ pub(crate) mod tests {
 
     use std::time::Duration;
 
+    use ironrdp_connector::ServerName;
+    use ironrdp_tokio::{Framed, LocalTokioStream};
+    use tokio::net::TcpStream;
+    use tokio_rustls::TlsConnector;
+    use tokio_rustls::rustls::pki_types::CertificateDer;
+
     use super::client::{self, Script};
     pub(crate) use super::desktop::Desktop;
-    use super::desktop::{PASSWORD, SIZE, USER};
+    use super::desktop::SIZE;
+    pub(crate) use super::desktop::{PASSWORD, USER};
+    use crate::gateway::tls::any_certificate;
+
+    /// IronRDP's client with NLA, up to the picture. It asks for the early user authorization result.
+    ///
+    /// # Errors
+    /// What the other side refuses.
+    pub(crate) async fn connect_by_nla(
+        address: SocketAddr,
+        (user, password): (&str, &str),
+        public_key: impl FnOnce(&CertificateDer<'_>) -> Vec<u8>,
+    ) -> Result<(), ironrdp_connector::ConnectorError> {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let mut config = client::config(user, password, SIZE);
+        config.enable_credssp = true;
+        let mut connector = ironrdp_connector::ClientConnector::new(config, stream.local_addr().unwrap());
+        let mut framed = Framed::<LocalTokioStream<TcpStream>>::new(stream);
+        let upgrade = ironrdp_tokio::connect_begin(&mut framed, &mut connector).await?;
+        let tls = TlsConnector::from(any_certificate(deskreel_config::TlsMin::Tls12).unwrap())
+            .connect("gateway".try_into().unwrap(), framed.into_inner_no_leftover())
+            .await
+            .unwrap();
+        let key = public_key(&tls.get_ref().1.peer_certificates().unwrap()[0]);
+        let upgraded = ironrdp_tokio::mark_as_upgraded(upgrade, &mut connector);
+        let mut framed = Framed::<LocalTokioStream<_>>::new(tls);
+        let name = ServerName::new("gateway");
+        let network = &mut client::NoNetwork;
+        let done = ironrdp_tokio::connect_finalize(upgraded, connector, &mut framed, network, name, key, None).await?;
+        done.into_connected().map(drop)
+    }
 
     /// A short session with what listens at `address` and shows a certificate with this fingerprint.
     pub(crate) fn session(address: SocketAddr, fingerprint: String) -> anyhow::Result<()> {

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use super::*;
 use crate::credentials::Credentials;
+use crate::demo::tests as demo;
 use crate::gateway::credssp::{public_key, read_message};
 
 pub(super) const PASSWORD: &str = "Sesam-oeffne-1";
@@ -242,6 +243,53 @@ async fn early_results() {
         );
         gateway.expect("wrong_password").await;
     }
+}
+
+/// xfreerdp 2.11 offers HYBRID_EX (`/sec:ext`) and gives up when it is chosen; IronRDP's client is the only other one at hand
+/// that knows it. One who may works on the desktop; who may not is told by the early result.
+#[tokio::test]
+async fn another_client_takes_the_early_result() {
+    let desktop = demo::Desktop::start().unwrap();
+    let dir = folder(desktop.address, "");
+    let (file, secret) = (dir.path().join("resources/all.yaml"), dir.path().join("secret"));
+    fs::write(&secret, demo::PASSWORD).unwrap();
+    let login = format!("{{login: {}, password: {{file: '{}'}}}}", demo::USER, secret.display());
+    let addr = format!("addr: '{}'", desktop.address);
+    let resources = fs::read_to_string(&file).unwrap();
+    let resources = resources
+        .replace(
+            &addr,
+            &format!("{addr}, gateway: {{credentials: {{logins: [{login}]}}}}"),
+        )
+        .replace("windows_logins: [alice]", &format!("windows_logins: [{}]", demo::USER));
+    fs::write(&file, resources).unwrap();
+    let mut gateway = start_in(dir).await;
+    let addr = gateway.addr;
+    let connect = async |user, password| {
+        let connected = demo::connect_by_nla(addr, (user, password), |shown| public_key(shown).unwrap());
+        let connected = tokio::time::timeout(PATIENCE, connected).await.unwrap();
+        connected.map_err(|error| format!("{:?}", error.kind()))
+    };
+    assert_eq!(connect("alice", PASSWORD).await, Ok(()));
+    let (reason, detail) = gateway.next_end().await;
+    assert!(reason.starts_with("client_"), "{reason}: {detail}");
+    let (_, selected) = gateway
+        .tls(protocol::SSL | protocol::HYBRID | protocol::HYBRID_EX)
+        .await;
+    assert_eq!(selected, protocol::HYBRID_EX, "what that client offers too");
+    gateway.expect("client_logon_aborted").await;
+    for (user, reason) in [
+        ("bob", "denied_no_desktop"),
+        ("carol", "denied_user_locked"),
+        ("frank", "locked"),
+    ] {
+        assert_eq!(connect(user, PASSWORD).await, Err("AccessDenied".to_owned()), "{user}");
+        gateway.expect(reason).await;
+    }
+    let refused = connect("alice", "wrong").await.unwrap_err();
+    assert!(!refused.is_empty(), "{refused}");
+    gateway.expect("wrong_password").await;
+    gateway.assert_clean().await;
 }
 
 #[tokio::test]
