@@ -68,6 +68,7 @@ const steps = {
     await still.goto(`${base}/play/${id}`);
     await still.waitForSelector('body[data-ready][data-sought]');
     assert.equal(await still.getAttribute('#play', 'aria-label'), 'Play', 'nothing moves by itself');
+    assert.equal(still.workers().length, 1, 'nobody wanted a thumbnail');
     await still.context().close();
     for (const colorScheme of ['light', 'dark']) {
       for (const width of [360, 1280]) {
@@ -270,7 +271,7 @@ const steps = {
     await page.goto(base);
     await signIn(page, settings);
     const users = async (number) => {
-      await page.waitForFunction((wanted) => document.querySelector('#page').textContent === wanted, `Page ${number}`);
+      await page.waitForFunction((wanted) => document.querySelector('#page')?.textContent === wanted, `Page ${number}`);
       await page.waitForSelector('#list:not([aria-busy])');
       return page.locator('#rows .who').allInnerTexts();
     };
