@@ -5,6 +5,7 @@
 //! who it is ([`prove`]) and whether it may ([`judge`]) -> [`desktop`] connects, checks the certificate and logs on. Without:
 //! [`desktop`] connects first, and [`judge`] has its say when Client Info is held back in the relay. Then [`relay`] pumps
 //! PDUs both ways through the filter, with a copy to the recorder -> [`end`] says why it ended, in the log, the catalog and, where the protocol allows it, to the client.
+//! A client that its desktop redirects is sent back here for another desktop: [`handover`] knows it when it comes.
 
 mod credssp;
 mod desktop;
