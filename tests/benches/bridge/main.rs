@@ -22,7 +22,7 @@ use peers::process::{Process, cpu_seconds, free_port, which};
 use rustix::process::Pid;
 
 use desktop::{Client, Desktop};
-use streams::Replies;
+use streams::{Replies, SCREENS};
 
 /// Bar: round trip p99 above the bridge's, with recording on.
 const ADDED_BAR_MS: f64 = 1.0;
@@ -204,6 +204,7 @@ async fn throughput(ways: &[Way; 3], replies: &Replies, repeats: usize, bytes: u
     let mut clients = connect(ways).await?;
     println!("| stream | through | MB/s | MB a CPU second | to the bridge | bar | |\n|---|---|---|---|---|---|---|");
     for (what, number) in [("planar bitmaps", replies.planar), ("RemoteFX", replies.remote_fx)] {
+        let what = format!("{what}, {} kB a screen", replies.all[number].len() / SCREENS / 1000);
         let mut measured = [const { (Vec::new(), Vec::new()) }; 3];
         for _ in 0..repeats {
             for ((way, client), (speeds, costs)) in ways.iter().zip(&mut clients).zip(&mut measured) {

@@ -16,7 +16,7 @@ use ironrdp_pdu::codecs::rfx::{
 pub(crate) const SIZE: (u16, u16) = (1024, 768);
 const TILE: u16 = 64;
 /// Screens, one after the other, of a stream.
-const SCREENS: u32 = 6;
+pub(crate) const SCREENS: usize = 6;
 /// Bytes of updates in a PDU, as desktops fill them.
 const PDU_BYTES: usize = 15_000;
 /// Answers of each kind that the round trips take in turn.
@@ -49,7 +49,7 @@ pub(crate) struct Replies {
 
 impl Replies {
     pub(crate) fn new() -> Self {
-        let screens: Vec<Screen> = (0..SCREENS).map(Screen::new).collect();
+        let screens: Vec<Screen> = (0..).take(SCREENS).map(Screen::new).collect();
         let planar: Vec<Vec<u8>> = screens.iter().flat_map(planar_pdus).collect();
         let mut all: Vec<Vec<u8>> = (0..VARIANTS).map(|variant| small(&screens, variant)).collect();
         for variant in 0..VARIANTS {
