@@ -90,7 +90,7 @@ assert.deepEqual(await wordsOf(5.5, 7.5, 9.5), ['c', 'Ctrl+C', 'c'], 'a gap');
 assert.deepEqual(await wordsOf(9.5, 11.5, 19.5), ['c Ctrl+C c', 'Ctrl+C', 'c'], 'a damaged segment');
 
 // Segments are read once as long as there is room for them, a damaged one seldom, and what goes away comes again when it is wanted.
-const large = new Uint8Array(7 << 20);
+const large = new Uint8Array(3 << 20);
 large.set(bytes[0]);
 const loads = [0, 0, 0, 0];
 const recording = new Recording(loads.map((_, number) => ({ number })), async (number) => {

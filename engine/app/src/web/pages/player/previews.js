@@ -1,7 +1,7 @@
 // The worker that makes small pictures: started when the first one is wanted, and ended with all its memory when none was for a while.
 
 /** How long it waits for somebody to want one more, in milliseconds. */
-const REST_MS = 20_000;
+const REST_MS = 5_000;
 
 /** Small pictures of moments. */
 export class Previews {

@@ -5,8 +5,8 @@ import { GAP, INPUT, KEY, POINTER, SCREEN, SegmentError, readSegment } from './m
 import { Pointer } from './pointer.js';
 import { ScreenDecoder } from './screen.js';
 
-/** Bytes of segments that are kept for the next seek: the largest few, or an hour of quiet work. */
-const CACHE_MAX_BYTES = 16 << 20;
+/** Bytes of segments that are kept for the next seek: the two largest that there are, or half an hour of quiet work. */
+const CACHE_MAX_BYTES = 8 << 20;
 /** A segment that is damaged or missing is asked for again after this, in milliseconds: not for each picture. */
 const AGAIN_MS = 10_000;
 /** How long decoding goes on before others may have their turn, in milliseconds. */

@@ -49,6 +49,7 @@ function readHeader(bytes) {
 export class ScreenDecoder {
   #zstd = new ZstdStream();
   #pixels = new Uint32Array(0);
+  #rgba = new Uint8ClampedArray(0);
   #whole = false;
   #spanRaw = 0;
   #spanMax = 0;
@@ -69,7 +70,7 @@ export class ScreenDecoder {
 
   /** R, G, B, A a pixel, rows from the top; alpha is 255. The same memory until the next key. */
   get rgba() {
-    return new Uint8ClampedArray(this.#pixels.buffer, 0, this.width * this.height * 4);
+    return this.#rgba;
   }
 
   /**
@@ -111,6 +112,7 @@ export class ScreenDecoder {
     const area = width * height;
     if (this.width !== width || this.height !== height || this.#pixels.length !== area) {
       this.#pixels = new Uint32Array(area);
+      this.#rgba = new Uint8ClampedArray(this.#pixels.buffer);
     }
     [this.width, this.height] = [width, height];
     this.#pixels.fill(OPAQUE);

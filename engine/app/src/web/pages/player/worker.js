@@ -34,6 +34,8 @@ let decoding = Promise.resolve();
 let ticking = false;
 let stale = true;
 let clicks = [];
+/** The decoder's memory as the canvas takes it. */
+let image = { rgba: null, data: null };
 
 async function load(number) {
   const ask = () => fetch(`${base}/segments/${number}`, { cache: 'no-store' });
@@ -225,8 +227,10 @@ function draw(changes) {
   if (stale) rects = [[0, 0, width, height]];
   else if (rects.length > RECTS_MAX) rects = [bounds(rects)];
   if (rects.length > 0) {
-    const picture = new ImageData(replay.screen.rgba, width, height);
-    for (const [x, y, w, h] of rects) screen.putImageData(picture, 0, 0, x, y, w, h);
+    const { rgba } = replay.screen;
+    // The same for as long as the picture lies there: the browser collects old ones seldom.
+    if (image.rgba !== rgba || image.data.width !== width) image = { rgba, data: new ImageData(rgba, width, height) };
+    for (const [x, y, w, h] of rects) screen.putImageData(image.data, 0, 0, x, y, w, h);
   }
   stale = false;
   drawOverlay();
