@@ -33,9 +33,9 @@ fn to(host: &str) -> Vec<u8> {
     [&[0, 4], &length[..], &body].concat()
 }
 
-/// Two brokers, and behind the name that they tell a desktop with a picture. Alice may use all, one session at a time; bob
-/// one broker alone.
-fn configure(dir: &Path, broker: u16, early: u16, side: u16) -> anyhow::Result<u16> {
+/// Two brokers, and behind the name that they tell a desktop with a picture; and one that leads to a desktop that takes what
+/// people type. Alice and who is called as the login may use all, one session at a time; bob one broker alone.
+fn configure(dir: &Path, [broker, early, sly, side]: [u16; 4]) -> anyhow::Result<u16> {
     let secret = dir.with_extension("secret");
     fs::create_dir_all(dir.join("resources"))?;
     fs::write(&secret, PASSWORD)?;
@@ -47,11 +47,21 @@ fn configure(dir: &Path, broker: u16, early: u16, side: u16) -> anyhow::Result<u
     );
     fs::write(dir.join("deskreel.yaml"), yaml)?;
     let mut resources = String::new();
-    for (name, port) in [("broker", broker), ("early", early), ("side", side)] {
-        let login = format!("{{login: {USER}, password: {{file: '{}'}}}}", secret.display());
+    let login = format!(
+        "{{logins: [{{login: {USER}, password: {{file: '{}'}}}}]}}",
+        secret.display()
+    );
+    let injected = login.as_str();
+    for (name, port, credentials) in [
+        ("broker", broker, injected),
+        ("early", early, injected),
+        ("sly", sly, injected),
+        ("side", side, injected),
+        ("loose", side, "passthrough"),
+    ] {
         resources += &format!(
             "{{kind: windows_desktop, version: v3, metadata: {{name: {name}, labels: {{at: {name}}}}}, \
-              spec: {{addr: '127.0.0.1:{port}', gateway: {{credentials: {{logins: [{login}]}}}}}}}}\n---\n"
+              spec: {{addr: '127.0.0.1:{port}', gateway: {{credentials: {credentials}}}}}}}\n---\n"
         );
     }
     for (role, at) in [("both", "'*'"), ("one", "broker")] {
@@ -60,7 +70,7 @@ fn configure(dir: &Path, broker: u16, early: u16, side: u16) -> anyhow::Result<u
               allow: {{windows_desktop_labels: {{at: {at}}}, windows_desktop_logins: [{USER}]}}}}}}\n---\n"
         );
     }
-    for (user, role) in [("alice", "both"), ("bob", "one")] {
+    for (user, role) in [("alice", "both"), (USER, "both"), ("bob", "one")] {
         resources +=
             &format!("{{kind: user, version: v2, metadata: {{name: {user}}}, spec: {{roles: [{role}]}}}}\n---\n");
     }
@@ -75,14 +85,14 @@ fn a_redirected_client_comes_back_and_works_at_the_other_desktop() -> anyhow::Re
     };
     let dir = tempfile::tempdir()?;
     let home = dir.path().join("gateway");
-    let broker = |before_picture| {
-        let packet = to("SIDE");
+    let broker = |host, before_picture| {
+        let packet = to(host);
         GraphicsDesktop::start_redirecting(Redirection { packet, before_picture })
     };
-    let (broker, early) = (broker(false)?, broker(true)?);
+    let (broker, early, sly) = (broker("SIDE", false)?, broker("SIDE", true)?, broker("LOOSE", false)?);
     let side = GraphicsDesktop::start(vec![lossless()])?;
-    let listen = configure(&home, broker.port, early.port, side.port)?;
-    for user in ["alice", "bob"] {
+    let listen = configure(&home, [broker.port, early.port, sly.port, side.port])?;
+    for user in ["alice", USER, "bob"] {
         set_password(&home, user)?;
     }
     let gateway = Gateway::restart(&home, listen)?;
@@ -102,7 +112,6 @@ fn a_redirected_client_comes_back_and_works_at_the_other_desktop() -> anyhow::Re
     for (index, (security, user, password, token)) in [
         ("/sec:nla", "alice", OWN, "/load-balance-info:broker"),
         ("/sec:tls", "alice:broker", OWN, "/load-balance-info:broker"),
-        ("/sec:nla", "alice:broker", &ticket, "/load-balance-info:broker"),
         ("/sec:nla", "alice:early", OWN, "/load-balance-info:early"),
         ("/sec:tls", "alice:early", OWN, "/load-balance-info:early"),
     ]
@@ -137,20 +146,35 @@ fn a_redirected_client_comes_back_and_works_at_the_other_desktop() -> anyhow::Re
         }
     }
 
-    // whom no role lets in there is told so, and gets no further
-    let own = format!("/p:{OWN}");
-    let mut client = Client::start(dir.path(), "bob", listen, "bob", &["/sec:nla", "/gfx", &own])?;
-    let code = client.process.wait(Duration::from_secs(60))?;
-    assert_ne!(code, Some(0), "{}", client.process.log());
-    gateway.wait_recording(recordings, &["complete"])?;
-    wait_for(Duration::from_secs(30), "the end in the audit log", || {
-        let told = gateway.json(&["audit", "ls"])?.to_string();
-        Ok(told.contains("redirect_refused") && told.contains("denied_no_desktop"))
-    })?;
-    assert_eq!(gateway.recordings()?.len(), recordings + 1);
+    // whom no role lets in there, who has a ticket for the broker alone, and whose password would come to a machine that
+    // somebody else chose, is told so and gets no further
+    for (user, name, password, token, why) in [
+        ("bob", "bob", OWN, "/load-balance-info:broker", "denied_no_desktop"),
+        (
+            "alice",
+            "alice:broker",
+            &ticket,
+            "/load-balance-info:broker",
+            "a ticket lets into its one desktop only",
+        ),
+        (USER, USER, OWN, "/load-balance-info:sly", "the user's own password"),
+    ] {
+        let own = format!("/p:{password}");
+        let mut client = Client::start(dir.path(), user, listen, name, &["/sec:nla", "/gfx", &own, token])?;
+        let code = client.process.wait(Duration::from_secs(60))?;
+        assert_ne!(code, Some(0), "{}", client.process.log());
+        let recording = gateway.wait_recording(recordings, &["complete"])?;
+        assert_eq!(recording["user"], user, "{recording}");
+        recordings += 1;
+        wait_for(Duration::from_secs(30), "the end in the audit log", || {
+            let told = gateway.json(&["audit", "ls"])?.to_string();
+            Ok(told.contains("redirect_refused") && told.contains(why))
+        })?;
+    }
+    assert_eq!(gateway.recordings()?.len(), recordings);
 
     let log = gateway.process.log();
-    assert_eq!(log.matches("reason=\"redirected\"").count(), 5, "{log}");
+    assert_eq!(log.matches("reason=\"redirected\"").count(), 4, "{log}");
     let told = gateway.json(&["audit", "ls"])?.to_string();
     assert!(told.contains("redirected the client to SIDE"), "{told}");
     assert_eq!(files_with(&home, ELSEWHERE)?, Vec::<std::path::PathBuf>::new());

@@ -45,6 +45,13 @@ pub(super) struct Judged {
     source: Source,
 }
 
+impl Judged {
+    /// Whether the desktop is logged on with the password that the user types.
+    pub(super) fn takes_own_password(&self) -> bool {
+        matches!(self.source, Source::Own)
+    }
+}
+
 /// Where the password for the desktop comes from.
 #[derive(Debug)]
 enum Source {

@@ -368,7 +368,8 @@ pub fn requested_desktop(request: &ConnectionRequest) -> Option<&str> {
         .find(|name| !name.is_empty())
 }
 
-/// The number behind the desktop in a routing token of the gateway's own making, `NAME:NUMBER`; see [`return_token`].
+/// The number behind the desktop in a routing token of the gateway's own making, `NAME:NUMBER` with 32 hexadecimal digits; see
+/// [`return_token`].
 #[must_use]
 pub fn returning(request: &ConnectionRequest) -> Option<&str> {
     token(request)
@@ -385,11 +386,19 @@ pub fn return_token(desktop: &str, number: &str) -> String {
 /// How load balancers' tokens often begin.
 const TOKEN_PREFIX: &str = "Cookie: msts=";
 
+/// Hexadecimal digits of the number in a routing token of the gateway's own making.
+const NUMBER_DIGITS: usize = 32;
+
 /// Desktop and number of the routing token.
 fn token(request: &ConnectionRequest) -> Option<(&str, &str)> {
     let token = request.routing_token.as_deref()?;
-    let token = token.strip_prefix(TOKEN_PREFIX).unwrap_or(token);
-    Some(token.split_once(':').unwrap_or((token, "")))
+    let Some(own) = token.strip_prefix(TOKEN_PREFIX) else {
+        return Some((token, ""));
+    };
+    let is_number = |text: &str| text.len() == NUMBER_DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    // A desktop's name may have a colon, too.
+    let parts = own.rsplit_once(':').filter(|(_, number)| is_number(number));
+    Some(parts.unwrap_or((own, "")))
 }
 
 /// What a desktop answers to our connection request.

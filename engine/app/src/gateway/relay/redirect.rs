@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
-use deskreel_config::WindowsDesktop;
+use deskreel_config::{Credentials, WindowsDesktop};
 use deskreel_policy::{Identity, ProvenBy};
 use deskreel_rdp::wire::redirection::{Redirection, Return};
 use deskreel_rdp::wire::x224::return_token;
@@ -21,6 +21,10 @@ use crate::gateway::handover::{HOPS_MAX, Handover, LIFE};
 use crate::gateway::judge::{Asked, judge};
 use crate::gateway::name::split_domain;
 use crate::gateway::prove;
+
+/// UTF-16 units that FreeRDP takes as name and domain in a redirection, without the terminating zero.
+const NAME_UNITS_MAX: usize = 255;
+const DOMAIN_UNITS_MAX: usize = 25;
 
 /// The last PDUs for the client.
 pub(super) type Words = Vec<Zeroizing<Vec<u8>>>;
@@ -60,6 +64,11 @@ impl Relay {
         let now = OffsetDateTime::now_utc();
         let view = self.shared.access.view();
         let name = find(&view, redirection, &self.resource, now).map_err(refuse)?;
+        let is_here = name == self.resource.name;
+        if !is_here && is_by_ticket(grant) {
+            let why = format!("that is desktop {name}, and a ticket lets into its one desktop only");
+            return Err(refuse(why));
+        }
         let asked = Asked {
             user: grant.user.clone(),
             identity: grant.decision.identity,
@@ -68,17 +77,23 @@ impl Relay {
             source: self.peer.ip(),
             leaves: true,
         };
-        judge(&self.shared, &view, &asked, &name, view.desktop(&name, now)).map_err(|refusal| {
-            let ended = refuse(refusal.ended.to_string());
-            match refusal.decision {
-                Some(decision) => ended.by(&decision),
-                None => ended,
-            }
-        })?;
+        // The decision about the other desktop is no fact of this session.
+        let judged = judge(&self.shared, &view, &asked, &name, view.desktop(&name, now))
+            .map_err(|refusal| refuse(refusal.ended.to_string()))?;
+        if judged.takes_own_password() && matches!(self.resource.gateway.credentials, Credentials::Logins(_)) {
+            let why = format!("desktop {name} would get the user's own password, which this one never had");
+            return Err(refuse(why));
+        }
+        let (user_name, domain) = log_on_as(grant, &name);
+        let units = |text: &str| text.encode_utf16().count();
+        if units(&user_name) > NAME_UNITS_MAX || domain.is_some_and(|domain| units(domain) > DOMAIN_UNITS_MAX) {
+            return Err(refuse(format!("a client takes no name as long as {user_name:?}")));
+        }
         let handover = Handover {
             user: grant.user.clone(),
             desktop: name.clone(),
-            routing_token: redirection.routing_token.clone(),
+            // It is meant for what stands before this desktop.
+            routing_token: redirection.routing_token.clone().filter(|_| is_here),
             hops,
             before: self.before.clone(),
         };
@@ -86,7 +101,6 @@ impl Relay {
             return Err(refuse("too many clients are on their way back".to_owned()));
         };
         let secret = self.ticket(grant, &name).await?;
-        let (user_name, domain) = log_on_as(grant, &name);
         let pdus = self.phases().redirect(&Return {
             routing_token: &return_token(&name, &number),
             user_name: &user_name,
@@ -111,7 +125,7 @@ impl Relay {
 
     /// Who came with a ticket has used it up, and gets another one. The password of everybody else is still with the client.
     async fn ticket(&self, grant: &Grant, desktop: &str) -> Result<Option<Zeroizing<String>>, Ended> {
-        if !matches!(grant.decision.identity, Identity::Proven { by: ProvenBy::Ticket }) {
+        if !is_by_ticket(grant) {
             return Ok(None);
         }
         let new = NewTicket {
@@ -126,6 +140,10 @@ impl Relay {
             Ended::new(EndReason::RedirectRefused, detail)
         })
     }
+}
+
+fn is_by_ticket(grant: &Grant) -> bool {
+    matches!(grant.decision.identity, Identity::Proven { by: ProvenBy::Ticket })
 }
 
 /// Name and domain that say who comes back, for which desktop, as whom.

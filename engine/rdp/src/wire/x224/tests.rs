@@ -33,6 +33,24 @@ fn our_own_request_is_the_one_of_xfreerdp() {
 }
 
 #[test]
+fn a_returning_client_brings_desktop_and_number() {
+    let parse = |token: &str| {
+        let request = ConnectionRequest::parse(&request(format!("{token}\r\n").as_bytes())).unwrap();
+        let number = returning(&request).map(str::to_owned);
+        (requested_desktop(&request).map(str::to_owned), number)
+    };
+    let some = |text: &str| Some(text.to_owned());
+    let number = "0123456789abcdef0123456789abcdef";
+    for desktop in ["lab", "rack:7"] {
+        assert_eq!(parse(&return_token(desktop, number)), (some(desktop), some(number)));
+        assert_eq!(parse(desktop), (some(desktop), None));
+        assert_eq!(parse(&format!("Cookie: msts={desktop}")), (some(desktop), None));
+    }
+    let foreign = format!("lab:{number}");
+    assert_eq!(parse(&foreign), (some(&foreign), None));
+}
+
+#[test]
 fn token_blob_and_cookie_name_a_desktop() {
     let parse = |bytes: &[u8]| ConnectionRequest::parse(bytes).unwrap();
     assert_eq!(
