@@ -250,7 +250,9 @@ fn killed_again_and_again(mode: &str) -> anyhow::Result<()> {
     }
     let gateway = Gateway::restart(&home, port)?;
     for round in 0..ROUNDS {
-        let row = gateway.wait_recording(round, &["recovered"])?;
+        let row = gateway
+            .wait_recording(round, &["recovered"])
+            .with_context(|| format!("the server: {}", server.log()))?;
         let id = row["id"].as_str().context("an id")?.to_owned();
         wait_for(Duration::from_secs(60), "the spool to be empty", || {
             Ok(spooled(&gateway.dir, &id) == 0)

@@ -7,8 +7,10 @@ use uuid::Uuid;
 
 use super::{Outcome, Recovery, When};
 
-/// Between two attempts to recover a recording whose storage doesn't answer.
-const INTERVAL: Duration = Duration::from_secs(60);
+/// Until a recording whose storage doesn't answer is tried again; each further pause is twice as long.
+const PAUSE: Duration = Duration::from_secs(2);
+/// The longest of these pauses.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// A recording whose recorder failed, and why.
 pub(in crate::pipeline) type Repair = (Uuid, String);
@@ -22,6 +24,7 @@ pub(in crate::pipeline) async fn run(
     first_pass: watch::Sender<bool>,
 ) {
     let mut waiting: Vec<_> = found.into_iter().map(|recording| (recording, When::Start)).collect();
+    let mut next = PAUSE;
     loop {
         for (recording, when) in std::mem::take(&mut waiting) {
             if !recover(&recovery, recording, &when).await {
@@ -29,11 +32,16 @@ pub(in crate::pipeline) async fn run(
             }
         }
         first_pass.send_replace(true);
-        let pause = if waiting.is_empty() { Duration::MAX } else { INTERVAL };
+        let pause = if waiting.is_empty() {
+            next = PAUSE;
+            Duration::MAX
+        } else {
+            next
+        };
         match tokio::time::timeout(pause, arriving.recv()).await {
             Ok(Some((recording, reason))) => waiting.push((recording, When::Running { reason })),
             Ok(None) => return,
-            Err(_) => {}
+            Err(_) => next = PAUSE_MAX.min(next * 2),
         }
     }
 }

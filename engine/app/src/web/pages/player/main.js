@@ -301,7 +301,8 @@ const keys = {
 function onKey(event) {
   const { target, key, ctrlKey, metaKey, altKey } = event;
   if (ctrlKey || metaKey || altKey || document.querySelector('dialog[open]') !== null) return;
-  if (target.closest('input, select, textarea')) return;
+  // The focus may still be in a sheet that was closed just now.
+  if (target.closest('input, select, textarea')?.checkVisibility()) return;
   // A button's own keys stay its own; so do the arrows of the tabs.
   if (key === ' ' && target.closest('button, a')) return;
   if (key.startsWith('Arrow') && target.closest('[role="tablist"]')) return;
