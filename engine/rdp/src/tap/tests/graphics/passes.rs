@@ -1,7 +1,11 @@
 //! Passes of progressive tiles: layouts of bands, refinements, differences, and what is forgotten after an error.
 
-use ironrdp_graphics::progressive::{TileState, encode_upgrade_pass, rgba_to_ycbcr};
-use ironrdp_pdu::codecs::rfx::progressive::{ProgressiveCodecQuant, TileFirst, TileUpgrade};
+use ironrdp_graphics::progressive::{TileState, encode_first_pass, encode_upgrade_pass, rgba_to_ycbcr};
+use ironrdp_pdu::codecs::rfx::progressive::{
+    ComponentCodecQuant, ProgressiveBlock, ProgressiveCodecQuant, ProgressiveContextPdu, ProgressiveFrameBeginPdu,
+    ProgressiveFrameEndPdu, ProgressiveRegion, ProgressiveSyncPdu, ProgressiveTile, TileFirst, TileUpgrade,
+    encode_progressive_stream,
+};
 
 use super::*;
 
@@ -10,22 +14,6 @@ const MISSING: u8 = 2;
 /// Quality of the table that says so.
 const COARSE: u8 = 0;
 const WHOLE: u8 = 0xFF;
-
-fn all_bands(value: u8) -> ComponentCodecQuant {
-    let [ll3, hl3, lh3, hh3, hl2, lh2, hh2, hl1, lh1, hh1] = [value; 10];
-    ComponentCodecQuant {
-        ll3,
-        hl3,
-        lh3,
-        hh3,
-        hl2,
-        lh2,
-        hh2,
-        hl1,
-        lh1,
-        hh1,
-    }
-}
 
 /// A grey that grows to the right and down.
 fn grey(x: usize, y: usize) -> u8 {
