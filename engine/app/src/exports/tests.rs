@@ -172,3 +172,25 @@ fn the_life_of_an_export() {
     catalog.exports_interrupted().unwrap();
     assert_eq!(catalog.exports_orphaned().unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn all_that_is_delivered_at_the_stop_is_chosen_for() {
+    let catalog = Arc::new(Catalog::nothing().unwrap());
+    let count = CHOOSE_MAX + 1;
+    for _ in 0..count {
+        let id = session(&catalog, "alice");
+        close(&catalog, id);
+        catalog.delivered(id).unwrap();
+    }
+    let config = config("[{name: all, plugin: mp4, mode: async}]");
+    let exports = Exports::new(&config, Vec::new(), Vec::new(), Arc::clone(&catalog), Audit::nowhere()).unwrap();
+    // As at a stop: the thread has done nothing more.
+    let running = Running {
+        exports: Arc::new(exports),
+        thread: thread::current(),
+    };
+    running.stop();
+    running.settle();
+    assert_eq!(catalog.exports_unchosen(CHOOSE_MAX).unwrap(), []);
+    assert_eq!(catalog.all_exports().unwrap().len(), count as usize);
+}
