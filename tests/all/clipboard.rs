@@ -1,4 +1,4 @@
-//! Clipboard text passes both ways through the relayed channel.
+//! Text, pictures and files pass through the relayed clipboard, and what passed is told by its digest.
 
 use std::io::Write as _;
 use std::process::Stdio;
@@ -8,7 +8,10 @@ use peers::Peers;
 use peers::client::Client;
 use peers::desktop::{USER, Xrdp};
 use peers::gateway::{Gateway, Settings};
-use peers::process::wait_for;
+use peers::process::{run, wait_for};
+use serde_json::json;
+
+use crate::rights::Seat;
 
 #[test]
 fn text_passes_both_ways() -> anyhow::Result<()> {
@@ -54,4 +57,69 @@ fn text_passes_both_ways() -> anyhow::Result<()> {
             .output()?;
         Ok(got.stdout == b"from the desktop")
     })
+}
+
+/// The SHA-256 of bytes in a file of this machine.
+fn digest(file: &std::path::Path) -> anyhow::Result<String> {
+    let said = String::from_utf8(run("sha256sum", &[file])?)?;
+    Ok(said.split_whitespace().next().unwrap_or_default().to_owned())
+}
+
+#[test]
+fn pictures_and_files_pass_and_are_told_by_their_digest() -> anyhow::Result<()> {
+    let Some(_peers) = Peers::take("pictures_and_files_pass_and_are_told_by_their_digest") else {
+        return Ok(());
+    };
+    let seat = Seat::take("")?;
+    let dir = tempfile::tempdir()?;
+    // 16 by 16 pixels of 24 bits
+    let mut dib = [40_u32, 16, 16].map(u32::to_le_bytes).concat();
+    dib.extend([1, 0, 24, 0]);
+    dib.extend([0, 768, 2835, 2835, 0, 0].map(u32::to_le_bytes).concat());
+    dib.extend((0..768).map(|at| (at * 7 % 251) as u8));
+    let mut picture = b"BM".to_vec();
+    picture.extend([14 + dib.len() as u32, 0, 54].map(u32::to_le_bytes).concat());
+    picture.extend(&dib);
+    seat.copy_as("image/bmp", &picture)?;
+    wait_for(Duration::from_secs(60), "the picture on the desktop", || {
+        let said = seat.on_desktop(
+            "picture",
+            "timeout 5 xclip -selection clipboard -t image/bmp -o | head -c 2",
+        )?;
+        Ok(said.starts_with("BM"))
+    })?;
+
+    let file = dir.path().join("note.txt");
+    std::fs::write(&file, "a file of the client\n".repeat(500))?;
+    seat.copy_as("text/uri-list", format!("file://{}\r\n", file.display()).as_bytes())?;
+    let wanted = digest(&file)?;
+    wait_for(Duration::from_secs(60), "the file on the desktop", || {
+        let said = seat.on_desktop(
+            "file",
+            "timeout 5 xclip -selection clipboard -t text/uri-list -o; timeout 5 cat ~/thinclient_drives/.clipboard/note.txt | sha256sum",
+        )?;
+        Ok(said.contains(&wanted))
+    })?;
+
+    let whole = dir.path().join("dib");
+    std::fs::write(&whole, &dib)?;
+    let (events, trail) = seat.leave("clipboard")?;
+    for (name, digest, length) in [
+        ("picture", digest(&whole)?, dib.len()),
+        ("file", digest(&file)?, 10_500),
+    ] {
+        let is_it = |event: &&serde_json::Value| {
+            event["kind"] == "transferred" && event["direction"] == "to_desktop" && event["sha256"] == json!(digest)
+        };
+        let told = events
+            .iter()
+            .find(is_it)
+            .unwrap_or_else(|| panic!("{name}: {events:#?}"));
+        assert_eq!(told["length"], length, "{told}");
+        assert!(
+            trail.iter().any(|event| event["sha256"] == json!(digest)),
+            "{name}: {trail:#?}"
+        );
+    }
+    Ok(())
 }

@@ -35,7 +35,7 @@ fn map(id: u16, x: u16, y: u16) -> Vec<u8> {
     encode(command::MAP_SURFACE_TO_OUTPUT, &fields(&[id, 0, x, 0, y, 0]))
 }
 
-fn fill(id: u16, [red, green, blue]: [u8; 3], rect: [u16; 4]) -> Vec<u8> {
+pub(crate) fn fill(id: u16, [red, green, blue]: [u8; 3], rect: [u16; 4]) -> Vec<u8> {
     let body = [fields(&[id]), vec![blue, green, red, 0xFF, 1, 0], fields(&rect)].concat();
     encode(command::SOLID_FILL, &body)
 }
@@ -85,7 +85,7 @@ fn copy(from: u16, rect: [u16; 4], id: u16, points: &[u16]) -> Vec<u8> {
 }
 
 /// Commands of one frame.
-fn frame(id: u8, commands: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn frame(id: u8, commands: &[Vec<u8>]) -> Vec<u8> {
     let start = encode(command::START_FRAME, &[0, 0, 0, 0, id, 0, 0, 0]);
     let end = encode(command::END_FRAME, &[id, 0, 0, 0]);
     [start, commands.concat(), end].concat()
@@ -197,7 +197,7 @@ pub(crate) fn lossless() -> Vec<Vec<u8>> {
 }
 
 /// Pixels that are there already.
-fn copies() -> Vec<Vec<u8>> {
+pub(crate) fn copies() -> Vec<Vec<u8>> {
     let pixels = picture(100, 80, 5);
     vec![
         frame(

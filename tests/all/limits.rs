@@ -47,10 +47,12 @@ impl Session {
         })
     }
 
-    /// The client's exit code, and the catalog's row of the session.
+    /// The client's exit code, and the catalog's row of the session. The client has to show a word for it.
     fn ended(&mut self) -> anyhow::Result<(Option<i32>, Value)> {
         let code = self.client.process.wait(PATIENCE);
         let code = code.map_err(|error| error.context(self.gateway.process.log()))?;
+        let said = self.client.process.log();
+        assert!(said.contains("ERRINFO_"), "{said}");
         Ok((code, self.gateway.wait_recording(0, &["complete", "not_recorded"])?))
     }
 
@@ -218,7 +220,9 @@ fn a_second_session_above_the_limit_is_refused() -> anyhow::Result<()> {
     let mut session = Session::open("max_connections: 1", "")?;
     let mut second = Client::start(session.dir.path(), "second", session.gateway.port, USER, &[])?;
     let code = second.process.wait(PATIENCE)?;
-    assert_ne!(code, Some(0));
+    let said = second.process.log();
+    assert_ne!(code, Some(0), "{said}");
+    assert!(said.contains("ERRINFO_SERVER_DENIED_CONNECTION"), "{said}");
     assert!(session.client.process.is_running(), "the first one goes on");
     let rejected = session.gateway.json(&["audit", "ls", "--event", "T1006W"])?;
     assert_eq!(

@@ -319,12 +319,12 @@ fn who_is_not_let_in_learns_nothing_and_a_ticket_opens_once() -> anyhow::Result<
         ("nobody", OWN, "unknown_user", failure),
         ("frank", "wrong", "wrong_password", failure),
         ("bob", OWN, "denied_no_desktop", failure),
-        ("carol", OWN, "denied_user_locked", failure),
         ("dora", OWN, "unknown_user", failure),
         ("alice:lab:root", OWN, "denied_no_login", failure),
         ("alice:elsewhere", OWN, "denied_desktop_unknown", failure),
         // only who has proved the name may know that it is locked
         ("frank", OWN, "locked", "ACCOUNT_LOCKED_OUT"),
+        ("carol", OWN, "denied_user_locked", "ACCOUNT_LOCKED_OUT"),
     ] {
         assert_eq!(door.try_as(user, password)?, (reason.to_owned(), told), "{user}");
     }
@@ -380,6 +380,13 @@ fn who_is_not_let_in_learns_nothing_and_a_ticket_opens_once() -> anyhow::Result<
         told = guess(&mut door, index)?;
     }
     assert_eq!(told, blocked);
+    assert_eq!(guess(&mut door, 20)?, blocked);
+    // that nobody listens to the address is told once: who goes on guessing doesn't fill the audit log
+    let logins = door
+        .gateway
+        .json(&["audit", "ls", "--event", "user.login"])?
+        .to_string();
+    assert_eq!(logins.matches("address_blocked").count(), 1, "{logins}");
     assert_eq!(door.try_as("alice", OWN)?, let_in);
     Ok(())
 }

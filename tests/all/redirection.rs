@@ -109,6 +109,7 @@ fn a_redirected_client_comes_back_and_works_at_the_other_desktop() -> anyhow::Re
     let ticket = gateway.json(&create)?;
     let ticket = ticket["secret"].as_str().unwrap_or_default().to_owned();
     let mut recordings = 0;
+    let mut before = serde_json::Value::Null;
     for (index, (security, user, password, token)) in [
         ("/sec:nla", "alice", OWN, "/load-balance-info:broker"),
         ("/sec:tls", "alice:broker", OWN, "/load-balance-info:broker"),
@@ -143,6 +144,18 @@ fn a_redirected_client_comes_back_and_works_at_the_other_desktop() -> anyhow::Re
                 "{recording}"
             );
             assert_eq!(recording["identity"], "proven", "{recording}");
+            if desktop == "side" && !early {
+                let id = recording["id"].as_str().unwrap_or_default();
+                let events = gateway.json(&["recordings", "events", id, "--channel", "session"])?;
+                assert_eq!(events[0]["redirected_from"], before, "{events}");
+                let trail = gateway.json(&["audit", "ls", "--session", id])?;
+                let mut told = trail.as_array().into_iter().flatten();
+                let start = told
+                    .find(|event| event["code"] == "TDP00I")
+                    .unwrap_or_else(|| panic!("{trail}"));
+                assert_eq!(start["redirected_from"], before, "{trail}");
+            }
+            before = recording["id"].clone();
         }
     }
 

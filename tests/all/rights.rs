@@ -24,15 +24,15 @@ pub(crate) fn role(gateway_dir: &Path, options: &str) -> anyhow::Result<()> {
 }
 
 /// A person at a painted desktop, with a terminal that has the focus.
-struct Seat {
-    client: Client,
+pub(crate) struct Seat {
+    pub(crate) client: Client,
     gateway: Gateway,
     _xrdp: Xrdp,
     _dir: tempfile::TempDir,
 }
 
 impl Seat {
-    fn take(options: &str) -> anyhow::Result<Self> {
+    pub(crate) fn take(options: &str) -> anyhow::Result<Self> {
         Self::take_at(options, "")
     }
 
@@ -62,15 +62,20 @@ impl Seat {
     }
 
     /// The client's user copies.
-    fn copy_at_client(&self, text: &str) -> anyhow::Result<()> {
+    pub(crate) fn copy_at_client(&self, text: &str) -> anyhow::Result<()> {
+        self.copy_as("UTF8_STRING", text.as_bytes())
+    }
+
+    /// The same of something else than text.
+    pub(crate) fn copy_as(&self, target: &str, bytes: &[u8]) -> anyhow::Result<()> {
         let mut copy = self
             .client
             .display
             .command("xclip")
-            .args(["-selection", "clipboard", "-i"])
+            .args(["-selection", "clipboard", "-t", target, "-i"])
             .stdin(Stdio::piped())
             .spawn()?;
-        copy.stdin.take().unwrap().write_all(text.as_bytes())?;
+        copy.stdin.take().unwrap().write_all(bytes)?;
         copy.wait()?;
         std::thread::sleep(Duration::from_secs(1));
         Ok(())
@@ -88,7 +93,7 @@ impl Seat {
     }
 
     /// Runs a command on the desktop, which writes what it says, and then `done`, into a file.
-    fn on_desktop(&self, name: &str, command: &str) -> anyhow::Result<String> {
+    pub(crate) fn on_desktop(&self, name: &str, command: &str) -> anyhow::Result<String> {
         let file = format!("/home/{USER}/{name}");
         let _ = std::fs::remove_file(&file);
         let mut said = String::new();
@@ -110,7 +115,7 @@ impl Seat {
     }
 
     /// Ends the session; the events of one channel in its recording, and what the audit log has of it.
-    fn leave(mut self, channel: &str) -> anyhow::Result<(Vec<Value>, Vec<Value>)> {
+    pub(crate) fn leave(mut self, channel: &str) -> anyhow::Result<(Vec<Value>, Vec<Value>)> {
         self.client.process.end();
         let recording = self.gateway.wait_recording(0, &["complete", "not_recorded"])?;
         let id = recording["id"].as_str().unwrap_or_default();

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 /// One settled screen of the client and when it was seen.
 pub(crate) struct Moment {
-    at: SystemTime,
+    pub(crate) at: SystemTime,
     pub(crate) screen: Picture,
     pub(crate) what: &'static str,
 }
@@ -75,7 +75,7 @@ pub(crate) fn work(client: &Client) -> anyhow::Result<Vec<Moment>> {
 }
 
 /// Compares every moment with the recording's frame at that time: at most `tolerance` of 255 a colour channel.
-fn compare(gateway: &Gateway, recording: &Value, moments: &[Moment], tolerance: u8) -> anyhow::Result<()> {
+pub(crate) fn compare(gateway: &Gateway, recording: &Value, moments: &[Moment], tolerance: u8) -> anyhow::Result<()> {
     let id = recording["id"].as_str().unwrap_or_default();
     for moment in moments {
         let frame = gateway.frame(id, moment.offset(recording)?)?;

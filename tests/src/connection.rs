@@ -5,8 +5,11 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use ironrdp_acceptor::{Acceptor, BeginResult, accept_begin};
-use ironrdp_connector::{BitmapConfig, ClientConnector, Config, ConnectorResult, ServerName, general_err, sspi};
-use ironrdp_pdu::gcc::{ConnectionType, KeyboardType};
+use ironrdp_connector::{
+    BitmapConfig, ClientConnector, Config, ConnectionResult, ConnectorResult, ServerName, general_err, sspi,
+};
+use ironrdp_pdu::PduResult;
+use ironrdp_pdu::gcc::{ChannelName, ConnectionType, KeyboardType};
 use ironrdp_pdu::nego::SecurityProtocol;
 use ironrdp_pdu::rdp::capability_sets::{
     Bitmap, BitmapDrawingFlags, CapabilitySet, General, GeneralExtraFlags, Input, InputFlags, MajorPlatformType,
@@ -14,6 +17,7 @@ use ironrdp_pdu::rdp::capability_sets::{
     VirtualChannelFlags, client_codecs_capabilities,
 };
 use ironrdp_pdu::rdp::client_info::{Credentials, PerformanceFlags, TimezoneInfo};
+use ironrdp_svc::{SvcClientProcessor, SvcMessage, SvcProcessor, SvcServerProcessor};
 use ironrdp_tokio::{Framed, LocalTokioStream};
 use tokio::net::TcpStream;
 use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -110,7 +114,70 @@ pub async fn connect_rdp(
     size: (u16, u16),
 ) -> anyhow::Result<client::TlsStream<TcpStream>> {
     let config = client_config(user, password, size)?;
+    let connector = ClientConnector::new(config, stream.local_addr()?);
+    let (framed, _) = connect(stream, versions, connector).await?;
+    let (stream, rest) = framed.into_inner();
+    anyhow::ensure!(rest.is_empty(), "the desktop sends what nobody asked for");
+    Ok(stream)
+}
+
+/// A client's side of the whole sequence, with the channel of the dynamic ones.
+///
+/// # Errors
+/// As [`connect_rdp`]; the desktop has no such channel.
+pub async fn connect_dynamic(
+    stream: TcpStream,
+    versions: &[&'static SupportedProtocolVersion],
+    (user, password): (&str, &str),
+    size: (u16, u16),
+) -> anyhow::Result<DynamicClient> {
+    let config = client_config(user, password, size)?;
     let mut connector = ClientConnector::new(config, stream.local_addr()?);
+    connector.attach_static_channel(Drdynvc);
+    let (framed, result) = connect(stream, versions, connector).await?;
+    let channel = result.static_channels.get_channel_id_by_type::<Drdynvc>();
+    Ok(DynamicClient {
+        framed,
+        user_channel: result.user_channel_id,
+        channel: channel.context("the desktop has no drdynvc")?,
+    })
+}
+
+/// A client behind the connection sequence, for what it says of its own.
+#[expect(missing_debug_implementations, reason = "its connection has none")]
+pub struct DynamicClient {
+    /// The connection.
+    pub framed: Framed<LocalTokioStream<client::TlsStream<TcpStream>>>,
+    /// In whose name it speaks.
+    pub user_channel: u16,
+    /// The channel that carries the dynamic ones.
+    pub channel: u16,
+}
+
+/// The static channel of the dynamic ones, whose data the tests' desktops and clients take themselves.
+#[derive(Debug)]
+pub(crate) struct Drdynvc;
+
+ironrdp_core::impl_as_any!(Drdynvc);
+
+impl SvcProcessor for Drdynvc {
+    fn channel_name(&self) -> ChannelName {
+        ChannelName::new(*b"drdynvc\0")
+    }
+
+    fn process(&mut self, _payload: &[u8]) -> PduResult<Vec<SvcMessage>> {
+        Ok(Vec::new())
+    }
+}
+
+impl SvcClientProcessor for Drdynvc {}
+impl SvcServerProcessor for Drdynvc {}
+
+async fn connect(
+    stream: TcpStream,
+    versions: &[&'static SupportedProtocolVersion],
+    mut connector: ClientConnector,
+) -> anyhow::Result<(Framed<LocalTokioStream<client::TlsStream<TcpStream>>>, ConnectionResult)> {
     let mut framed = Framed::<LocalTokioStream<TcpStream>>::new(stream);
     let upgrade = ironrdp_tokio::connect_begin(&mut framed, &mut connector)
         .await
@@ -119,14 +186,13 @@ pub async fn connect_rdp(
     let upgraded = ironrdp_tokio::mark_as_upgraded(upgrade, &mut connector);
     let mut framed = Framed::<LocalTokioStream<_>>::new(stream);
     let name = ServerName::new("gateway");
-    ironrdp_tokio::connect_finalize(upgraded, connector, &mut framed, &mut NoNetwork, name, Vec::new(), None)
-        .await
-        .context("finish the connection")?
-        .into_connected()
-        .context("finish the connection")?;
-    let (stream, rest) = framed.into_inner();
-    anyhow::ensure!(rest.is_empty(), "the desktop sends what nobody asked for");
-    Ok(stream)
+    let result =
+        ironrdp_tokio::connect_finalize(upgraded, connector, &mut framed, &mut NoNetwork, name, Vec::new(), None)
+            .await
+            .context("finish the connection")?
+            .into_connected()
+            .context("finish the connection")?;
+    Ok((framed, result))
 }
 
 /// Takes every certificate: the tests' own are all self-signed.

@@ -1,4 +1,4 @@
-//! The desktops: xrdp with its Xorg back end, and freerdp-shadow-cli over an Xvfb. Both show openbox and an xterm.
+//! The desktops: xrdp with its Xorg and Xvnc back ends, and freerdp-shadow-cli over an Xvfb. All show openbox and an xterm.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -35,6 +35,38 @@ pub struct Xrdp {
     sesman: Process,
 }
 
+/// What draws a desktop of xrdp's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Backend {
+    Xorg,
+    Xvnc,
+}
+
+impl Backend {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Xorg => "Xorg",
+            Self::Xvnc => "Xvnc",
+        }
+    }
+
+    /// What its section of xrdp.ini has beside the common keys.
+    fn keys(self) -> &'static str {
+        match self {
+            Self::Xorg => "lib=libxup.so\ncode=20\n",
+            Self::Xvnc => "lib=libvnc.so\n",
+        }
+    }
+}
+
+/// A second xrdp server on the session manager of another one: its desktops are Xvnc's.
+#[derive(Debug)]
+pub struct XrdpVnc {
+    /// Where it listens on loopback.
+    pub port: u16,
+    _server: Process,
+}
+
 impl Xrdp {
     /// Adds the test account if need be, starts session manager and server, waits until both listen.
     ///
@@ -49,8 +81,29 @@ impl Xrdp {
     /// # Errors
     /// As [`start`](Self::start).
     pub fn start_running(dir: &Path, command: Option<&str>) -> anyhow::Result<Self> {
+        Self::start_as(dir, command, "Default")
+    }
+
+    /// One that opens a desktop for each connection, so that several clients don't take it from each other.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_for_many(dir: &Path) -> anyhow::Result<Self> {
+        Self::start_as(dir, None, "UBC")
+    }
+
+    /// Starts a server for Xvnc's desktops beside this one, in the same folder.
+    ///
+    /// # Errors
+    /// It does not come up.
+    pub fn start_vnc(&self, dir: &Path) -> anyhow::Result<XrdpVnc> {
+        let (port, server) = start_server(dir, Backend::Xvnc)?;
+        Ok(XrdpVnc { port, _server: server })
+    }
+
+    /// `policy` says which connections share a desktop.
+    fn start_as(dir: &Path, command: Option<&str>, policy: &str) -> anyhow::Result<Self> {
         add_user()?;
-        let port = free_port()?;
         // The session runs as another account and must be able to read its script.
         let shared = dir.join("xrdp");
         fs::create_dir_all(&shared)?;
@@ -61,17 +114,13 @@ impl Xrdp {
         fs::set_permissions("/run/xrdp/sockdir", Permissions::from_mode(0o3777))?;
         remove_stale_sockets()?;
         let script = session_script(&shared, command)?;
-        let sesman_ini = write_sesman_ini(&shared, &script)?;
-        let xrdp_ini = write_xrdp_ini(&shared, port)?;
+        let sesman_ini = write_sesman_ini(&shared, &script, policy)?;
 
         let mut command = Command::new("xrdp-sesman");
         command.arg("--nodaemon").arg("--config").arg(sesman_ini);
         let mut sesman = Process::start("xrdp-sesman", dir, &command)?;
         sesman.wait_listening(SESMAN_PORT, Duration::from_secs(20))?;
-        let mut command = Command::new("xrdp");
-        command.arg("--nodaemon").arg("--config").arg(xrdp_ini);
-        let mut server = Process::start("xrdp", dir, &command)?;
-        server.wait_listening(port, Duration::from_secs(20))?;
+        let (port, server) = start_server(dir, Backend::Xorg)?;
         Ok(Self { port, server, sesman })
     }
 
@@ -111,6 +160,17 @@ impl Drop for Xrdp {
         // Its password is published: nobody shall log on with it after the test.
         let _ = run("usermod", &["-L", USER]);
     }
+}
+
+/// Starts xrdp itself and waits until it listens.
+fn start_server(dir: &Path, backend: Backend) -> anyhow::Result<(u16, Process)> {
+    let port = free_port()?;
+    let ini = write_xrdp_ini(&dir.join("xrdp"), port, backend)?;
+    let mut command = Command::new("xrdp");
+    command.arg("--nodaemon").arg("--config").arg(ini);
+    let mut server = Process::start(&format!("xrdp-{}", backend.name()), dir, &command)?;
+    server.wait_listening(port, Duration::from_secs(20))?;
+    Ok((port, server))
 }
 
 /// xrdp leaves the sockets of desktops that are gone, takes each for a desktop, and knows fifty display numbers.
@@ -160,12 +220,13 @@ fn session_script(dir: &Path, command: Option<&str>) -> anyhow::Result<PathBuf> 
 }
 
 /// The shipped file with what a test must have otherwise; keys are replaced where they stand.
-fn write_sesman_ini(dir: &Path, script: &Path) -> anyhow::Result<PathBuf> {
+fn write_sesman_ini(dir: &Path, script: &Path, policy: &str) -> anyhow::Result<PathBuf> {
     let log = dir.join("sesman-own.log");
     let changes = [
         ("ListenPort", SESMAN_PORT.to_string()),
         ("EnableSyslog", "false".to_owned()),
         ("EnableUserWindowManager", "false".to_owned()),
+        ("Policy", policy.to_owned()),
         ("DefaultWindowManager", script.display().to_string()),
         ("LogFile", log.display().to_string()),
     ];
@@ -175,8 +236,35 @@ fn write_sesman_ini(dir: &Path, script: &Path) -> anyhow::Result<PathBuf> {
     Ok(file)
 }
 
-fn write_xrdp_ini(dir: &Path, port: u16) -> anyhow::Result<PathBuf> {
-    let (certificate, key) = (dir.join("cert.pem"), dir.join("key.pem"));
+fn write_xrdp_ini(dir: &Path, port: u16, backend: Backend) -> anyhow::Result<PathBuf> {
+    let name = backend.name();
+    let (certificate, key) = make_certificate(dir, name)?;
+    let shipped = fs::read_to_string("/etc/xrdp/xrdp.ini")?;
+    // The shipped sections of back ends give way to the one that the tests use.
+    let globals: String = shipped.split("\n[Xorg]").next().unwrap_or_default().to_owned();
+    let changes = [
+        ("port", format!("tcp://127.0.0.1:{port}")),
+        ("security_layer", "negotiate".to_owned()),
+        ("certificate", certificate.display().to_string()),
+        ("key_file", key.display().to_string()),
+        ("autorun", name.to_owned()),
+        (
+            "LogFile",
+            dir.join(format!("xrdp-{name}-own.log")).display().to_string(),
+        ),
+        ("EnableSyslog", "false".to_owned()),
+    ];
+    let text = change_ini(&globals, &changes)
+        + &format!("\n[{name}]\nname={name}\nusername=ask\npassword=ask\nip=127.0.0.1\nport=-1\n")
+        + backend.keys();
+    let file = dir.join(format!("xrdp-{name}.ini"));
+    fs::write(&file, text)?;
+    Ok(file)
+}
+
+/// A certificate and its key, as files.
+pub(crate) fn make_certificate(dir: &Path, name: &str) -> anyhow::Result<(PathBuf, PathBuf)> {
+    let (certificate, key) = (dir.join(format!("{name}.crt")), dir.join(format!("{name}.key")));
     run(
         "openssl",
         &[
@@ -188,30 +276,14 @@ fn write_xrdp_ini(dir: &Path, port: u16) -> anyhow::Result<PathBuf> {
             "-days".as_ref(),
             "2".as_ref(),
             "-subj".as_ref(),
-            "/CN=xrdp-peer".as_ref(),
+            "/CN=peer".as_ref(),
             "-keyout".as_ref(),
             key.as_os_str(),
             "-out".as_ref(),
             certificate.as_os_str(),
         ],
     )?;
-    let shipped = fs::read_to_string("/etc/xrdp/xrdp.ini")?;
-    // The shipped sections of back ends give way to the one that the tests use.
-    let globals: String = shipped.split("\n[Xorg]").next().unwrap_or_default().to_owned();
-    let changes = [
-        ("port", format!("tcp://127.0.0.1:{port}")),
-        ("security_layer", "negotiate".to_owned()),
-        ("certificate", certificate.display().to_string()),
-        ("key_file", key.display().to_string()),
-        ("autorun", "Xorg".to_owned()),
-        ("LogFile", dir.join("xrdp-own.log").display().to_string()),
-        ("EnableSyslog", "false".to_owned()),
-    ];
-    let text = change_ini(&globals, &changes)
-        + "\n[Xorg]\nname=Xorg\nlib=libxup.so\nusername=ask\npassword=ask\nip=127.0.0.1\nport=-1\ncode=20\n";
-    let file = dir.join("xrdp.ini");
-    fs::write(&file, text)?;
-    Ok(file)
+    Ok((certificate, key))
 }
 
 fn change_ini(text: &str, changes: &[(&str, String)]) -> String {

@@ -50,6 +50,22 @@ impl Display {
         Ok(Self { name, server })
     }
 
+    /// Makes two monitors of the screen, side by side.
+    ///
+    /// # Errors
+    /// xrandr fails.
+    pub fn split(&self, width: u16, height: u16) -> anyhow::Result<()> {
+        let half = width / 2;
+        for (name, output, left) in [("left", "screen", 0), ("right", "none", half)] {
+            let geometry = format!("{half}/130x{height}/200+{left}+0");
+            run(
+                "xrandr",
+                &["--display", &self.name, "--setmonitor", name, &geometry, output],
+            )?;
+        }
+        Ok(())
+    }
+
     /// A command that draws here.
     #[must_use]
     pub fn command(&self, program: &str) -> Command {

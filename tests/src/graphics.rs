@@ -1,7 +1,6 @@
-//! A desktop that speaks the graphics pipeline, which neither xrdp 0.9 nor freerdp-shadow 2.11 do without H.264: it shows one
-//! scene after another, the next one at each click of the client.
+//! A desktop that says what no other one here does: the graphics pipeline without H.264, old colour depths, every bulk
+//! compression, drawing orders that nobody asked for. It shows one scene after another, the next one at each click of the client.
 
-use std::net::TcpListener as StdListener;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
@@ -15,16 +14,13 @@ use ironrdp_acceptor::accept_finalize;
 use ironrdp_connector::Sequence as _;
 use ironrdp_core::WriteBuf;
 use ironrdp_graphics::zgfx::{CompressionMode, Compressor, compress_and_wrap_egfx};
-use ironrdp_pdu::gcc::ChannelName;
-use ironrdp_pdu::{Action, PduResult};
-use ironrdp_svc::{SvcMessage, SvcProcessor, SvcServerProcessor};
-use ironrdp_tokio::{Framed, FramedRead, FramedWrite as _, single_sequence_step};
+use ironrdp_pdu::Action;
+use ironrdp_tokio::{Framed, FramedRead, FramedWrite, single_sequence_step};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ALL_VERSIONS;
 
-use crate::connection;
+use crate::{connection, serving};
 
 /// The one account.
 pub const USER: &str = "graphics";
@@ -39,6 +35,7 @@ const IO_CHANNEL: u16 = 1003;
 /// Fast-path input: events of a mouse, and the flag of a button that goes down.
 const MOUSE: u8 = 1;
 const BUTTON_DOWN: u16 = 0x8000;
+const LEFT_BUTTON: u16 = 0x1000;
 
 /// A running desktop; dropping it ends it.
 #[derive(Debug)]
@@ -56,7 +53,22 @@ impl GraphicsDesktop {
     /// # Errors
     /// No port, or no certificate can be made.
     pub fn start(scenes: Vec<Vec<Vec<u8>>>) -> anyhow::Result<Self> {
-        Self::start_with(scenes, None)
+        Self::start_with(Script {
+            scenes,
+            ..Script::default()
+        })
+    }
+
+    /// Serves scenes that are whole fast-path PDUs each, without the pipeline.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_fast_path(scenes: Vec<Vec<Vec<u8>>>) -> anyhow::Result<Self> {
+        Self::start_with(Script {
+            scenes,
+            fast_path: true,
+            ..Script::default()
+        })
     }
 
     /// One that lets the client in and then sends it elsewhere.
@@ -64,32 +76,18 @@ impl GraphicsDesktop {
     /// # Errors
     /// As [`start`](Self::start).
     pub fn start_redirecting(redirection: Redirection) -> anyhow::Result<Self> {
-        Self::start_with(Vec::new(), Some(redirection))
+        Self::start_with(Script {
+            redirection: Some(redirection),
+            ..Script::default()
+        })
     }
 
-    fn start_with(scenes: Vec<Vec<Vec<u8>>>, redirection: Option<Redirection>) -> anyhow::Result<Self> {
-        let tls = connection::tls_acceptor("graphics", ALL_VERSIONS)?;
-        let listener = StdListener::bind("127.0.0.1:0").context("bind")?;
-        listener.set_nonblocking(true).context("bind")?;
-        let port = listener.local_addr().context("bind")?.port();
-        let (stop, stopped) = oneshot::channel();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("start a runtime")?;
+    fn start_with(script: Script) -> anyhow::Result<Self> {
         let offered = Arc::new(Mutex::new(Vec::new()));
         let told = Arc::clone(&offered);
-        std::thread::Builder::new()
-            .name("graphics-desktop".to_owned())
-            .spawn(move || {
-                runtime.block_on(async {
-                    tokio::select! {
-                        () = serve(listener, &tls, &scenes, redirection.as_ref(), &told) => (),
-                        _ = stopped => (),
-                    }
-                });
-            })
-            .context("start the desktop")?;
+        let (port, stop) = serving::start("graphics-desktop", async move |listener, tls| {
+            serve(listener, &tls, &script, &told).await;
+        })?;
         Ok(Self {
             port,
             offered,
@@ -107,40 +105,22 @@ pub struct Redirection {
     pub before_picture: bool,
 }
 
-async fn serve(
-    listener: StdListener,
-    tls: &TlsAcceptor,
-    scenes: &[Vec<Vec<u8>>],
-    redirection: Option<&Redirection>,
-    offered: &Mutex<Vec<(u32, u32)>>,
-) {
-    let Ok(listener) = TcpListener::from_std(listener) else {
-        return;
-    };
+/// What a desktop does.
+#[derive(Debug, Default)]
+struct Script {
+    scenes: Vec<Vec<Vec<u8>>>,
+    /// Scenes are PDUs, not commands of the pipeline.
+    fast_path: bool,
+    redirection: Option<Redirection>,
+}
+
+async fn serve(listener: TcpListener, tls: &TlsAcceptor, script: &Script, offered: &Mutex<Vec<(u32, u32)>>) {
     while let Ok((stream, _)) = listener.accept().await {
-        if let Err(error) = session(stream, tls, scenes, redirection, offered).await {
+        if let Err(error) = session(stream, tls, script, offered).await {
             eprintln!("graphics desktop: {error:#}");
         }
     }
 }
-
-/// The static channel, which the session itself serves.
-#[derive(Debug)]
-struct Drdynvc;
-
-ironrdp_core::impl_as_any!(Drdynvc);
-
-impl SvcProcessor for Drdynvc {
-    fn channel_name(&self) -> ChannelName {
-        ChannelName::new(*b"drdynvc\0")
-    }
-
-    fn process(&mut self, _payload: &[u8]) -> PduResult<Vec<SvcMessage>> {
-        Ok(Vec::new())
-    }
-}
-
-impl SvcServerProcessor for Drdynvc {}
 
 /// What is sent next.
 struct Show<'a> {
@@ -164,12 +144,12 @@ impl Show<'_> {
 async fn session(
     stream: TcpStream,
     tls: &TlsAcceptor,
-    scenes: &[Vec<Vec<u8>>],
-    redirection: Option<&Redirection>,
+    script: &Script,
     offered: &Mutex<Vec<(u32, u32)>>,
 ) -> anyhow::Result<()> {
+    let redirection = script.redirection.as_ref();
     let mut acceptor = connection::acceptor(USER, SIZE);
-    acceptor.attach_static_channel(Drdynvc);
+    acceptor.attach_static_channel(connection::Drdynvc);
     let mut framed = connection::accept_tls(stream, tls, &mut acceptor).await?;
     if let Some(Redirection {
         packet,
@@ -192,12 +172,15 @@ async fn session(
         framed.write_all(&redirect(result.io_channel_id, packet)).await?;
         return gone(&mut framed).await;
     }
-    let channel = result.static_channels.get_channel_id_by_type::<Drdynvc>();
+    if script.fast_path {
+        return show_pdus(&mut framed, &script.scenes).await;
+    }
+    let channel = result.static_channels.get_channel_id_by_type::<connection::Drdynvc>();
     let channel = channel.context("the client has no drdynvc")?;
     let pdu = |data: &[u8]| mcs::send_data(Direction::ToClient, SERVER, channel, &single_chunk(data));
 
     let mut show = Show {
-        scenes: scenes.iter(),
+        scenes: script.scenes.iter(),
         compressor: Compressor::new(),
     };
     // capabilities, version 1
@@ -206,7 +189,7 @@ async fn session(
         let (action, bytes) = framed.read_pdu().await.context("read")?;
         let mut answers = Vec::new();
         if action == Action::FastPath {
-            if is_click(&bytes) {
+            if is_click(&bytes, LEFT_BUTTON) {
                 answers = show.next()?;
             }
         } else if let Ok(DomainPdu::Data(data)) = mcs::domain_pdu(&bytes)
@@ -235,6 +218,26 @@ async fn session(
         }
         for answer in answers {
             framed.write_all(&pdu(&answer)).await.context("write")?;
+        }
+    }
+}
+
+/// Sends one scene, and the next one at each click.
+async fn show_pdus<S: FramedRead + FramedWrite>(framed: &mut Framed<S>, scenes: &[Vec<Vec<u8>>]) -> anyhow::Result<()> {
+    let mut scenes = scenes.iter();
+    loop {
+        for pdu in scenes.next().into_iter().flatten() {
+            framed.write_all(pdu).await.context("write")?;
+        }
+        loop {
+            let (action, bytes) = framed.read_pdu().await.context("read")?;
+            if action == Action::FastPath {
+                if is_click(&bytes, LEFT_BUTTON) {
+                    break;
+                }
+            } else if matches!(mcs::domain_pdu(&bytes), Ok(DomainPdu::Disconnect { .. })) {
+                return Ok(());
+            }
         }
     }
 }
@@ -276,14 +279,14 @@ fn confirm(message: &[u8], offered: &Mutex<Vec<(u32, u32)>>) -> anyhow::Result<O
     Ok(None)
 }
 
-/// Whether a fast-path PDU says that a button went down.
-fn is_click(pdu: &[u8]) -> bool {
+/// Whether a fast-path PDU says that this button went down.
+pub(crate) fn is_click(pdu: &[u8], button: u16) -> bool {
     let long = pdu.get(1).is_some_and(|length| length & 0x80 != 0);
     let events = pdu.get(if long { 3 } else { 2 }..).unwrap_or_default();
     // the first event is enough: xdotool moves and clicks apart
     events.first().is_some_and(|header| header >> 5 == MOUSE)
         && events.get(1..3).is_some_and(|flags| {
             let flags = u16::from_le_bytes([flags[0], flags[1]]);
-            flags & BUTTON_DOWN != 0 && flags & 0x1000 != 0
+            flags & BUTTON_DOWN != 0 && flags & button != 0
         })
 }

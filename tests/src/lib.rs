@@ -1,9 +1,11 @@
-//! Real peers for the integration tests and benchmarks: X displays, xrdp, freerdp-shadow, xfreerdp and the gateway,
+//! Real peers for the integration tests and benchmarks: X displays, xrdp, freerdp-shadow, Weston, xfreerdp and the gateway,
 //! each a child process that ends with its handle. Everything listens on loopback, on ports that the kernel picks.
 
+pub mod channels;
 pub mod client;
 pub mod connection;
 pub mod desktop;
+pub mod disk;
 pub mod display;
 pub mod faults;
 pub mod gateway;
@@ -16,6 +18,9 @@ pub mod picture;
 pub mod process;
 pub mod python;
 pub mod seaweed;
+mod serving;
+pub mod spy;
+pub mod weston;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -24,6 +29,8 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("Xvfb", "xvfb"),
     ("xrdp", "xrdp"),
     ("xrdp-sesman", "xrdp"),
+    ("Xvnc", "tigervnc-standalone-server"),
+    ("weston", "weston"),
     ("freerdp-shadow-cli", "freerdp2-shadow-x11"),
     ("winpr-hash", "winpr-utils"),
     ("xfreerdp", "freerdp2-x11"),
@@ -34,6 +41,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("xdotool", "xdotool"),
     ("xclip", "xclip"),
     ("xwd", "x11-apps"),
+    ("xrandr", "x11-xserver-utils"),
     ("ffprobe", "ffmpeg"),
     ("setpriv", "util-linux"),
     ("python3", "python3"),
@@ -69,9 +77,17 @@ impl Peers {
             return Some(Self { _turn: turn });
         }
         let why = format!("SKIPPED {test}: this machine lacks {}", missing.join(", "));
-        let required = std::env::var_os("TESTS_REQUIRE_PEERS").is_some_and(|value| !value.is_empty());
-        assert!(!required, "{why}");
-        eprintln!("{why}");
+        skip(&why);
         None
     }
+}
+
+/// Says why a test is left out.
+///
+/// # Panics
+/// If `TESTS_REQUIRE_PEERS` is set and not empty: there a skip is a failure.
+pub fn skip(why: &str) {
+    let required = std::env::var_os("TESTS_REQUIRE_PEERS").is_some_and(|value| !value.is_empty());
+    assert!(!required, "{why}");
+    eprintln!("{why}");
 }

@@ -99,6 +99,18 @@ impl Picture {
         Ok(Self { width, height, rgb })
     }
 
+    /// Its upper left part.
+    #[must_use]
+    pub fn corner(&self, width: usize, height: usize) -> Self {
+        let (width, height) = (width.min(self.width), height.min(self.height));
+        let rows = self.rgb.chunks_exact(self.width * 3).take(height);
+        Self {
+            width,
+            height,
+            rgb: rows.flat_map(|row| &row[..width * 3]).copied().collect(),
+        }
+    }
+
     /// How many colours it has, counted up to 256.
     #[must_use]
     pub fn colours(&self) -> usize {

@@ -7,6 +7,7 @@ use std::sync::{Mutex, OnceLock, PoisonError, mpsc};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use rustix::process::{Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::http;
@@ -129,6 +130,22 @@ impl Seaweed {
     /// SIGKILL.
     pub fn kill(&mut self) {
         self.process.kill();
+    }
+
+    /// SIGSTOP: connections are accepted, and nothing is answered.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn pause(&self) -> anyhow::Result<()> {
+        kill_process(self.process.pid(), Signal::STOP).context("stop SeaweedFS")
+    }
+
+    /// SIGCONT, after [`pause`](Self::pause).
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn resume(&self) -> anyhow::Result<()> {
+        kill_process(self.process.pid(), Signal::CONT).context("continue SeaweedFS")
     }
 
     /// A start after [`kill`](Self::kill).

@@ -164,12 +164,12 @@ pub enum BulkCompression {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Graphics {
-    /// As this version thinks best: bitmaps alone.
+    /// As this version thinks best: [`Graphics::Gfx`].
     #[default]
     Auto,
-    /// Bitmaps alone, as all desktops can.
+    /// Bitmaps alone, for a desktop whose codecs make trouble.
     Legacy,
-    /// The graphics pipeline and RemoteFX stay as negotiated, but for H.264, which is negotiated away.
+    /// The graphics pipeline, RemoteFX and NSCodec stay as negotiated; H.264 is negotiated away.
     Gfx,
 }
 

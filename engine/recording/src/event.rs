@@ -8,11 +8,14 @@ mod io;
 mod pointer;
 mod session;
 
-pub use io::{Button, Clipboard, ClipboardFormat, ClipboardKind, Drive, DriveOperation, Input, KeyContent, Transfer};
+pub use io::{
+    Button, Clipboard, ClipboardFormat, ClipboardKind, Contact, ContactState, Drive, DriveOperation, Input, KeyContent,
+    Transfer,
+};
 pub use pointer::{Pointer, PointerShape, PointerState, Position};
 pub use session::{
-    ChannelFacts, ClientFacts, DesktopFacts, EndReason, Gap, GapReason, NetworkFacts, SessionEnd, SessionEvent,
-    SessionStart, Undecoded, UserFacts,
+    ChannelFacts, ClientFacts, DesktopFacts, EndReason, Gap, GapReason, MonitorFacts, NetworkFacts, SessionEnd,
+    SessionEvent, SessionStart, Undecoded, UserFacts,
 };
 
 use bytes::Bytes;
@@ -35,13 +38,13 @@ pub enum Event {
     Screen(ScreenMessage),
     /// Shape, position or visibility of the pointer.
     Pointer(Pointer),
-    /// What the user did with mouse and keyboard.
+    /// What the user did with mouse, keyboard, fingers and pens.
     Input(Input),
     /// Clipboard offers and transfers.
     Clipboard(Clipboard),
     /// File operations over directory sharing.
     Drive(Drive),
-    /// Start, resize, channels, logon, alerts, end.
+    /// Start, resize, monitors, channels, logon, alerts, end.
     Session(SessionEvent),
     /// A stretch that is known to be unrecorded.
     Gap(Gap),

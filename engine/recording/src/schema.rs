@@ -52,6 +52,15 @@ mod tests {
             extended: true,
             unicode: Some(97),
         });
+        let contact = Contact {
+            id: 3,
+            state: ContactState::Down,
+            x: -4,
+            y: 70_000,
+            pressure: Some(512),
+            eraser: true,
+            barrel: true,
+        };
         let start = SessionStart {
             domain: Some(String::new()),
             decision: Some(serde_json::json!({})),
@@ -92,6 +101,8 @@ mod tests {
                 y: 2,
             }),
             Event::Input(Input::Key { down: true, content }),
+            Event::Input(Input::Touch(contact)),
+            Event::Input(Input::Pen(contact)),
             Event::Clipboard(Clipboard {
                 kind: ClipboardKind::Transferred,
                 direction: Transfer::ToClient,
@@ -119,6 +130,10 @@ mod tests {
             }),
             Event::Session(SessionEvent::Start(Box::new(start))),
             Event::Session(SessionEvent::Resized { width: 1, height: 1 }),
+            Event::Session(SessionEvent::Monitors {
+                asked: true,
+                monitors: vec![MonitorFacts::default()],
+            }),
             Event::Session(SessionEvent::ChannelOpened(channel)),
             Event::Session(SessionEvent::Logon {
                 ok: true,
@@ -196,7 +211,7 @@ mod tests {
         );
         let session = read(Channel::Session, r#"{"kind":"teleported","where":"x"}"#).unwrap();
         assert_eq!(session, Event::Session(SessionEvent::Unknown));
-        let input = read(Channel::Input, r#"{"kind":"touch","x":1}"#).unwrap();
+        let input = read(Channel::Input, r#"{"kind":"gesture","x":1}"#).unwrap();
         assert_eq!(input, Event::Input(Input::Unknown));
         assert!(read(Channel::Gap, "{}").is_err());
     }

@@ -134,8 +134,10 @@ impl ExportJob for JsonJob {
                 self.session_ns = self.session_ns.max(*session_ns).max(self.from_ns);
                 let kind = event.get("kind").and_then(Value::as_str).unwrap_or_default();
                 let input = channel == "input";
-                let is_move = input && kind == "mouse_move";
-                if input && matches!(kind, "mouse_button" | "wheel") {
+                let is_contact = matches!(kind, "touch" | "pen");
+                let state = event.get("state").and_then(Value::as_str).unwrap_or_default();
+                let is_move = input && (kind == "mouse_move" || is_contact && matches!(state, "move" | "hover"));
+                if input && (matches!(kind, "mouse_button" | "wheel") || is_contact && state == "down") {
                     let typed = self.typing.end();
                     self.typed(typed)?;
                 }

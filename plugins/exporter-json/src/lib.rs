@@ -30,7 +30,7 @@ const NOT_BY_DEFAULT: &str = "pointer";
 pub struct Settings {
     /// Channels that the log has; without it all but the pointer's.
     pub channels: Option<Vec<String>>,
-    /// Whether moves of the mouse are in it.
+    /// Whether moves of mouse, fingers and pens are in it.
     pub moves: bool,
 }
 

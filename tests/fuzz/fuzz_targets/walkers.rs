@@ -3,7 +3,7 @@
 
 use deskreel_rdp::wire::channel::{Chunk, Reassembler};
 use deskreel_rdp::wire::client_info::{ClientInfo, Replacement};
-use deskreel_rdp::wire::{capability, connect, dvc, egfx, fast_path, find_pdu, mcs, share, x224};
+use deskreel_rdp::wire::{capability, connect, dvc, egfx, fast_path, find_pdu, mcs, monitor, share, touch, x224};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let _ = find_pdu(bytes);
@@ -20,7 +20,15 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         let _ = capability::active(bytes, &item);
     }
     if let Ok(info) = ClientInfo::parse(bytes) {
-        assert_eq!(info.splice(bytes, &Replacement::default()).as_deref(), Ok(bytes));
+        let same = info.splice(bytes, &Replacement::default());
+        if info.reconnect_cookie.is_none() {
+            assert_eq!(same.as_deref(), Ok(bytes));
+        } else if let Ok(same) = same {
+            // a reconnection cookie is taken out, and nothing else
+            assert!(same.len() <= bytes.len());
+            let again = ClientInfo::parse(&same).expect("what was spliced is whole");
+            assert_eq!((again.reconnect_cookie, again.user_name), (None, info.user_name));
+        }
     }
     let _ = fast_path::updates(bytes).map(|updates| updates.flatten().count());
     let _ = dvc::DvcPdu::parse(bytes, true);
@@ -28,6 +36,12 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     for item in egfx::commands(bytes).flatten() {
         let _ = egfx::capabilities(item.body);
     }
+    let _ = monitor::layout(bytes);
+    let _ = monitor::wish(bytes);
+    let mut contacts = 0;
+    let _ = touch::contacts(bytes, |_| contacts += 1);
+    // the shortest one has five bytes
+    assert!(contacts <= bytes.len() / 5);
     let mut reassembler = Reassembler::new(64);
     for part in bytes.chunks(11) {
         if let Ok(chunk) = Chunk::parse(part) {

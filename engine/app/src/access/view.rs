@@ -278,7 +278,7 @@ impl View {
     /// Whether a desktop that is there at `now` may use the graphics pipeline by its own settings.
     pub(crate) fn has_graphics(&self, now: OffsetDateTime) -> bool {
         let mut there = self.desktops.values().filter(|desktop| desktop.is_there(now));
-        there.any(|desktop| matches!(desktop.resource.gateway.graphics, Some(Graphics::Gfx)))
+        there.any(|desktop| matches!(desktop.resource.gateway.graphics, Some(Graphics::Auto | Graphics::Gfx)))
     }
 
     /// Desktops that are there at `now`.

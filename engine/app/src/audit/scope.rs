@@ -82,6 +82,9 @@ pub(crate) struct SessionScope {
     pub(crate) windows_desktop_service: String,
     /// The user's roles.
     pub(crate) roles: Vec<String>,
+    /// The session whose desktop sent the client on to this one's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) redirected_from: Option<String>,
 }
 
 /// The protocol of every session.

@@ -263,6 +263,14 @@ impl Catalog {
 
 #[cfg(test)]
 impl Catalog {
+    /// From now on, and until not any more, who writes through another connection waits.
+    pub(crate) fn occupy(&self, held: bool) {
+        let done = self
+            .lock()
+            .execute_batch(if held { "BEGIN IMMEDIATE" } else { "COMMIT" });
+        assert!(done.is_ok(), "{done:?}");
+    }
+
     /// From now on segments with this number are refused; `None`: no longer.
     pub(crate) fn refuse_segment(&self, number: Option<u32>) {
         let drop = "DROP TRIGGER IF EXISTS refuse;";

@@ -35,6 +35,8 @@ pub(super) struct DesktopLeg {
     pub(super) offered_protocols: u32,
     /// The protocol that the desktop selected.
     pub(super) selected_protocol: u32,
+    /// SHA-256 of a certificate that is to be trusted on first use, once somebody is let in.
+    pub(super) first_use: Option<String>,
 }
 
 /// What a desktop hears first.
@@ -174,43 +176,58 @@ impl Desktops {
                 format!("desktop {name} at {addr} shows no certificate"),
             ));
         };
-        self.check(desktop, &gateway.tls, &tls::fingerprint(certificate))?;
+        let sha256 = tls::fingerprint(certificate);
+        let trust = self.check(desktop, &gateway.tls, &sha256)?;
         let mut leg = DesktopLeg {
             stream,
             offered_protocols: offered,
             selected_protocol,
+            first_use: (trust == Trust::FirstUse).then_some(sha256),
         };
+        // who may log on was let in before
+        if logon.is_some()
+            && let Some(sha256) = leg.first_use.take()
+        {
+            self.trust(&desktop.resource, &sha256)?;
+        }
         if let (protocol::HYBRID | protocol::HYBRID_EX, Some(logon)) = (selected_protocol, logon) {
             log_on(desktop, &mut leg, logon).await?;
         }
         Ok(leg)
     }
 
-    fn check(&self, desktop: &Desktop, how: &DesktopTls, sha256: &str) -> Result<(), Ended> {
+    /// Remembers a certificate that a desktop has shown for the first time.
+    ///
+    /// # Errors
+    /// As [`Pins::remember`].
+    pub(super) fn trust(&self, resource: &WindowsDesktop, sha256: &str) -> Result<(), Ended> {
+        let WindowsDesktop { name, addr, .. } = resource;
+        if self.pins.remember(name, addr, sha256)? == Trust::FirstUse {
+            info!(
+                desktop = name,
+                addr, sha256, "desktop's certificate trusted on first use"
+            );
+        }
+        Ok(())
+    }
+
+    fn check(&self, desktop: &Desktop, how: &DesktopTls, sha256: &str) -> Result<Trust, Ended> {
         let WindowsDesktop { name, addr, .. } = &*desktop.resource;
         match (how.verify, &how.sha256) {
-            (Verify::Pin, Some(pinned)) if pinned.eq_ignore_ascii_case(sha256) => Ok(()),
+            (Verify::Pin, Some(pinned)) if pinned.eq_ignore_ascii_case(sha256) => Ok(Trust::Known),
             (Verify::Pin, Some(pinned)) => Err(Ended::new(
                 EndReason::DesktopPinMismatch,
                 format!("desktop {name} at {addr} shows certificate {sha256}, but spec.gateway.tls.sha256 is {pinned}"),
             )),
-            (Verify::Pin, None) => {
-                if self.pins.check(name, addr, sha256)? == Trust::FirstUse {
-                    info!(
-                        desktop = name,
-                        addr, sha256, "desktop's certificate trusted on first use"
-                    );
-                }
-                Ok(())
-            }
+            (Verify::Pin, None) => self.pins.check(name, addr, sha256),
             // the verifier of the handshake has done it
-            (Verify::Ca, _) => Ok(()),
+            (Verify::Ca, _) => Ok(Trust::Known),
             (Verify::None, _) => {
                 warn!(
                     desktop = name,
                     addr, sha256, "desktop's certificate is not verified (spec.gateway.tls.verify: none)"
                 );
-                Ok(())
+                Ok(Trust::Known)
             }
         }
     }

@@ -57,6 +57,8 @@ struct Counts {
     addresses: Table<IpAddr, Bucket>,
     /// Until when a user's address is known.
     trusted: Table<Pair, Instant>,
+    /// Until when the audit log need not hear of a refusal again: of a name, or of an address.
+    told: Table<(u64, Option<IpAddr>), Instant>,
 }
 
 /// Why a logon is not listened to.
@@ -103,6 +105,22 @@ impl Guard {
         let counts = self.lock();
         let bucket = counts.addresses.get(&network(address));
         bucket.is_some_and(|bucket| bucket.is_full(per_address_max, block, now))
+    }
+
+    /// Whether the audit log should hear that nobody listens to `user`, or with `None` to anybody at `address`: once within
+    /// `gateway.logon_block`. Who goes on guessing doesn't fill it.
+    pub(crate) fn is_news(&self, user: Option<&str>, address: IpAddr, now: Instant) -> bool {
+        let key = match user {
+            Some(user) => (self.names.hash_one(user), None),
+            None => (0, Some(network(address))),
+        };
+        let mut counts = self.lock();
+        if counts.told.get(&key).is_some_and(|until| *until > now) {
+            return false;
+        }
+        let until = now + self.limits.block;
+        *counts.told.row(key, now, || until) = until;
+        true
     }
 
     /// Listens to one logon, and counts it until it has turned out right.

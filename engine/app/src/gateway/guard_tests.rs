@@ -166,3 +166,20 @@ fn memory_is_bounded_and_what_is_checked_stays() {
     drop(held);
     assert!(guard.lock().pairs.rows.values().all(|tries| tries.pending == 0));
 }
+
+#[test]
+fn a_block_is_news_once() {
+    let guard = guard(5, 100);
+    let now = Instant::now();
+    let (here, there) = (address("192.0.2.1"), address("198.51.100.7"));
+    assert!(guard.is_news(Some("alice"), here, now));
+    // many addresses guess at one name
+    assert!(!guard.is_news(Some("alice"), there, now));
+    assert!(guard.is_news(Some("bob"), here, now));
+    // one address guesses at many names
+    assert!(guard.is_news(None, here, now));
+    assert!(!guard.is_news(None, here, now + BLOCK / 2));
+    assert!(guard.is_news(None, there, now));
+    assert!(guard.is_news(None, here, now + BLOCK));
+    assert!(guard.is_news(Some("alice"), here, now + BLOCK));
+}

@@ -22,6 +22,8 @@ const PREDECESSOR_WAIT: Duration = Duration::from_secs(10);
 /// What a returning client's connection begins with. It lets nobody in: the client proves itself and is decided about anew.
 #[derive(Debug, Clone)]
 pub(super) struct Handover {
+    /// The session that sent it.
+    pub(super) session: Uuid,
     /// Who was sent.
     pub(super) user: String,
     /// Where to.
@@ -91,6 +93,7 @@ mod tests {
     fn handover() -> (watch::Sender<()>, Handover) {
         let (sender, before) = watch::channel(());
         let handover = Handover {
+            session: Uuid::nil(),
             user: "ann".to_owned(),
             desktop: "lab".to_owned(),
             routing_token: None,

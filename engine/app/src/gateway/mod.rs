@@ -265,7 +265,7 @@ impl Shared {
 
     /// Whether some desktop may use the graphics pipeline.
     fn has_graphics(&self) -> bool {
-        matches!(self.graphics, Graphics::Gfx) || self.access.view().has_graphics(OffsetDateTime::now_utc())
+        !matches!(self.graphics, Graphics::Legacy) || self.access.view().has_graphics(OffsetDateTime::now_utc())
     }
 }
 

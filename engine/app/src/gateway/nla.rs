@@ -109,7 +109,10 @@ pub(super) fn early_result(offer: &Offer<'_>, result: u32) -> Option<[u8; 4]> {
 fn status_of(reason: EndReason) -> Option<u32> {
     match reason {
         EndReason::ClientLogonAborted => None,
-        EndReason::Locked | EndReason::LockViewStale => Some(status::ACCOUNT_LOCKED_OUT),
+        // of a decision only who has proved the name learns
+        EndReason::Locked | EndReason::LockViewStale | EndReason::Denied(Reason::UserLocked) => {
+            Some(status::ACCOUNT_LOCKED_OUT)
+        }
         EndReason::TooManyOfUser | EndReason::Denied(Reason::MfaUnavailable | Reason::DeviceTrustUnavailable) => {
             Some(status::ACCOUNT_RESTRICTION)
         }

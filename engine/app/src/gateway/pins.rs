@@ -32,7 +32,7 @@ pub(super) struct Pins {
 /// What the store knew about a certificate that it accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Trust {
-    /// Never seen, remembered now.
+    /// Never seen before.
     FirstUse,
     /// The same as before.
     Known,
@@ -56,25 +56,41 @@ impl Pins {
         })
     }
 
-    /// Compares what `desktop` at `addr` shows with what it showed first. Blocks on a file write at first use.
+    /// Compares what `desktop` at `addr` shows with what it showed first. Remembers nothing.
     ///
     /// # Errors
-    /// [`EndReason::DesktopPinMismatch`], or [`EndReason::Internal`] if the store can't be written.
+    /// [`EndReason::DesktopPinMismatch`]
     pub(super) fn check(&self, desktop: &str, addr: &str, sha256: &str) -> Result<Trust, Ended> {
+        let pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
+        self.compare(&pins, desktop, addr, sha256)
+    }
+
+    fn compare(&self, pins: &BTreeMap<String, Pin>, desktop: &str, addr: &str, sha256: &str) -> Result<Trust, Ended> {
+        let Some(pin) = pins.get(desktop).filter(|pin| pin.addr == addr) else {
+            return Ok(Trust::FirstUse);
+        };
+        if pin.sha256 == sha256 {
+            return Ok(Trust::Known);
+        }
+        Err(Ended::new(
+            EndReason::DesktopPinMismatch,
+            format!(
+                "desktop {desktop} at {addr} showed certificate {sha256}, but {} was trusted on first use; if the \
+                 desktop's certificate was renewed, remove {desktop} from {} while the gateway is stopped",
+                pin.sha256,
+                self.path.display()
+            ),
+        ))
+    }
+
+    /// Remembers what `desktop` at `addr` shows, unless it is known. Blocks on a file write.
+    ///
+    /// # Errors
+    /// [`EndReason::DesktopPinMismatch`]: it has shown another one meanwhile; [`EndReason::Internal`]: the store can't be written.
+    pub(super) fn remember(&self, desktop: &str, addr: &str, sha256: &str) -> Result<Trust, Ended> {
         let mut pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pin) = pins.get(desktop).filter(|pin| pin.addr == addr) {
-            if pin.sha256 == sha256 {
-                return Ok(Trust::Known);
-            }
-            return Err(Ended::new(
-                EndReason::DesktopPinMismatch,
-                format!(
-                    "desktop {desktop} at {addr} showed certificate {sha256}, but {} was trusted on first use; if the \
-                     desktop's certificate was renewed, remove {desktop} from {} while the gateway is stopped",
-                    pin.sha256,
-                    self.path.display()
-                ),
-            ));
+        if self.compare(&pins, desktop, addr, sha256)? == Trust::Known {
+            return Ok(Trust::Known);
         }
         let mut changed = pins.clone();
         changed.insert(
@@ -108,8 +124,13 @@ mod tests {
     fn first_use_is_remembered_and_another_certificate_refused() {
         let dir = tempfile::tempdir().unwrap();
         let pins = Pins::open(dir.path()).unwrap();
-        assert_eq!(pins.check("lab", "10.0.0.5:3389", "aa").unwrap(), Trust::FirstUse);
+        assert_eq!(pins.check("lab", "10.0.0.5:3389", "bb").unwrap(), Trust::FirstUse);
+        // to look is not to trust
+        assert_eq!(pins.remember("lab", "10.0.0.5:3389", "aa").unwrap(), Trust::FirstUse);
+        assert_eq!(pins.remember("lab", "10.0.0.5:3389", "aa").unwrap(), Trust::Known);
         assert_eq!(pins.check("lab", "10.0.0.5:3389", "aa").unwrap(), Trust::Known);
+        let refused = pins.remember("lab", "10.0.0.5:3389", "bb").unwrap_err();
+        assert_eq!(refused.reason, EndReason::DesktopPinMismatch);
         drop(pins);
         let pins = Pins::open(dir.path()).unwrap();
         assert_eq!(pins.check("lab", "10.0.0.5:3389", "aa").unwrap(), Trust::Known);

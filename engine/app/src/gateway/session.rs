@@ -97,7 +97,13 @@ pub(super) async fn serve(
         let mut account = Account::default();
         let ended = Box::pin(admitted.drive(stream, &mut shutdown, &mut account)).await;
         log_end(&ended, &account, admitted.started_at);
-        tell::over(&admitted.audit, &ended, &account).await;
+        let guard = &admitted.shared.guard;
+        let is_news = match ended.reason {
+            EndReason::UserBlocked => guard.is_news(Some(&account.user), peer.ip(), Instant::now()),
+            EndReason::AddressBlocked => guard.is_news(None, peer.ip(), Instant::now()),
+            _ => true,
+        };
+        tell::over(&admitted.audit, &ended, &account, is_news).await;
     };
     work.instrument(span).await;
     drop(permit);
@@ -204,6 +210,8 @@ impl Admitted {
             .unwrap_or_else(|_| Err(self.too_slow("did not send its connection request")))?;
         let expected = returning(&request).and_then(|number| shared.handovers.take(number, Instant::now()));
         if let Some(handover) = expected {
+            let before = handover.session.to_string();
+            self.audit.update(|scope| scope.redirected_from = Some(before));
             handover.follow().await;
             // Err = there is but one request
             let _ = self.handover.set(handover);

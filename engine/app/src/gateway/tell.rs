@@ -8,9 +8,13 @@ use crate::audit::{DisconnectReason, Event, Login, LoginVia, SessionAudit, Sessi
 
 /// Writes what is to be said at the end, and waits until it is durable: a peer that is refused again and again waits for
 /// the disk, not the other way round.
-pub(super) async fn over(audit: &SessionAudit, ended: &Ended, account: &Account) {
+///
+/// Without `is_news` the audit log has heard lately that nobody listens to this peer.
+pub(super) async fn over(audit: &SessionAudit, ended: &Ended, account: &Account, is_news: bool) {
     let events = if audit.is_told() {
         [disconnected(ended), None]
+    } else if !is_news {
+        [None, None]
     } else {
         describe(audit, ended, account);
         let user = audit.scope().user;
@@ -58,16 +62,33 @@ fn disconnect_reason(reason: EndReason) -> Option<DisconnectReason> {
     }
 }
 
+/// Whether a client has left, or has said nothing that makes sense, before anybody knew who it was.
+fn is_clients_doing(reason: EndReason) -> bool {
+    matches!(
+        reason,
+        EndReason::HandshakeTimeout
+            | EndReason::ActivationTimeout
+            | EndReason::ClientTlsAborted
+            | EndReason::ClientTlsFailed
+            | EndReason::ClientLogonAborted
+            | EndReason::ClientLogonInvalid
+            | EndReason::ClientLost
+            | EndReason::ClientClosed
+            | EndReason::ClientPduInvalid
+            | EndReason::OtherDesktop
+    )
+}
+
 /// Whether somebody said a name and did not prove it.
 fn is_failed_login(reason: EndReason) -> bool {
     matches!(
         reason,
         EndReason::WrongPassword
             | EndReason::UnknownUser
-            | EndReason::TicketElsewhere
-            | EndReason::TicketGone
             | EndReason::UserBlocked
             | EndReason::AddressBlocked
+            | EndReason::TicketElsewhere
+            | EndReason::TicketGone
     )
 }
 
@@ -89,11 +110,11 @@ fn describe(audit: &SessionAudit, ended: &Ended, account: &Account) {
     });
 }
 
-/// A session that never started. Of peers that said neither a user nor a desktop only the engine's log tells: they are
-/// port scans, not people.
+/// A session that never started. Of peers that said no name only the engine's log tells, unless it is the desktop that is to
+/// blame: they are port scans, not people.
 fn refused(audit: &SessionAudit, ended: &Ended) -> Option<Event> {
     let scope = audit.scope();
-    if scope.user.is_empty() && scope.desktop_name.is_empty() {
+    if scope.user.is_empty() && (scope.desktop_name.is_empty() || is_clients_doing(ended.reason)) {
         return None;
     }
     let decision = ended.decision.as_deref();

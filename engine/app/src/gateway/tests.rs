@@ -5,6 +5,7 @@
 mod bad_peers;
 mod demo;
 mod guesses;
+mod mutants;
 mod nla_client;
 mod redirections;
 mod sessions;

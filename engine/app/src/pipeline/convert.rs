@@ -2,12 +2,18 @@
 
 use bytes::Bytes;
 use deskreel_rdp::Direction;
+use deskreel_rdp::phase::Monitor;
 use deskreel_rdp::tap::{self, ClipboardContent, InputEvent, KeyCode, MouseButton, PointerEvent};
+use deskreel_rdp::wire::touch;
 use deskreel_recording::Rect;
 use deskreel_recording::event::{
-    Button, Clipboard, ClipboardFormat, ClipboardKind, Input, KeyContent, Pointer, PointerShape, Position,
-    SessionEvent, Transfer, Undecoded,
+    Button, Clipboard, ClipboardFormat, ClipboardKind, Contact, ContactState, Input, KeyContent, MonitorFacts, Pointer,
+    PointerShape, Position, SessionEvent, Transfer, Undecoded,
 };
+
+/// What a pen says of itself ([MS-RDPEI] 2.2.3.7.1.1): its button, its two ways of rubbing out.
+const PEN_BARREL: u32 = 1;
+const PEN_ERASER: u32 = 2 | 4;
 
 pub(super) fn rect(rect: tap::Rect) -> Rect {
     Rect {
@@ -71,8 +77,52 @@ pub(super) fn input(event: InputEvent) -> Option<Input> {
             down,
             content: Some(key(code)),
         },
+        InputEvent::Contact(contact) => {
+            let told = Contact {
+                id: contact.id,
+                state: contact_state(contact.state),
+                x: contact.x,
+                y: contact.y,
+                pressure: contact.pressure,
+                eraser: contact.pen_flags & PEN_ERASER != 0,
+                barrel: contact.pen_flags & PEN_BARREL != 0,
+            };
+            if contact.pen {
+                Input::Pen(told)
+            } else {
+                Input::Touch(told)
+            }
+        }
         InputEvent::MoveBy { .. } | InputEvent::Locks { .. } => return None,
     })
+}
+
+fn contact_state(state: touch::State) -> ContactState {
+    match state {
+        touch::State::Down => ContactState::Down,
+        touch::State::Move => ContactState::Move,
+        touch::State::Up => ContactState::Up,
+        touch::State::Hover => ContactState::Hover,
+        touch::State::Leave => ContactState::Leave,
+        touch::State::Canceled => ContactState::Canceled,
+    }
+}
+
+/// Where monitors are in the picture that they make up together.
+pub(super) fn monitors(monitors: &[Monitor]) -> Vec<MonitorFacts> {
+    let left = monitors.iter().map(|monitor| monitor.left).min().unwrap_or_default();
+    let top = monitors.iter().map(|monitor| monitor.top).min().unwrap_or_default();
+    // Edges are inclusive; a peer may claim anything.
+    let between = |from: i32, to: i32| (i64::from(to) - i64::from(from)).max(0).unsigned_abs();
+    let length = |from: i32, to: i32| (i64::from(to) - i64::from(from) + 1).max(0).unsigned_abs();
+    let place = |monitor: &Monitor| MonitorFacts {
+        x: between(left, monitor.left),
+        y: between(top, monitor.top),
+        width: length(monitor.left, monitor.right),
+        height: length(monitor.top, monitor.bottom),
+        primary: monitor.primary,
+    };
+    monitors.iter().map(place).collect()
 }
 
 fn mouse_button(button: MouseButton) -> Button {

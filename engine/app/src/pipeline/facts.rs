@@ -1,12 +1,61 @@
 //! The facts of a session, as catalog, recording and audit log keep them.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use deskreel_policy::Decision;
 use deskreel_rdp::phase::Monitor;
+use deskreel_rdp::tap::TapConfig;
 use deskreel_recording::event::{ClientFacts, DesktopFacts, SessionStart, UserFacts};
 use time::OffsetDateTime;
+use uuid::Uuid;
 
-use super::session::SessionFacts;
-use super::{recovery, trail};
+use super::{convert, recovery, trail};
+use crate::audit::SessionAudit;
 use crate::catalog::{IdentityKind, NewSession};
+
+/// What the gateway knows of a session when its recording starts.
+#[derive(Debug, Clone)]
+pub(crate) struct SessionFacts {
+    /// UUIDv7, minted at accept: session id and recording id are one.
+    pub(crate) id: Uuid,
+    /// Wall-clock time of the accept.
+    pub(crate) started: SystemTime,
+    /// The same moment on the monotonic clock: time 0 of the recording.
+    pub(crate) started_at: Instant,
+    /// Who asks.
+    pub(crate) user: String,
+    /// Whether that is proven.
+    pub(crate) identity: IdentityKind,
+    /// The account on the desktop, as the client sent it.
+    pub(crate) login: String,
+    /// The login's domain, if the client sent one.
+    pub(crate) domain: Option<String>,
+    /// Name of the desktop resource.
+    pub(crate) desktop: String,
+    /// Where the desktop is, `host:port`.
+    pub(crate) desktop_addr: String,
+    /// Where the client came from.
+    pub(crate) client_addr: SocketAddr,
+    /// The computer name that the client gave.
+    pub(crate) client_name: String,
+    /// Client build from the client core data.
+    pub(crate) client_build: Option<u32>,
+    /// The client's monitors, as it listed them; empty for one.
+    pub(crate) monitors: Vec<Monitor>,
+    /// The session whose desktop sent the client on to this one's.
+    pub(crate) redirected_from: Option<Uuid>,
+    /// The desktop's labels.
+    pub(crate) desktop_labels: BTreeMap<String, String>,
+    /// What policy decided, where it was asked.
+    pub(crate) decision: Option<Arc<Decision>>,
+    /// The session's part of the audit log.
+    pub(crate) audit: SessionAudit,
+    /// What the tap has to know; `undecoded_max_bytes` is set by the pipeline.
+    pub(crate) tap: TapConfig,
+}
 
 /// The session as the catalog keeps it.
 pub(super) fn new_session(facts: &SessionFacts) -> NewSession {
@@ -51,26 +100,22 @@ pub(super) fn session_start(facts: &SessionFacts) -> SessionStart {
             build: facts.client_build,
         },
         decision: decision(facts),
-        extra: layout(&facts.monitors).into_iter().collect(),
+        extra: layout(&facts.monitors)
+            .into_iter()
+            .chain(
+                facts
+                    .redirected_from
+                    .map(|id| ("redirected_from".to_owned(), id.to_string().into())),
+            )
+            .collect(),
     }
 }
 
-/// Where the client's monitors are in the picture that they make up together, where there are several.
+/// The client's monitors, where there are several.
 fn layout(monitors: &[Monitor]) -> Option<(String, serde_json::Value)> {
-    let left = monitors.iter().map(|monitor| monitor.left).min()?;
-    let top = monitors.iter().map(|monitor| monitor.top).min()?;
-    // Edges are inclusive; a client may claim anything.
-    let length = |from: i32, to: i32| i64::from(to) - i64::from(from) + 1;
-    let all = monitors.iter().map(|monitor| {
-        serde_json::json!({
-            "x": length(left, monitor.left) - 1,
-            "y": length(top, monitor.top) - 1,
-            "width": length(monitor.left, monitor.right),
-            "height": length(monitor.top, monitor.bottom),
-            "primary": monitor.primary,
-        })
-    });
-    (monitors.len() > 1).then(|| ("monitors".to_owned(), all.collect()))
+    let told = || serde_json::to_value(convert::monitors(monitors)).ok();
+    let several = monitors.len() > 1;
+    Some(("monitors".to_owned(), several.then(told)??))
 }
 
 /// The Decision as catalog, audit log and manifest hold it.

@@ -1,8 +1,9 @@
-//! From the relay's PDUs to stored segments: the bounded queue, the recorder thread of each session, the spool,
-//! delivery to the storages, and recovery of what a crash left behind.
+//! From the relay's PDUs to stored segments: the bounded queue, the recorder and the writer thread of each session, the
+//! spool, delivery to the storages, and recovery of what a crash left behind.
 //!
-//! The life of a PDU: `SessionRecorder::enqueue` -> `queue` -> `recorder` (tap, frames, segments) -> `sink` (spool,
-//! catalog) -> `courier` (does what `delivery` decides) -> `Storage::put` -> `Catalog::stored` -> gone from the spool.
+//! The life of a PDU: `SessionRecorder::enqueue` -> `queue` -> `recorder` (tap, frames, segments) -> `writer` (the thread
+//! that may hang on a disk) -> `sink` (spool, catalog) -> `courier` (does what `delivery` decides) -> `Storage::put` ->
+//! `Catalog::stored` -> gone from the spool.
 
 mod convert;
 mod courier;
@@ -23,6 +24,7 @@ mod steps;
 mod storage;
 mod trail;
 mod watch;
+mod writer;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,14 +42,15 @@ use crate::catalog::Catalog;
 use crate::keep;
 use crate::keys::NodeKey;
 use courier::{Courier, Health, Links, Means, Order};
+pub(crate) use facts::SessionFacts;
 pub(crate) use live::{LiveEvent, Look};
 pub(crate) use lock::{FolderLock, is_held as is_running};
 pub(crate) use recorder::{end_text, gap_row};
 use recovery::Recovery;
 use recovery::run::Repair;
 pub(crate) use recovery::unknown_session;
+pub(crate) use session::SessionRecorder;
 use session::Shared;
-pub(crate) use session::{SessionFacts, SessionRecorder};
 use sink::Target;
 pub(crate) use spool::Fill;
 pub(crate) use storage::Storage;

@@ -15,6 +15,7 @@ use super::facts::{new_session, session_start};
 use super::session::{Rules, Shared};
 use super::sink::Sink;
 use super::trail::Trail;
+use super::writer::Writer;
 use super::{Inner, OpenError, SessionFacts, SessionRecorder, drives, recorder};
 
 /// A sync storage that stored something so recently needs no check before a session.
@@ -242,7 +243,6 @@ impl Inner {
             Arc::clone(&self.means.catalog),
             self.orders.clone(),
             Arc::clone(&self.targets),
-            recording.queue_max_bytes,
         );
         let mut tap = facts.tap;
         tap.undecoded_max_bytes = usize::try_from(recording.undecoded_max_bytes).unwrap_or(usize::MAX);
@@ -250,7 +250,7 @@ impl Inner {
             shared: Arc::clone(shared),
             tap: Tap::new(tap),
             recorder,
-            sink,
+            writer: Writer::start(sink, recording.queue_max_bytes)?,
             frame_interval: recording.frame_interval,
             undecoded_max_bytes: recording.undecoded_max_bytes,
             repaint_max: recording.repaint_max,

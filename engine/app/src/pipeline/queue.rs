@@ -98,6 +98,8 @@ struct State {
     shed: bool,
     /// The recorder waits, and wants to be woken by the first entry.
     idle: bool,
+    /// The recorder lets entries gather.
+    gathering: bool,
 }
 
 /// The queue. Its bound is a cost: bytes plus a constant for each entry.
@@ -224,6 +226,12 @@ impl Queue {
         self.lock().cost == 0
     }
 
+    /// Whether the recorder has nothing to do for now: there is nothing, or it lets entries gather.
+    pub(super) fn is_resting(&self) -> bool {
+        let state = self.lock();
+        state.cost == 0 || state.gathering
+    }
+
     /// Where the relay waits for room; take the future before trying [`Queue::push`] again.
     pub(super) fn room(&self) -> &Notify {
         &self.room
@@ -258,12 +266,14 @@ impl Queue {
             && !state.shed
             && state.cost <= self.max / 4
         {
+            state.gathering = true;
             state = self
                 .arrived
                 .wait_timeout(state, left)
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
+        state.gathering = false;
         batch.append(&mut state.entries);
         // What is shed ends when the recorder has worked through all that had been queued by now.
         std::mem::take(&mut state.shed)
@@ -357,6 +367,27 @@ mod tests {
         queue.shed();
         assert!(queue.take(&mut batch, None, Duration::ZERO));
         assert!(batch.is_empty());
+    }
+
+    /// Entries that gather are no sign of a recorder that is stuck.
+    #[test]
+    fn who_gathers_rests() {
+        let queue = Queue::new(100_000);
+        queue.push(pdu(100), 100).unwrap();
+        assert!(!queue.is_resting());
+        std::thread::scope(|scope| {
+            let taken = scope.spawn(|| {
+                let mut batch = VecDeque::new();
+                queue.take(&mut batch, None, Duration::from_secs(3600));
+                batch.len()
+            });
+            while !queue.is_resting() {
+                std::thread::yield_now();
+            }
+            queue.push_always(end());
+            assert_eq!(taken.join().unwrap(), 2);
+        });
+        assert!(!queue.is_resting(), "taken is not done");
     }
 
     /// Where it happened matters: what stands before it is right, what follows refers to what was never seen.

@@ -1,16 +1,12 @@
 //! The gateway's handle of one session's recorder, and what it tells it.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use deskreel_config::OnFailure;
-use deskreel_policy::Decision;
 use deskreel_rdp::Direction;
-use deskreel_rdp::phase::Monitor;
 use deskreel_rdp::tap::{Loss, TapConfig};
 use deskreel_recording::Event;
 use deskreel_recording::event::{EndReason, SessionEnd};
@@ -18,56 +14,18 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use uuid::Uuid;
 
 use super::drives;
+use super::facts::SessionFacts;
 use super::live::{self, LiveEvent, Look, Wish};
 use super::queue::{Entry, Lost, Queue, Refused, What};
 use super::trail::Trail;
-use crate::audit::SessionAudit;
-use crate::catalog::IdentityKind;
 
 /// How long best effort lets the user's session wait for a full queue before it opens a gap.
 const GAP_PATIENCE: Duration = Duration::from_millis(100);
+/// How often in `recording.stall_max` it is looked whether a strict recorder makes progress.
+const STALL_LOOKS: u32 = 4;
 /// Share of the queue, in percent, above which best effort begins to wait. The rest is for what arrives while the
 /// recorder catches up by skipping: skipped PDUs keep the decompressor right, dropped ones don't.
 const BEST_EFFORT_SHARE: usize = 75;
-
-/// What the gateway knows of a session when its recording starts.
-#[derive(Debug, Clone)]
-pub(crate) struct SessionFacts {
-    /// UUIDv7, minted at accept: session id and recording id are one.
-    pub(crate) id: Uuid,
-    /// Wall-clock time of the accept.
-    pub(crate) started: SystemTime,
-    /// The same moment on the monotonic clock: time 0 of the recording.
-    pub(crate) started_at: Instant,
-    /// Who asks.
-    pub(crate) user: String,
-    /// Whether that is proven.
-    pub(crate) identity: IdentityKind,
-    /// The account on the desktop, as the client sent it.
-    pub(crate) login: String,
-    /// The login's domain, if the client sent one.
-    pub(crate) domain: Option<String>,
-    /// Name of the desktop resource.
-    pub(crate) desktop: String,
-    /// Where the desktop is, `host:port`.
-    pub(crate) desktop_addr: String,
-    /// Where the client came from.
-    pub(crate) client_addr: SocketAddr,
-    /// The computer name that the client gave.
-    pub(crate) client_name: String,
-    /// Client build from the client core data.
-    pub(crate) client_build: Option<u32>,
-    /// The client's monitors, as it listed them; empty for one.
-    pub(crate) monitors: Vec<Monitor>,
-    /// The desktop's labels.
-    pub(crate) desktop_labels: BTreeMap<String, String>,
-    /// What policy decided, where it was asked.
-    pub(crate) decision: Option<Arc<Decision>>,
-    /// The session's part of the audit log.
-    pub(crate) audit: SessionAudit,
-    /// What the tap has to know; `undecoded_max_bytes` is set by the pipeline.
-    pub(crate) tap: TapConfig,
-}
 
 /// The recorder can't record any more, and `session_recording.on_failure` is strict: end the session.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -75,6 +33,25 @@ pub(crate) struct SessionFacts {
 pub(crate) struct RecorderFailed {
     /// Why, for the log and the recording.
     pub(crate) reason: String,
+}
+
+/// What the desktop has to repaint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refresh {
+    /// The screen, by a rectangle as [MS-RDPBCGR] 2.2.11.1 has it: the pixels at its right and bottom edges belong to it.
+    Whole,
+    /// The same for desktops that don't take these edges for a part of it: one pixel more.
+    WithEdges,
+}
+
+impl Refresh {
+    /// How far the rectangle goes beyond the screen.
+    pub(crate) fn beyond(self) -> u16 {
+        match self {
+            Self::Whole => 0,
+            Self::WithEdges => 1,
+        }
+    }
 }
 
 /// How a session is recorded.
@@ -108,8 +85,12 @@ pub(super) struct Shared {
     /// Bytes of sealed segments that are in memory only.
     in_memory: Mutex<u64>,
     in_memory_less: Condvar,
+    /// The recorder thread waits for the disk or a storage.
+    pub(super) waits_for_room: AtomicBool,
     failure: watch::Sender<Option<String>>,
     refresh: Notify,
+    /// What `refresh` is about.
+    wanted: Mutex<Refresh>,
     closed: watch::Sender<bool>,
 }
 
@@ -129,8 +110,10 @@ impl Shared {
             all_sync: rules.all_sync,
             in_memory: Mutex::new(0),
             in_memory_less: Condvar::new(),
+            waits_for_room: AtomicBool::new(false),
             failure: watch::Sender::new(None),
             refresh: Notify::new(),
+            wanted: Mutex::new(Refresh::Whole),
             closed: watch::Sender::new(false),
         }
     }
@@ -163,7 +146,8 @@ impl Shared {
         });
     }
 
-    pub(super) fn want_refresh(&self) {
+    pub(super) fn want_refresh(&self, refresh: Refresh) {
+        *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = refresh;
         self.refresh.notify_one();
     }
 
@@ -345,10 +329,12 @@ impl SessionRecorder {
     async fn recorder_failed(&self) -> RecorderFailed {
         if let Some(shared) = self.shared().filter(|shared| shared.is_strict()) {
             let mut failure = shared.failure.subscribe();
-            if let Ok(reason) = failure.wait_for(Option::is_some).await {
-                return RecorderFailed {
+            tokio::select! {
+                Ok(reason) = failure.wait_for(Option::is_some) => return RecorderFailed {
                     reason: reason.clone().unwrap_or_default(),
-                };
+                },
+                failed = shared.stuck() => return failed,
+                else => {}
             }
         }
         std::future::pending().await
@@ -356,9 +342,12 @@ impl SessionRecorder {
 
     /// Resolves when the desktop has to repaint everything (after a gap): inject `Phases::refresh`. Wait for it again
     /// afterwards. One caller at a time.
-    pub(crate) async fn wants_refresh(&self) {
+    pub(crate) async fn wants_refresh(&self) -> Refresh {
         match self.shared() {
-            Some(shared) => shared.refresh.notified().await,
+            Some(shared) => {
+                shared.refresh.notified().await;
+                *shared.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+            }
             None => std::future::pending().await,
         }
     }
@@ -428,6 +417,34 @@ impl Shared {
         let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
     }
 
+    /// Resolves when the recorder thread has had something to do for `stall_max` and did nothing of it. That it waits for
+    /// the disk or a storage is their stall, which is told where they are watched.
+    async fn stuck(&self) -> RecorderFailed {
+        let mut seen = (self.queue.progress(), Instant::now());
+        loop {
+            tokio::time::sleep(self.stall_max / STALL_LOOKS).await;
+            let progress = self.queue.progress();
+            let waits = self.waits_for_room.load(Ordering::Acquire);
+            if progress != seen.0 || waits || self.queue.is_resting() {
+                seen = (progress, Instant::now());
+            } else if seen.1.elapsed() >= self.stall_max {
+                return self.no_progress();
+            }
+        }
+    }
+
+    fn no_progress(&self) -> RecorderFailed {
+        let reason = format!(
+            "the recorder made no progress for {:?} (recording.stall_max)",
+            self.stall_max
+        );
+        self.fail(&reason);
+        RecorderFailed {
+            // The first reason is the one that counts.
+            reason: self.failure().unwrap_or(reason),
+        }
+    }
+
     fn check(&self) -> Result<(), RecorderFailed> {
         self.failure().map_or(Ok(()), |reason| Err(RecorderFailed { reason }))
     }
@@ -453,11 +470,7 @@ impl Shared {
             self.check()?;
             let now = self.queue.progress();
             if waited.is_err() && now == progress {
-                self.fail(&format!(
-                    "the recorder made no progress for {:?} (recording.stall_max)",
-                    self.stall_max
-                ));
-                return self.check();
+                return Err(self.no_progress());
             }
             progress = now;
         }

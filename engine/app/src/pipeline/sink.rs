@@ -1,11 +1,11 @@
-//! Where a recorder thread puts what it made: into the spool or memory, the catalog, and on to the courier.
+//! Where a session's writer thread puts what the recorder made: into the spool or memory, the catalog, and on to the courier.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use deskreel_recording::{Recorder, SealedSegment, sha256};
+use deskreel_recording::{SealedSegment, sha256};
 use tokio::sync::mpsc;
 
 use super::courier::Order;
@@ -43,16 +43,19 @@ pub(super) fn segment_row(seal: &deskreel_recording::Seal, bytes: &[u8]) -> Segm
     }
 }
 
-/// One session's way out.
+/// Says whether what the disk did not take for this reason is to be tried again, after a pause of its own.
+pub(super) type Again<'a> = &'a dyn Fn(&str) -> bool;
+
+/// One session's way out. Everything in it blocks on the disk.
 pub(super) struct Sink {
     pub(super) shared: Arc<Shared>,
     pub(super) spool: Arc<Spool>,
     pub(super) catalog: Arc<Catalog>,
     pub(super) orders: mpsc::Sender<Order>,
     pub(super) targets: Arc<[Target]>,
-    /// Bytes of sealed segments that may wait in memory for a sync storage.
-    pub(super) memory_max_bytes: u64,
     open: Option<OpenSegment>,
+    /// The open segment that the disk did not take all of, and why: it has to be written whole.
+    torn: Option<(u32, String)>,
     /// A sealed segment did not get its whole way. What is durable is all that may be stated of the recording, and only
     /// recovery looks at that.
     broken: bool,
@@ -65,7 +68,6 @@ impl Sink {
         catalog: Arc<Catalog>,
         orders: mpsc::Sender<Order>,
         targets: Arc<[Target]>,
-        memory_max_bytes: u64,
     ) -> Self {
         Self {
             shared,
@@ -73,8 +75,8 @@ impl Sink {
             catalog,
             orders,
             targets,
-            memory_max_bytes,
             open: None,
+            torn: None,
             broken: false,
         }
     }
@@ -83,26 +85,36 @@ impl Sink {
         self.shared.spooled.load(Ordering::Acquire)
     }
 
-    /// Makes what was recorded since the last call durable, where the open segment is in the spool.
+    /// Makes the next bytes of the open segment durable. With best effort, bytes that the disk does not take are no error:
+    /// the recorder has them all until the segment is sealed, see [`Sink::torn`].
     ///
     /// # Errors
     /// The disk's.
-    pub(super) fn append(&mut self, recorder: &mut Recorder) -> anyhow::Result<()> {
-        if !self.spooled() {
+    pub(super) fn append(&mut self, number: u32, bytes: &[u8]) -> anyhow::Result<()> {
+        if self.torn.as_ref().is_some_and(|(torn, _)| *torn == number) {
             return Ok(());
         }
-        let bytes = recorder.take_open_bytes().context("flush the open segment")?;
-        if bytes.is_empty() {
-            return Ok(());
+        let appended = self.append_to_open(number, bytes);
+        match appended {
+            Err(error) if !self.shared.is_strict() => {
+                let error = format!("{error:#}");
+                tracing::error!(session = %self.shared.id, error, "what was recorded is not durable yet");
+                self.torn = Some((number, error));
+                Ok(())
+            }
+            appended => appended,
         }
+    }
+
+    fn append_to_open(&mut self, number: u32, bytes: &[u8]) -> anyhow::Result<()> {
         let open = match &mut self.open {
             Some(open) => open,
             None => {
-                let begun = self.spool.begin(self.shared.id, recorder.open_number());
+                let begun = self.spool.begin(self.shared.id, number);
                 self.open.insert(begun.context("begin a segment in the spool")?)
             }
         };
-        let appended = open.append(&bytes);
+        let appended = open.append(bytes);
         if appended.is_err() {
             // What follows would look durable and perhaps not be: the file stays as it is until the whole segment is written.
             self.open = None;
@@ -110,16 +122,22 @@ impl Sink {
         appended.context("append to the open segment in the spool")
     }
 
-    /// Whether a manifest may still be made.
-    ///
-    /// # Errors
-    /// A segment did not get its whole way: the recording has to be closed from what is durable.
-    pub(super) fn check(&self) -> anyhow::Result<()> {
-        anyhow::ensure!(
-            !self.broken,
-            "a sealed segment did not reach the catalog or the delivery"
-        );
-        Ok(())
+    /// What the disk said when it did not take all of the open segment, which can only be written whole once it is sealed.
+    pub(super) fn torn(&self) -> Option<&str> {
+        self.torn.as_ref().map(|(_, error)| error.as_str())
+    }
+
+    /// Whether a segment did not get its whole way: no manifest may be made, the recording has to be closed from what is
+    /// durable.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Something in here panicked: nothing is known of what it was at. Gives the words for it.
+    pub(super) fn panicked(&mut self) -> &'static str {
+        self.broken = true;
+        self.open = None;
+        "the writer panicked"
     }
 
     /// The spool's limits, where the spool is in use.
@@ -130,21 +148,25 @@ impl Sink {
         if self.spooled() { self.spool.room() } else { Ok(()) }
     }
 
-    /// Sees to it that not too much is in memory for storages that have not answered yet; may wait for them.
-    pub(super) fn limit_memory(&self) {
-        self.shared.limit_memory(self.memory_max_bytes);
-    }
-
     /// A segment is sealed: it becomes durable or is held in memory, the catalog learns of it, the courier gets it. If any
-    /// of that fails, the segment is in the spool if that is possible at all, and [`Sink::check`] fails from then on.
+    /// of that fails, the segment is in the spool if that is possible at all, and [`Sink::is_broken`] from then on. `again`
+    /// is asked where disk or catalog do not take it.
     ///
     /// # Errors
     /// Disk, catalog.
-    pub(super) fn sealed(&mut self, segment: &SealedSegment) -> anyhow::Result<()> {
+    pub(super) fn sealed(&mut self, segment: &SealedSegment, again: Again<'_>) -> anyhow::Result<()> {
         let id = self.id(Object::Segment(segment.number));
         steps::taken("sealed", id);
+        if self.broken {
+            // Only recovery states what there is now, and it looks for that in the spool.
+            self.open = None;
+            let written = self.write_anew(id, segment);
+            return written.with_context(|| format!("write {} to the spool", id.object));
+        }
         let mut durable = false;
-        let Err(mut error) = self.pass_on(id, segment, &mut durable) else {
+        let passed = self.pass_on(id, segment, &mut durable, again);
+        self.torn = None;
+        let Err(mut error) = passed else {
             return Ok(());
         };
         self.broken = true;
@@ -157,10 +179,21 @@ impl Sink {
         Err(error)
     }
 
-    fn pass_on(&mut self, id: ObjectId, segment: &SealedSegment, durable: &mut bool) -> anyhow::Result<()> {
+    fn pass_on(
+        &mut self,
+        id: ObjectId,
+        segment: &SealedSegment,
+        durable: &mut bool,
+        again: Again<'_>,
+    ) -> anyhow::Result<()> {
         let payload = if self.spooled() {
-            self.spool_segment(id, segment)
-                .with_context(|| format!("write {} to the spool", id.object))?;
+            let mut written = self.spool_segment(id, segment);
+            while let Err(error) = &written
+                && again(&format!("write {} to the spool: {error}", id.object))
+            {
+                written = self.write_anew(id, segment);
+            }
+            written.with_context(|| format!("write {} to the spool", id.object))?;
             *durable = true;
             None
         } else {
@@ -169,7 +202,9 @@ impl Sink {
         steps::reached("segment: durable");
         let row = segment_row(&segment.seal, &segment.bytes);
         self.shared.trail.sealed(row.bytes);
-        self.note(|catalog| catalog.segment_sealed(self.shared.id, &row, &for_catalog(&self.targets)))?;
+        self.note(again, |catalog| {
+            catalog.segment_sealed(self.shared.id, &row, &for_catalog(&self.targets))
+        })?;
         steps::reached("segment: in the catalog");
         self.send(id, row.bytes, payload)
     }
@@ -194,23 +229,36 @@ impl Sink {
         self.spool.remove_open(id.recording, segment.number)
     }
 
-    /// The recording is closed.
+    /// The recording is closed. Not where [`Sink::is_broken`]: a manifest may only state segments that are on their way to
+    /// the storages. `again` is asked where disk or catalog do not take it.
     ///
     /// # Errors
-    /// Disk, catalog.
-    pub(super) fn closed(&mut self, manifest: Vec<u8>, closed: &Closed) -> anyhow::Result<()> {
+    /// Disk, catalog; the recording has to be closed from what is durable then.
+    pub(super) fn closed(&mut self, manifest: Vec<u8>, closed: &Closed, again: Again<'_>) -> anyhow::Result<()> {
+        let passed = self.pass_on_manifest(manifest, closed, again);
+        self.broken |= passed.is_err();
+        passed
+    }
+
+    fn pass_on_manifest(&self, manifest: Vec<u8>, closed: &Closed, again: Again<'_>) -> anyhow::Result<()> {
         let id = self.id(Object::Manifest);
         let size = manifest.len() as u64;
         let payload = if self.spooled() {
-            self.spool
-                .write(id, &manifest)
-                .context("write the manifest to the spool")?;
+            let mut written = self.spool.write(id, &manifest);
+            while let Err(error) = &written
+                && again(&format!("write the manifest to the spool: {error}"))
+            {
+                written = self.spool.write(id, &manifest);
+            }
+            written.context("write the manifest to the spool")?;
             None
         } else {
             Some(Bytes::from(manifest))
         };
         steps::reached("manifest: durable");
-        self.note(|catalog| catalog.closed(self.shared.id, closed, &for_catalog(&self.targets)))?;
+        self.note(again, |catalog| {
+            catalog.closed(self.shared.id, closed, &for_catalog(&self.targets))
+        })?;
         steps::reached("manifest: in the catalog");
         self.send(id, size, payload)
     }
@@ -232,8 +280,14 @@ impl Sink {
     }
 
     /// Tells the catalog, which may share the disk with the spool: where that is full, the reserve makes room.
-    fn note(&self, tell: impl Fn(&Catalog) -> crate::catalog::Result<()>) -> crate::catalog::Result<()> {
-        self.spool.or_give_up_reserve(|| tell(&self.catalog))
+    fn note(&self, again: Again<'_>, tell: impl Fn(&Catalog) -> crate::catalog::Result<()>) -> anyhow::Result<()> {
+        loop {
+            let noted = self.spool.or_give_up_reserve(|| tell(&self.catalog));
+            match noted.map_err(anyhow::Error::from) {
+                Err(error) if again(&format!("{error:#}")) => {}
+                noted => return noted,
+            }
+        }
     }
 
     fn id(&self, object: Object) -> ObjectId {

@@ -10,8 +10,8 @@ use deskreel_recording::event::{
 };
 use time::OffsetDateTime;
 
+use super::facts::SessionFacts;
 use super::recorder::{end_text, gap_row};
-use super::session::SessionFacts;
 use crate::audit::{
     self, Audit, AuditError, Client, Directory, DirectoryAction, Filter, SessionAudit, SessionScope, Summary,
 };

@@ -3,8 +3,8 @@
 
 use deskreel_recording::Event;
 use deskreel_recording::event::{
-    Button, ChannelFacts, Clipboard, ClipboardKind, Drive, DriveOperation, Input, SessionEnd, SessionEvent,
-    SessionStart,
+    Button, ChannelFacts, Clipboard, ClipboardKind, Contact, ContactState, Drive, DriveOperation, Input, MonitorFacts,
+    SessionEnd, SessionEvent, SessionStart,
 };
 use deskreel_sdk::{Typed, Typing};
 
@@ -182,10 +182,29 @@ impl Teller {
                 let goes_on = before.is_some_and(|(at, before)| before == way && time_ns.saturating_sub(at) <= JOIN_NS);
                 (!goes_on).then(|| format!("scrolled {way} at {x}, {y}"))
             }
+            Input::Touch(contact) => contact_told(contact, "finger"),
+            Input::Pen(contact) => contact_told(contact, "pen"),
             Input::MouseMove { .. } | Input::Key { .. } => None,
             Input::Unknown => Some("input of a kind that this version does not know".to_owned()),
         }
     }
+}
+
+/// Where a finger or a pen goes down; what follows of it is not told, as with the mouse.
+fn contact_told(contact: Contact, with: &str) -> Option<String> {
+    let Contact { state, x, y, .. } = contact;
+    (state == ContactState::Down).then(|| format!("touched with a {with} at {x}, {y}"))
+}
+
+/// Monitors, one after another.
+fn places(monitors: &[MonitorFacts]) -> String {
+    let told = monitors.iter().map(|monitor| {
+        let MonitorFacts {
+            x, y, width, height, ..
+        } = monitor;
+        format!("{width}x{height} at {x}, {y}")
+    });
+    told.collect::<Vec<_>>().join("; ")
 }
 
 fn typed(typed: Typed) -> Line {
@@ -295,6 +314,11 @@ fn session(event: &SessionEvent) -> Option<String> {
     Some(match event {
         SessionEvent::Start(start) => begin(start),
         SessionEvent::Resized { width, height } => format!("the screen has {width}x{height} pixels"),
+        SessionEvent::Monitors { asked: true, monitors } => {
+            format!("the client asks for monitors: {}", places(monitors))
+        }
+        SessionEvent::Monitors { monitors, .. } if monitors.is_empty() => "the screen is one monitor".to_owned(),
+        SessionEvent::Monitors { monitors, .. } => format!("the screen is several monitors: {}", places(monitors)),
         SessionEvent::ChannelOpened(channel) => format!("channel {} opened", channel.name),
         SessionEvent::ChannelDenied(ChannelFacts { name, reason, .. }) => {
             format!("channel {name} denied{}", with(reason.as_ref()))

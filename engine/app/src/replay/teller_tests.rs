@@ -1,6 +1,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use deskreel_recording::event::{ClipboardFormat, Gap, GapReason, KeyContent, NetworkFacts, Transfer};
+use deskreel_recording::event::{
+    ClipboardFormat, Contact, ContactState, Gap, GapReason, KeyContent, MonitorFacts, NetworkFacts, Transfer,
+};
 
 use super::*;
 
@@ -74,6 +76,50 @@ fn keys_are_words_and_stand_where_they_were_typed() {
         [
             "1 Typed 2 keys; which ones is not recorded",
             "9 Typed 1 key; which one is not recorded"
+        ]
+    );
+}
+
+#[test]
+fn where_fingers_and_pens_touch_is_told_and_monitors_are() {
+    let contact = |state| Contact {
+        id: 1,
+        state,
+        x: 30,
+        y: -4,
+        pressure: None,
+        eraser: false,
+        barrel: false,
+    };
+    let finger = |state| Event::Input(Input::Touch(contact(state)));
+    let pen = Event::Input(Input::Pen(contact(ContactState::Down)));
+    let side = |x| MonitorFacts {
+        x,
+        y: 0,
+        width: 80,
+        height: 60,
+        primary: x == 0,
+    };
+    let monitors = |asked, monitors| Event::Session(SessionEvent::Monitors { asked, monitors });
+    let events = [
+        (S, key(0x26)),
+        (2 * S, finger(ContactState::Down)),
+        (3 * S, finger(ContactState::Move)),
+        (4 * S, finger(ContactState::Up)),
+        (5 * S, pen),
+        (6 * S, monitors(true, vec![side(0), side(80)])),
+        (7 * S, monitors(false, vec![side(0), side(80)])),
+        (8 * S, monitors(false, Vec::new())),
+    ];
+    assert_eq!(
+        told(&events),
+        [
+            "1 Typed: l",
+            "2 Touched with a finger at 30, -4",
+            "5 Touched with a pen at 30, -4",
+            "6 The client asks for monitors: 80x60 at 0, 0; 80x60 at 80, 0",
+            "7 The screen is several monitors: 80x60 at 0, 0; 80x60 at 80, 0",
+            "8 The screen is one monitor"
         ]
     );
 }

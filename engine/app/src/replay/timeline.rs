@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use deskreel_recording::event::{Gap, Input};
+use deskreel_recording::event::{ContactState, Gap, Input, SessionEvent};
 use deskreel_recording::{Event, Result, Segment};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -11,6 +11,8 @@ use crate::event_row;
 
 /// Events that one recording's list holds at most.
 const EVENTS_MAX: usize = 20_000;
+/// Layouts of monitors that a segment's part holds at most: a client can ask for others as often as it likes.
+const LAYOUTS_MAX: usize = 100;
 /// Bytes of the screen's stream within a second below which nothing worth watching happens: a caret blinks, a clock ticks.
 const QUIET_BYTES: u64 = 400;
 /// A shorter stretch of quiet is no idling, in seconds.
@@ -48,6 +50,7 @@ pub(crate) struct Summary {
     pub(crate) gaps: Vec<Gap>,
     seconds: BTreeMap<u64, Second>,
     events: Vec<Map<String, Value>>,
+    layouts: usize,
     is_complete: bool,
 }
 
@@ -90,6 +93,9 @@ impl Summary {
             Event::Input(input) => {
                 match input {
                     Input::MouseButton { down: true, .. } => second.clicks += 1,
+                    Input::Touch(contact) | Input::Pen(contact) if contact.state == ContactState::Down => {
+                        second.clicks += 1;
+                    }
                     Input::Key { down: true, .. } => second.keys += 1,
                     _ => second.moves += 1,
                 }
@@ -98,7 +104,9 @@ impl Summary {
             Event::Gap(gap) => self.gaps.push(gap.clone()),
             _ => {}
         }
-        if self.events.len() >= EVENTS_MAX {
+        let is_layout = matches!(event, Event::Session(SessionEvent::Monitors { .. }));
+        self.layouts += usize::from(is_layout);
+        if self.events.len() >= EVENTS_MAX || is_layout && self.layouts > LAYOUTS_MAX {
             self.is_complete = false;
             return;
         }

@@ -19,13 +19,17 @@ const ORDER_SUPPORT_EX_FLAGS_AT: usize = 66;
 /// Glyph cache: glyphSupportLevel.
 const GLYPH_SUPPORT_LEVEL_AT: usize = 44;
 
-/// CODEC_GUID_REMOTEFX and CODEC_GUID_IMAGE_REMOTEFX ([MS-RDPBCGR] 2.2.7.2.10.1.1).
-const REMOTE_FX: [[u8; 16]; 2] = [
+/// What the tap decodes: CODEC_GUID_REMOTEFX, CODEC_GUID_IMAGE_REMOTEFX and CODEC_GUID_NSCODEC ([MS-RDPBCGR]
+/// 2.2.7.2.10.1.1).
+const KNOWN_CODECS: [[u8; 16]; 3] = [
     [
         0x12, 0x2F, 0x77, 0x76, 0x72, 0xBD, 0x63, 0x44, 0xAF, 0xB3, 0xB7, 0x3C, 0x9C, 0x6F, 0x78, 0x86,
     ],
     [
         0xD4, 0xCC, 0x44, 0x27, 0x8A, 0x9D, 0x74, 0x4E, 0x80, 0x3C, 0x0E, 0xCB, 0xEE, 0xA1, 0x9C, 0x54,
+    ],
+    [
+        0xB9, 0x1B, 0x8D, 0xCA, 0x0F, 0x00, 0x4F, 0x15, 0x58, 0x9F, 0xAE, 0x2D, 0x1A, 0x87, 0xE2, 0xD6,
     ],
 ];
 /// A codec of nobody.
@@ -39,7 +43,7 @@ pub(crate) fn demand_active(pdu: &mut [u8], active: &Active) {
 }
 
 /// Patches what the client confirms: no drawing orders, no compression on static channels, no RemoteApp; with
-/// [`Graphics::Legacy`] no codecs and no surface commands, else no codecs but RemoteFX. Says whether the drawing orders could
+/// [`Graphics::Legacy`] no codecs and no surface commands, else no codecs but [`KNOWN_CODECS`]. Says whether the drawing orders could
 /// be turned off.
 #[must_use]
 pub(crate) fn confirm_active(pdu: &mut [u8], active: &Active, graphics: Graphics, max_request_size: u32) -> bool {
@@ -68,7 +72,7 @@ pub(crate) fn confirm_active(pdu: &mut [u8], active: &Active, graphics: Graphics
             set::SURFACE_COMMANDS if graphics == Graphics::Legacy => zero(pdu, body, 0, 4),
             set::DESKTOP_COMPOSITION => zero(pdu, body, 0, 2),
             set::BITMAP_CODECS if graphics == Graphics::Legacy => zero(pdu, body, 0, 1),
-            set::BITMAP_CODECS => only_remote_fx(pdu, body),
+            set::BITMAP_CODECS => only_known_codecs(pdu, body),
             set::MULTIFRAGMENT if field_u32(pdu, body, 0).is_some_and(|size| size > max_request_size) => {
                 put(pdu, body, 0, max_request_size.to_le_bytes());
             }
@@ -79,14 +83,14 @@ pub(crate) fn confirm_active(pdu: &mut [u8], active: &Active, graphics: Graphics
 }
 
 /// Makes codecs that the tap doesn't decode ones that nobody knows: their place and number stay.
-fn only_remote_fx(pdu: &mut [u8], body: &Range<usize>) {
+fn only_known_codecs(pdu: &mut [u8], body: &Range<usize>) {
     let count = field::<1>(pdu, body, 0).map_or(0, |[count]| count);
     let mut at = 1;
     for _ in 0..count {
         let Some(guid) = field::<16>(pdu, body, at) else {
             break;
         };
-        if !REMOTE_FX.contains(&guid) {
+        if !KNOWN_CODECS.contains(&guid) {
             put(pdu, body, at, UNKNOWN_CODEC);
         }
         let Some(properties) = field_u16(pdu, body, at + 17) else {
@@ -100,12 +104,12 @@ fn only_remote_fx(pdu: &mut [u8], body: &Range<usize>) {
 mod tests {
     use super::*;
 
-    /// CODEC_GUID_NSCODEC and CODEC_GUID_JPEG.
-    const NSCODEC: [u8; 16] = [
-        0xB9, 0x1B, 0x8D, 0xCA, 0x0F, 0x00, 0x4F, 0x15, 0x58, 0x9F, 0xAE, 0x2D, 0x1A, 0x87, 0xE2, 0xD6,
-    ];
+    /// CODEC_GUID_JPEG and CODEC_GUID_IGNORE.
     const JPEG: [u8; 16] = [
         0xE6, 0x4C, 0xAF, 0x1B, 0x9E, 0xC0, 0x0C, 0x4C, 0x88, 0x61, 0x11, 0x67, 0xB9, 0x1D, 0xA7, 0x01,
+    ];
+    const IGNORE: [u8; 16] = [
+        0xA6, 0x51, 0x43, 0x9C, 0x35, 0x35, 0xAE, 0x42, 0x91, 0x0C, 0xCD, 0xFC, 0xE5, 0x76, 0x0B, 0x58,
     ];
 
     /// A set's body, behind three bytes of something else.
@@ -122,22 +126,22 @@ mod tests {
 
     fn patched(mut pdu: Vec<u8>) -> Vec<u8> {
         let body = 3..pdu.len();
-        only_remote_fx(&mut pdu, &body);
+        only_known_codecs(&mut pdu, &body);
         pdu
     }
 
     #[test]
-    fn only_remote_fx_stays() {
-        let [remote_fx, image] = REMOTE_FX;
+    fn only_known_codecs_stay() {
+        let [remote_fx, image, ns_codec] = KNOWN_CODECS;
         let before = set(&[
-            (NSCODEC, 1, &[1, 1, 3]),
+            (ns_codec, 1, &[1, 1, 3]),
             (remote_fx, 3, &[9; 49]),
             (JPEG, 2, &[75]),
             (image, 5, &[]),
             (UNKNOWN_CODEC, 9, &[1]),
         ]);
         let after = set(&[
-            (UNKNOWN_CODEC, 1, &[1, 1, 3]),
+            (ns_codec, 1, &[1, 1, 3]),
             (remote_fx, 3, &[9; 49]),
             (UNKNOWN_CODEC, 2, &[75]),
             (image, 5, &[]),
@@ -150,12 +154,12 @@ mod tests {
 
     #[test]
     fn no_codec_that_can_be_read_stays_in_a_set_that_is_cut() {
-        let whole = set(&[(NSCODEC, 1, &[1, 1, 3]), (JPEG, 2, &[75])]);
+        let whole = set(&[(IGNORE, 1, &[1, 1, 3]), (JPEG, 2, &[75])]);
         for length in 3..whole.len() {
             let after = patched(whole[..length].to_vec());
             assert_eq!(after.len(), length);
             let stays = |guid: &[u8; 16]| after.windows(16).any(|bytes| bytes == guid);
-            assert!(!stays(&NSCODEC) && !stays(&JPEG), "{length}");
+            assert!(!stays(&IGNORE) && !stays(&JPEG), "{length}");
         }
         // a count beyond the set's end
         let mut more = set(&[(JPEG, 2, &[75])]);

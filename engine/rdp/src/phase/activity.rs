@@ -2,10 +2,8 @@
 
 use crate::wire::fast_path;
 use crate::wire::share;
+use crate::wire::touch::event;
 
-/// Events of the touch channel ([MS-RDPEI] 2.2.2.6) that come of a finger or a pen.
-const TOUCH: u16 = 3;
-const PEN: u16 = 8;
 /// An event of slow-path input: time, type, six bytes.
 const SLOW_EVENT: usize = 12;
 
@@ -54,6 +52,6 @@ pub(super) fn in_share(pdu: &[u8], payload: std::ops::Range<usize>) -> bool {
 
 /// Whether a message of the touch channel is a touch or a pen.
 pub(super) fn in_touch(message: &[u8]) -> bool {
-    let event = message.first_chunk().copied().map(u16::from_le_bytes);
-    matches!(event, Some(TOUCH | PEN))
+    let kind = message.first_chunk().copied().map(u16::from_le_bytes);
+    matches!(kind, Some(event::TOUCH | event::PEN))
 }

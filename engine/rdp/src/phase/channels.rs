@@ -11,7 +11,9 @@ use crate::tap::StaticChannel;
 use crate::wire::channel::{Chunk, single_chunk};
 use crate::wire::dvc::{self, DvcPdu, command};
 use crate::wire::mcs;
+use crate::wire::monitor;
 use crate::wire::rdpdr::{self, PENDING_REQUESTS_MAX};
+use crate::wire::touch;
 
 /// Dynamic channels open at a time. A Windows desktop opens about 20.
 const DYNAMIC_CHANNELS_MAX: usize = 1024;
@@ -22,14 +24,12 @@ const UNTAPPED: [&str; 1] = ["rdpsnd"];
 /// A chunk's header in an MCS payload.
 const CHUNK_HEADER: usize = 8;
 
-/// Touch and pen.
-const TOUCH: &str = "Microsoft::Windows::RDS::Input";
 /// Dynamic channels that may pass, and the right that each needs: none of them can hold the desktop's picture, the pointer
 /// or keyboard and mouse. The graphics pipeline is judged apart.
 const ALLOWED: [(&str, Option<Right>); 11] = [
     ("ECHO", None),
-    ("Microsoft::Windows::RDS::DisplayControl", None),
-    (TOUCH, None),
+    (monitor::DISPLAY_CHANNEL, None),
+    (touch::CHANNEL, None),
     ("Microsoft::Windows::RDS::Location", Some(Right::Other)),
     ("Microsoft::Windows::RDS::Telemetry", Some(Right::Other)),
     ("URBDRC", Some(Right::Usb)),
@@ -248,13 +248,30 @@ impl Channels {
     }
 
     /// Whether a client's data PDU comes of a finger or a pen.
-    fn is_touch(&self, pdu: &[u8]) -> bool {
-        let (DvcPdu::Data { id, data } | DvcPdu::DataFirst { id, data, .. }) =
-            DvcPdu::parse(pdu, false).unwrap_or(DvcPdu::Other { command: 0 })
-        else {
+    fn is_touch(&self, pdu: &DvcPdu<'_>) -> bool {
+        let (DvcPdu::Data { id, data } | DvcPdu::DataFirst { id, data, .. }) = pdu else {
             return false;
         };
-        activity::in_touch(data) && self.dynamic.get(&id).is_some_and(|channel| channel.name == TOUCH)
+        activity::in_touch(data) && self.name(*id) == Some(touch::CHANNEL)
+    }
+
+    fn name(&self, id: u32) -> Option<&str> {
+        self.dynamic.get(&id).map(|channel| channel.name.as_str())
+    }
+
+    /// Why the tap would not see all of a client's data PDU of fingers, pens or monitors.
+    fn past_the_tap(&self, pdu: &DvcPdu<'_>, is_whole: bool) -> Option<&'static str> {
+        let (id, length) = match pdu {
+            DvcPdu::Data { id, .. } => (*id, 0),
+            DvcPdu::DataFirst { id, length, .. } => (*id, *length as usize),
+            _ => return None,
+        };
+        let is_followed = matches!(self.name(id), Some(touch::CHANNEL | monitor::DISPLAY_CHANNEL));
+        match is_followed {
+            true if !is_whole => Some("of input is split into chunks"),
+            true if length > touch::MESSAGE_MAX_BYTES => Some("begins more input than any client has"),
+            _ => None,
+        }
     }
 
     /// The quick way: takes note of a plain chunk, or says that it has to be looked at.
@@ -300,6 +317,13 @@ impl Phases {
             channel: data.channel,
         };
         let channel = self.channels.find(data.channel).ok_or(unknown)?;
+        // What the tap would not see yet: peers begin when the client has confirmed an activation.
+        let is_early = self.phase != Phase::Active
+            && channel.is_tapped()
+            && matches!(channel.treatment, Treatment::Plain | Treatment::Filtered(..));
+        if is_early {
+            return Err(self.unexpected(direction, "channel data"));
+        }
         let payload = pdu.get(data.payload.clone()).unwrap_or_default();
         let chunk = Chunk::parse(payload).map_err(malformed(direction))?;
         if chunk.is_compressed() {
@@ -409,8 +433,14 @@ impl Phases {
         };
         let command = dvc::command_of(first);
         if matches!(command, command::DATA_FIRST | command::DATA) {
-            if direction == Direction::ToDesktop && self.channels.is_touch(chunk.data) {
-                self.inputs += 1;
+            if direction == Direction::ToDesktop {
+                // what some desktops make more of than the tap does would be input past it
+                let told = DvcPdu::parse(chunk.data, false).map_err(malformed(direction))?;
+                let is_whole = chunk.is_last() && chunk.message_length as usize == chunk.data.len();
+                if let Some(problem) = self.channels.past_the_tap(&told, is_whole) {
+                    return refuse(command, problem);
+                }
+                self.inputs += u64::from(self.channels.is_touch(&told));
             }
             let channels = &mut self.channels;
             if direction == Direction::ToClient && channels.graphics.is_on() && !channels.is_known(chunk.data) {
@@ -475,9 +505,9 @@ impl Phases {
         };
         let channels = &mut self.channels;
         // Before the first activation the tap sees nothing: it would take answers to these for those to later ones, and miss
-        // the pictures of a channel that the client knows.
+        // the pictures or the touches of a channel that the client knows.
         let unseen = self.phase != Phase::Active;
-        let judged = if channels.graphics.is_on() && (unseen || channels.dynamic.contains_key(&id)) {
+        let judged = if unseen || channels.graphics.is_on() && channels.dynamic.contains_key(&id) {
             Err(ChannelOutcome::Forbidden)
         } else {
             let judged = channels.graphics.judge(id, &name);

@@ -1,6 +1,7 @@
 //! What a session tells about itself on the wire. Everything here is merely claimed by the peers.
 
 use crate::tap::StaticChannel;
+use crate::wire::monitor::Monitor;
 
 /// Facts gathered so far; what has not passed yet is empty, zero or `None`. Text is cleaned of control characters.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -90,21 +91,6 @@ impl Facts {
             .find(|channel| channel.id == id)
             .map(|channel| channel.name.as_str())
     }
-}
-
-/// One monitor of the client, in pixels; edges are inclusive, as on the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Monitor {
-    /// Left edge; may be negative.
-    pub left: i32,
-    /// Upper edge; may be negative.
-    pub top: i32,
-    /// Right edge, inclusive.
-    pub right: i32,
-    /// Lower edge, inclusive.
-    pub bottom: i32,
-    /// Whether it is the primary one.
-    pub primary: bool,
 }
 
 /// One entry of the client's BitmapCodecs set.

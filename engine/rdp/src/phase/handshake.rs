@@ -4,15 +4,15 @@ use std::collections::BTreeSet;
 
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::{
-    BulkCompression, BulkType, ClientLogon, Direction, FilterError, LogonAs, Monitor, Phase, PhaseEvent, Phases,
-};
+use super::{BulkCompression, BulkType, ClientLogon, Direction, FilterError, LogonAs, Phase, PhaseEvent, Phases};
 use super::{Selector, Verdict, malformed, network, share};
 use crate::patch::{self, field, field_u16, field_u32};
 use crate::tap::StaticChannel;
 use crate::wire::client_info::{self, ClientInfo, Replacement, flags};
 use crate::wire::connect::{self, Block, block};
 use crate::wire::mcs::DomainPdu;
+use crate::wire::monitor::{self, Monitor};
+use crate::wire::x224::protocol;
 use crate::wire::{Cursor, WireError, mcs, printable, utf16_text};
 
 /// Security header flags ([MS-RDPBCGR] 2.2.8.1.1.2.1).
@@ -31,8 +31,6 @@ mod security {
 
 /// [MS-RDPBCGR] allows 31.
 const STATIC_CHANNELS_MAX: usize = 31;
-/// [MS-RDPBCGR] allows 16, newer Windows 64.
-const MONITORS_MAX: usize = 64;
 /// SC_CORE clientRequestedProtocols.
 const REQUESTED_PROTOCOLS_AT: usize = 4;
 /// CS_CORE earlyCapabilityFlags: the client wants 32 bits a pixel.
@@ -67,11 +65,21 @@ impl Phases {
         Ok(())
     }
 
-    /// The X.224 negotiation is clear text: what the desktop has read of it comes back behind TLS.
+    /// The X.224 negotiation is clear text: what the desktop has read of it comes back behind TLS. A desktop that says nothing
+    /// of it has to have taken the best that it was offered.
     fn check_negotiation(&self, read: Option<u32>) -> Result<(), FilterError> {
-        match (self.options.offered_protocols, read) {
-            (Some(offered), Some(read)) if offered != read => Err(FilterError::Downgrade { offered, read }),
-            _ => Ok(()),
+        let Some(offered) = self.options.offered_protocols else {
+            return Ok(());
+        };
+        let read = match (read, self.options.selected_protocol) {
+            (Some(read), _) => read,
+            (None, protocol::SSL) => protocol::SSL,
+            (None, _) => offered,
+        };
+        if offered == read {
+            Ok(())
+        } else {
+            Err(FilterError::Downgrade { offered, read })
         }
     }
 
@@ -115,22 +123,7 @@ impl Phases {
                 block::CS_MONITOR => {
                     let mut cursor = Cursor::new(pdu.get(body.clone()).unwrap_or_default(), "CS_MONITOR");
                     cursor.skip(4)?;
-                    let count = cursor.u32()?;
-                    if count as usize > MONITORS_MAX {
-                        return Err(cursor.invalid("monitorCount", count));
-                    }
-                    for _ in 0..count {
-                        let (left, top) = (cursor.i32()?, cursor.i32()?);
-                        let (right, bottom) = (cursor.i32()?, cursor.i32()?);
-                        let primary = cursor.u32()? & 1 != 0;
-                        self.facts.monitors.push(Monitor {
-                            left,
-                            top,
-                            right,
-                            bottom,
-                            primary,
-                        });
-                    }
+                    self.facts.monitors.extend(monitor::list(&mut cursor)?);
                 }
                 _ => (),
             }
@@ -181,13 +174,14 @@ impl Phases {
                 return Err(invalid_response("second block of type", kind.into()));
             }
         }
+        let mut read = None;
         for Block { kind, body } in &response.blocks {
             match *kind {
                 block::SC_SECURITY => match field_u32(pdu, body, 0) {
                     None | Some(0) => (),
                     Some(method) => return Err(FilterError::StandardSecurity(method)),
                 },
-                block::SC_CORE => self.check_negotiation(field_u32(pdu, body, REQUESTED_PROTOCOLS_AT))?,
+                block::SC_CORE => read = field_u32(pdu, body, REQUESTED_PROTOCOLS_AT),
                 block::SC_NET => self
                     .read_channel_ids(pdu, body)
                     .map_err(malformed(Direction::ToClient))?,
@@ -197,6 +191,7 @@ impl Phases {
                 _ => (),
             }
         }
+        self.check_negotiation(read)?;
         if self.facts.io_channel == 0 {
             return Err(invalid_response("IO channel", 0));
         }

@@ -27,8 +27,9 @@ mod rights;
 mod share;
 mod verdict;
 
+pub use crate::wire::monitor::Monitor;
 pub use error::FilterError;
-pub use facts::{BitmapCodec, BulkType, Facts, Monitor, Selector};
+pub use facts::{BitmapCodec, BulkType, Facts, Selector};
 pub use network::Network;
 pub use rights::{ChannelRights, Right};
 pub use verdict::{ChannelOutcome, ClientLogon, LogonAs, Pass, PhaseEvent, Verdict};
@@ -62,7 +63,7 @@ pub enum Graphics {
     /// Bitmaps alone, as all desktops can: no graphics pipeline, no codecs.
     #[default]
     Legacy,
-    /// As client and desktop agree, but for what the tap doesn't decode: the graphics pipeline without H.264, `RemoteFX`.
+    /// As client and desktop agree, but for what the tap doesn't decode: the graphics pipeline without H.264, RemoteFX, NSCodec.
     Gfx,
 }
 
@@ -322,12 +323,18 @@ impl Phases {
             Direction::ToClient if self.phase != Phase::Active => {
                 return Err(self.unexpected(direction, "fast-path output"));
             }
+            // Input that the tap would not see, of a client that nobody may have heard yet. Old FreeRDP sends some when the mouse
+            // moves over its window meanwhile; a desktop has no use for it.
+            Direction::ToDesktop if self.phase != Phase::Active => {
+                verdict.forward = false;
+                return Ok(());
+            }
             Direction::ToClient if pdu.first().is_some_and(|&first| fast_path::is_encrypted(first)) => {
                 return Err(FilterError::Encrypted(direction));
             }
-            _ => verdict.tap = self.phase == Phase::Active,
+            _ => verdict.tap = true,
         }
-        if direction == Direction::ToDesktop && self.phase == Phase::Active && activity::in_fast_path(pdu) {
+        if direction == Direction::ToDesktop && activity::in_fast_path(pdu) {
             self.inputs += 1;
         }
         Ok(())

@@ -1,6 +1,8 @@
 //! What the channels of a session may do.
 
+use super::ChannelOutcome;
 use crate::Direction;
+use crate::wire::dvc;
 use crate::wire::rdpdr::{self, device};
 
 /// A right over channels that a session may lack.
@@ -24,8 +26,8 @@ pub enum Right {
     AudioInput,
     /// Cameras of the client.
     Cameras,
-    /// Everything else that isn't screen, pointer or input: `WebAuthn`, location, telemetry, `RemoteApp`, unknown devices
-    /// and static channels.
+    /// Everything else that isn't screen, pointer or input: `WebAuthn`, location, telemetry, `RemoteApp`, remote assistance,
+    /// unknown devices.
     Other,
 }
 
@@ -134,16 +136,20 @@ impl ChannelRights {
         self.drives && self.printers && self.smart_cards && self.ports && self.other
     }
 
-    /// The right for want of which a static channel is denied as a whole; `None` if it may be used, at least in part.
-    pub(super) fn denies_static(&self, name: &str) -> Option<Right> {
+    /// Why a static channel is denied as a whole; `None` if it may be used, at least in part. Names that are not known are
+    /// denied: nobody could say what passes there (xrdp's `xrdpvr` carries video, `rdp2tcp` whole networks).
+    pub(super) fn denies_static(&self, name: &str) -> Option<ChannelOutcome> {
         let right = match name.to_ascii_lowercase().as_str() {
-            "drdynvc" => return None,
+            dvc::STATIC_CHANNEL => return None,
             rdpdr::STATIC_CHANNEL if self.any_device() => return None,
             rdpdr::STATIC_CHANNEL => Right::Drives,
             "cliprdr" => Right::Clipboard,
             "rdpsnd" => Right::AudioOutput,
-            _ => Right::Other,
+            // RemoteApp, whose pictures come as all others; who takes part, and remote assistance ([MS-RA])
+            "rail" | "rail_wi" | "rail_ri" | "encomsp" | "remdesk" => Right::Other,
+            "xrdpvr" => return Some(ChannelOutcome::Forbidden),
+            _ => return Some(ChannelOutcome::Unknown),
         };
-        (!self.has(right)).then_some(right)
+        (!self.has(right)).then_some(ChannelOutcome::Denied(right))
     }
 }

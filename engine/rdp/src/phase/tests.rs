@@ -7,6 +7,7 @@ mod graphics;
 mod hand_made;
 mod handshake;
 mod hostile;
+mod refusals;
 mod rights;
 
 use super::*;

@@ -96,8 +96,8 @@ pub enum PhaseEvent {
     StaticChannel {
         /// Its name.
         name: String,
-        /// The session has no right to it, for want of this.
-        denied: Option<super::Right>,
+        /// Why the session may not use it at all.
+        denied: Option<ChannelOutcome>,
     },
     /// The client has redirected a device that the session has no right to; the desktop does not hear of it.
     DeviceDenied {

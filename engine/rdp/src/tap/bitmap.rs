@@ -138,9 +138,7 @@ impl Bitmaps {
         let pixels = &self.pixels;
         screen.paint(rect, |row, out| {
             let start = (height - 1 - row) * width;
-            for (out, pixel) in out.as_chunks_mut::<4>().0.iter_mut().zip(&pixels[start..]) {
-                *out = depth.rgba(*pixel, palette);
-            }
+            depth.paint(&pixels[start..], palette, out);
         });
         Ok(())
     }

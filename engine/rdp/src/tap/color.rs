@@ -68,6 +68,61 @@ impl Depth {
     }
 }
 
+impl Depth {
+    /// Pixels from their bytes, as many as there are of both. The depth is looked at once, so that what is done a pixel is
+    /// the compiler's to do for several at a time; so below, too.
+    pub(super) fn read_all(self, bytes: &[u8], out: &mut [u32]) {
+        match self {
+            Self::Rgb8 => bytes.iter().zip(out).for_each(|(byte, out)| *out = u32::from(*byte)),
+            Self::Rgb555 | Self::Rgb565 => {
+                let pixels = bytes.as_chunks::<2>().0.iter();
+                pixels
+                    .zip(out)
+                    .for_each(|(bytes, out)| *out = u32::from(u16::from_le_bytes(*bytes)));
+            }
+            Self::Rgb888 => {
+                let pixels = bytes.as_chunks::<3>().0.iter();
+                pixels
+                    .zip(out)
+                    .for_each(|([a, b, c], out)| *out = u32::from_le_bytes([*a, *b, *c, 0]));
+            }
+            Self::Xrgb8888 => {
+                let pixels = bytes.as_chunks::<4>().0.iter();
+                pixels
+                    .zip(out)
+                    .for_each(|(bytes, out)| *out = u32::from_le_bytes(*bytes));
+            }
+        }
+    }
+
+    /// Pixels as RGBA, as many as there are of both.
+    pub(super) fn paint(self, pixels: &[u32], palette: &Palette, out: &mut [u8]) {
+        let each = pixels.iter().zip(out.as_chunks_mut::<4>().0);
+        match self {
+            Self::Rgb8 => each.for_each(|(pixel, out)| *out = Self::Rgb8.rgba(*pixel, palette)),
+            Self::Rgb555 => each.for_each(|(pixel, out)| *out = Self::Rgb555.rgba(*pixel, palette)),
+            Self::Rgb565 => each.for_each(|(pixel, out)| *out = Self::Rgb565.rgba(*pixel, palette)),
+            Self::Rgb888 | Self::Xrgb8888 => each.for_each(|(pixel, out)| *out = Self::Rgb888.rgba(*pixel, palette)),
+        }
+    }
+}
+
+/// A pixel that hides what is behind it.
+#[inline]
+pub(super) fn opaque(red: u8, green: u8, blue: u8) -> [u8; 4] {
+    (u32::from(red) | u32::from(green) << 8 | u32::from(blue) << 16 | 0xFF00_0000).to_le_bytes()
+}
+
+/// Pixels from their colours, as many as there are of all four. Never inlined: by the function's arguments the compiler knows
+/// that writing pixels doesn't change colours, and makes several at once.
+#[inline(never)]
+pub(super) fn interleave(red: &[u8], green: &[u8], blue: &[u8], out: &mut [u8]) {
+    let colors = red.iter().zip(green).zip(blue);
+    for (out, ((red, green), blue)) in out.as_chunks_mut::<4>().0.iter_mut().zip(colors) {
+        *out = opaque(*red, *green, *blue);
+    }
+}
+
 /// Full stays full: the high bits are repeated below. Clients of FreeRDP show the same.
 #[inline]
 fn widen5(value: u32) -> u8 {
@@ -180,6 +235,30 @@ mod tests {
             [3, 2, 1, 255]
         );
         assert_eq!(Depth::Rgb8.rgba(249, &palette), [255, 0, 0, 255]);
+    }
+
+    #[test]
+    fn many_at_once_are_as_one_by_one() {
+        let palette = Palette::default();
+        let bytes: Vec<u8> = (0..4 * 77_u32)
+            .map(|index| low_byte(index * index * 7 + index / 3))
+            .collect();
+        for depth in [
+            Depth::Rgb8,
+            Depth::Rgb555,
+            Depth::Rgb565,
+            Depth::Rgb888,
+            Depth::Xrgb8888,
+        ] {
+            let mut pixels = [0; 77];
+            depth.read_all(&bytes[..77 * depth.bytes()], &mut pixels);
+            let mut rgba = [0; 77 * 4];
+            depth.paint(&pixels, &palette, &mut rgba);
+            for (index, bytes) in bytes.chunks_exact(depth.bytes()).take(77).enumerate() {
+                assert_eq!(pixels[index], depth.read(bytes), "{depth:?}");
+                assert_eq!(rgba[index * 4..][..4], depth.rgba(pixels[index], &palette), "{depth:?}");
+            }
+        }
     }
 
     #[test]

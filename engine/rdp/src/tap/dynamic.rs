@@ -1,12 +1,15 @@
-//! Dynamic channels inside the static one ([MS-RDPEDYC]): follows the one of the graphics pipeline, and no other.
+//! Dynamic channels inside the static one ([MS-RDPEDYC]): follows the one of the graphics pipeline, and those of touch and of
+//! the client's monitors.
 
 use std::collections::BTreeMap;
 
 use super::event::{Decoded, UndecodedKind};
 use super::gfx::Graphics;
 use super::screen::Screen;
+use super::side::Sides;
 use super::sink::Sink;
 use super::unwrap::Loss;
+use super::{InputLevel, TapConfig};
 use crate::Direction;
 use crate::wire::channel::{Chunk, Reassembler};
 use crate::wire::dvc::DvcPdu;
@@ -23,7 +26,12 @@ const AWAITED_MAX: usize = 1024;
 pub(super) struct Dynamic {
     /// From the client, from the desktop.
     chunks: [Reassembler; 2],
+    /// Whether the desktop may use the graphics pipeline.
+    may_draw: bool,
     graphics: Option<Channel>,
+    sides: Sides,
+    /// What of the user's input is reported.
+    level: InputLevel,
     /// How many requests to open a channel the client has not answered yet, by number.
     awaited: BTreeMap<u32, u32>,
     /// Frames of channels that are closed by now.
@@ -54,15 +62,18 @@ struct Channel {
 }
 
 impl Dynamic {
-    pub(super) fn new(screen_max_pixels: u64) -> Self {
+    pub(super) fn new(config: &TapConfig) -> Self {
         Self {
             chunks: chunks(),
+            may_draw: config.graphics,
             graphics: None,
+            sides: Sides::default(),
+            level: config.input,
             awaited: BTreeMap::new(),
             closed: Decoded::default(),
             unknown: false,
             answers_lost: false,
-            screen_max_pixels,
+            screen_max_pixels: config.screen_max_pixels,
         }
     }
 
@@ -71,7 +82,9 @@ impl Dynamic {
         if let Some(channel) = &mut self.graphics {
             channel.client_rest = 0;
         }
+        self.sides.lose();
         if loss.channels {
+            self.sides.forget();
             // whose answers are still to come is not known any more
             self.chunks[0] = Reassembler::new(CLIENT_PDU_MAX_BYTES);
             self.awaited.clear();
@@ -85,7 +98,7 @@ impl Dynamic {
             return;
         }
         self.chunks = chunks();
-        self.unknown |= loss.channels;
+        self.unknown |= loss.channels && self.may_draw;
         if let Some(channel) = &mut self.graphics {
             channel.graphics.lose();
         }
@@ -110,12 +123,19 @@ impl Dynamic {
     /// Takes a chunk of the static channel.
     pub(super) fn chunk(&mut self, direction: Direction, chunk: &Chunk<'_>, screen: &mut Screen, sink: &mut Sink<'_>) {
         let from_desktop = direction == Direction::ToClient;
-        let Self { chunks, graphics, .. } = self;
+        let Self {
+            chunks,
+            graphics,
+            sides,
+            level,
+            ..
+        } = self;
         let pdu = match chunks[usize::from(from_desktop)].push(chunk) {
             Ok(Some(pdu)) => pdu,
             Ok(None) => return,
             Err(error) => {
-                // whose message it was is not known; the client's mean nothing for the picture
+                // whose message it was is not known; the client's mean nothing for the picture, and of what is followed of them
+                // the filter lets none be split
                 if let Some(channel) = graphics.as_mut().filter(|_| from_desktop) {
                     channel.graphics.lose();
                     sink.undecoded(UndecodedKind::Graphics, error.to_string(), chunk.data);
@@ -130,6 +150,8 @@ impl Dynamic {
                         true => channel.first(length as usize, data, screen, sink),
                         false => channel.client_data(Some(length as usize), data),
                     }
+                } else if !from_desktop {
+                    sides.data((id, Some(length)), data, (*level, &mut screen.layout), sink);
                 }
             }
             Ok(DvcPdu::Data { id, data }) => {
@@ -138,19 +160,33 @@ impl Dynamic {
                         true => channel.data(data, screen, sink),
                         false => channel.client_data(None, data),
                     }
+                } else if !from_desktop {
+                    sides.data((id, None), data, (*level, &mut screen.layout), sink);
                 }
             }
-            Ok(DvcPdu::CreateRequest { id, name }) => self.asked(id, &name),
+            Ok(DvcPdu::CreateRequest { id, name }) => {
+                sides.open(id, &name, sink);
+                self.asked(id, &name);
+            }
             // an HRESULT: negative is failure
             Ok(DvcPdu::CreateResponse { id, status }) => self.answered(id, status & 0x8000_0000 == 0, sink),
-            Ok(DvcPdu::Close { id }) if from_desktop => self.close(id),
+            Ok(DvcPdu::Close { id }) if from_desktop => {
+                sides.close(id);
+                self.close(id);
+            }
             Ok(DvcPdu::Close { id }) => self.closed_by_client(id, sink),
             Ok(_) => {}
-            Err(error) if from_desktop => {
+            Err(error) if from_desktop && self.may_draw => {
                 sink.undecoded(UndecodedKind::Graphics, error.to_string(), pdu);
             }
+            Err(error) if !from_desktop => sink.undecoded(UndecodedKind::Input, error.to_string(), pdu),
             Err(_) => {}
         }
+    }
+
+    /// A gap ends.
+    pub(super) fn restart(&mut self, sink: &mut Sink<'_>) {
+        self.sides.restart(sink);
     }
 
     fn asked(&mut self, id: u32, name: &str) {
@@ -158,7 +194,7 @@ impl Dynamic {
         if earlier > 0 || self.awaited.len() < AWAITED_MAX {
             self.awaited.insert(id, earlier.saturating_add(1));
         }
-        if name == egfx::CHANNEL {
+        if name == egfx::CHANNEL && self.may_draw {
             self.open(id, earlier);
         } else {
             // the filter lets no number pass that is in use

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use super::drive::DriveEvent;
 use crate::Direction;
+use crate::wire::monitor::Monitor;
+use crate::wire::touch::Contact;
 
 /// A rectangle of pixels; covers `x..x + width` and `y..y + height`, always inside the picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,6 +52,13 @@ pub enum TapEvent {
     Pointer(PointerEvent),
     /// What the user did.
     Input(InputEvent),
+    /// Other monitors than before.
+    Monitors {
+        /// The client asks for them; else the desktop says that they are these.
+        asked: bool,
+        /// Each of them; the picture is what they make up together.
+        monitors: Vec<Monitor>,
+    },
     /// Something passed through the clipboard channel.
     Clipboard(ClipboardEvent),
     /// The desktop did something with a drive of the client.
@@ -196,6 +205,8 @@ pub enum InputEvent {
         /// Which one.
         code: KeyCode,
     },
+    /// A finger or a pen.
+    Contact(Contact),
     /// State of the lock keys, sent when the client gets the focus; only with
     /// [`InputLevel::All`](super::InputLevel::All).
     Locks {
@@ -360,6 +371,8 @@ pub struct Decoded {
     pub planar: u64,
     /// RemoteFX surface commands, and commands of the graphics pipeline.
     pub remote_fx: u64,
+    /// NSCodec surface commands.
+    pub ns_codec: u64,
     /// Progressive commands of the graphics pipeline.
     pub progressive: u64,
     /// ClearCodec commands of the graphics pipeline.
@@ -375,6 +388,7 @@ impl Decoded {
             rle: self.rle + other.rle,
             planar: self.planar + other.planar,
             remote_fx: self.remote_fx + other.remote_fx,
+            ns_codec: self.ns_codec + other.ns_codec,
             progressive: self.progressive + other.progressive,
             clear: self.clear + other.clear,
         }

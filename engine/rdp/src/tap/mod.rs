@@ -17,6 +17,8 @@ mod framebuffer;
 mod gfx;
 mod guard;
 mod input;
+mod layout;
+mod nsc;
 mod planar;
 mod pointer;
 mod reader;
@@ -24,9 +26,11 @@ mod rfx;
 mod rle;
 mod screen;
 mod session;
+mod side;
 mod sink;
 mod surface;
 mod unwrap;
+mod work;
 
 #[cfg(test)]
 mod tests;
@@ -46,6 +50,7 @@ use self::sink::Sink;
 use self::unwrap::Session;
 use crate::Direction;
 use crate::wire::dvc;
+use crate::wire::monitor::Monitor;
 
 /// Name of the clipboard's channel, [MS-RDPECLIP] 1.3.
 const CLIPBOARD_CHANNEL: &str = "cliprdr";
@@ -68,6 +73,8 @@ pub struct TapConfig {
     pub channels: Vec<StaticChannel>,
     /// Whether the desktop may use the graphics pipeline; else its channel is not followed.
     pub graphics: bool,
+    /// The client's monitors, as it listed them when it connected; empty for one.
+    pub monitors: Vec<Monitor>,
     /// Most pixels of the graphics pipeline's output; the filter sees the size of an activation alone.
     pub screen_max_pixels: u64,
     /// Largest fast-path update or clipboard message that is reassembled, in bytes.
@@ -83,9 +90,9 @@ pub struct TapConfig {
 }
 
 impl TapConfig {
-    /// MCS channel of the dynamic channels, if what passes there matters.
+    /// MCS channel of the dynamic channels.
     fn dynamic_channel(&self) -> Option<u16> {
-        self.channel(dvc::STATIC_CHANNEL).filter(|_| self.graphics)
+        self.channel(dvc::STATIC_CHANNEL)
     }
 
     /// MCS channel of a static channel.
@@ -126,6 +133,7 @@ impl Default for TapConfig {
             io_channel: 1003,
             channels: Vec::new(),
             graphics: false,
+            monitors: Vec::new(),
             screen_max_pixels: 64 << 20,
             max_request_size: 16 << 20,
             undecoded_max_bytes: 1 << 20,

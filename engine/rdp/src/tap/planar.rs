@@ -4,6 +4,7 @@
 
 use ironrdp_graphics::rdp6::BitmapStreamDecoder;
 
+use super::color::interleave;
 use super::event::Rect;
 use super::framebuffer::Framebuffer;
 use super::guard::guarded;
@@ -15,6 +16,8 @@ const NO_ALPHA: u8 = 0x20;
 
 /// Pixels that one segment can make at most: a segment takes a byte, so this bounds what a short stream can claim.
 const SEGMENT_PIXELS_MAX: usize = 47;
+/// Pixels of a plane that are made at once.
+const STEP: usize = 16;
 
 /// The order of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,26 +71,26 @@ impl PlanarDecoder {
             if body.len() < least {
                 return Err(format!("planar stream of {} bytes is too short", data.len()));
             }
-            self.planes.resize(3 * plane, 0);
+            let room = 3 * plane + STEP;
+            if self.planes.len() < room {
+                self.planes.resize(room, 0);
+            }
             let mut source = body;
             if alpha {
                 // Of no use, but its length is only known after decoding; the first colour plane overwrites it.
-                source = decode_plane(source, &mut self.planes[..plane], width)?;
+                source = decode_plane(source, &mut self.planes[..plane + STEP], width)?;
             }
-            for out in self.planes.chunks_exact_mut(plane) {
-                source = decode_plane(source, out, width)?;
+            for index in 0..3 {
+                source = decode_plane(source, &mut self.planes[index * plane..][..plane + STEP], width)?;
             }
-            &self.planes
+            &self.planes[..3 * plane]
         };
         let (red, rest) = planes.split_at(plane);
         let (green, blue) = rest.split_at(plane);
         screen.paint(rect, |row, out| {
             let start = rows.of(row, height) * width;
             let span = start..start + out.len() / 4;
-            let colors = red[span.clone()].iter().zip(&green[span.clone()]).zip(&blue[span]);
-            for (pixel, ((red, green), blue)) in out.as_chunks_mut::<4>().0.iter_mut().zip(colors) {
-                *pixel = [*red, *green, *blue, 255];
-            }
+            interleave(&red[span.clone()], &green[span.clone()], &blue[span], out);
         });
         Ok(())
     }
@@ -121,11 +124,14 @@ impl PlanarDecoder {
     }
 }
 
-/// Decodes one run-length encoded plane and returns what follows it in the source.
+/// Decodes one run-length encoded plane and returns what follows it in the source. The plane has [`STEP`] bytes of room behind
+/// it, which are written, too: where there is room, 16 pixels are made at once however many are wanted, and the
+/// next ones overwrite what was too much.
 fn decode_plane<'a>(mut source: &'a [u8], plane: &mut [u8], width: usize) -> Result<&'a [u8], &'static str> {
     const SHORT: &str = "planar stream ends within a plane";
     const WIDE: &str = "planar run is longer than its row";
-    let (first, mut rest) = plane.split_at_mut(width);
+    // The first row differs from nothing, and has its values as they are.
+    let first = plane.get_mut(..width).ok_or(WIDE)?;
     let mut column = 0;
     let mut value = 0u8;
     while column < width {
@@ -139,36 +145,66 @@ fn decode_plane<'a>(mut source: &'a [u8], plane: &mut [u8], width: usize) -> Res
         column = end + run;
         first.get_mut(end..column).ok_or(WIDE)?.fill(value);
     }
-    let mut above: &[u8] = first;
-    while !rest.is_empty() {
-        let (line, below) = rest.split_at_mut(width);
-        let mut column = 0;
+    let mut start = width;
+    while start + STEP < plane.len() {
+        let end = start + width;
+        let mut at = start;
         let mut delta = 0u8;
-        while column < width {
-            let (raw, run, after) = segment(source).ok_or(SHORT)?;
-            source = after;
-            let end = column + raw.len();
-            let out = line.get_mut(column..end).ok_or(WIDE)?;
-            for ((out, above), raw) in out.iter_mut().zip(&above[column..]).zip(raw) {
-                *out = above.wrapping_add(unfold(*raw));
+        while at < end {
+            let (&control, rest) = source.split_first().ok_or(SHORT)?;
+            let high = usize::from(control >> 4);
+            let (raw, run) = match control & 0x0F {
+                1 => (0, 16 + high),
+                2 => (0, 32 + high),
+                run => (high, usize::from(run)),
+            };
+            if at + raw + run > end {
+                return Err(WIDE);
             }
-            if let Some(&last) = raw.last() {
-                delta = unfold(last);
-            }
-            column = end + run;
-            let out = line.get_mut(end..column).ok_or(WIDE)?;
-            if delta == 0 {
-                out.copy_from_slice(&above[end..column]);
+            if raw > 0 {
+                let (deltas, after) = chunk(rest, raw).ok_or(SHORT)?;
+                source = after;
+                let deltas = deltas.map(unfold);
+                add(plane, at, width, &deltas);
+                delta = deltas[raw - 1];
+                at += raw;
             } else {
-                for (out, above) in out.iter_mut().zip(&above[end..]) {
-                    *out = above.wrapping_add(delta);
-                }
+                source = rest;
             }
+            let mut done = 0;
+            while done < run {
+                add(plane, at + done, width, &[delta; STEP]);
+                done += STEP;
+            }
+            at += run;
         }
-        above = line;
-        rest = below;
+        start = end;
     }
     Ok(source)
+}
+
+/// The next `length` bytes, at most 15, followed by whatever; and the source behind them.
+#[inline]
+fn chunk(source: &[u8], length: usize) -> Option<([u8; STEP], &[u8])> {
+    let rest = source.get(length..)?;
+    let chunk = source.first_chunk::<STEP>().copied().unwrap_or_else(|| {
+        let mut chunk = [0; STEP];
+        chunk[..length].copy_from_slice(&source[..length]);
+        chunk
+    });
+    Some((chunk, rest))
+}
+
+/// Makes the pixels from `at` on: those a row above and what they differ by.
+#[inline]
+fn add(plane: &mut [u8], at: usize, width: usize, deltas: &[u8; STEP]) {
+    let above = plane.get(at - width..).and_then(|above| above.first_chunk::<STEP>());
+    let Some(above) = above.copied() else { return };
+    if let Some(out) = plane.get_mut(at..).and_then(|out| out.first_chunk_mut::<STEP>()) {
+        for ((out, above), delta) in out.iter_mut().zip(above).zip(deltas) {
+            *out = above.wrapping_add(*delta);
+        }
+    }
 }
 
 /// One segment: raw bytes, length of the run after them, and the rest of the source.

@@ -1,31 +1,42 @@
 //! RemoteFX messages in surface commands and the graphics pipeline, [MS-RDPRFX], composed tile by tile.
 
+pub(super) mod color;
+mod cover;
+mod entropy;
+mod tile;
+mod wavelet;
+
 use std::error::Error;
 
-use ironrdp_graphics::rfx::{Frame, MessageDecoder, TILE_SIZE, TileDecoder};
-use ironrdp_pdu::codecs::rfx::{RfxRectangle, Tile};
+use ironrdp_graphics::rfx::{Frame, MessageDecoder, TILE_SIZE};
+use ironrdp_pdu::codecs::rfx::RfxRectangle;
 
 use super::event::Rect;
 use super::framebuffer::Framebuffer;
 use super::guard::guarded;
+use super::work::{STEP, Work};
+use cover::{Cover, Part};
+use tile::TileDecoder;
 
 const EDGE: usize = TILE_SIZE as usize;
-/// Rectangles times tiles in one frame: what a real desktop sends stays a hundred times below.
-const PAIRS_MAX: usize = 4 << 20;
-/// How many tiles could be copied in the time that decoding one takes.
-const DECODING: u64 = 4;
+/// How many tiles could be copied in the time that decoding one takes and making colours of it, beside its bytes: of these
+/// there are only as many as have come.
+const DECODING: u64 = 8;
+/// What it costs to see whether a rectangle covers anything of a tile; that it does is a step.
+const LOOK: u64 = 8;
+/// What each part of a tile costs beside its pixels: it is kept until it is shown.
+const PART: u64 = 4 * STEP;
 /// Pixels of a tile.
-const TILE_PIXELS: u64 = (EDGE * EDGE) as u64;
+const TILE_PIXELS: usize = EDGE * EDGE;
 
 /// The codec's state from message to message.
 #[derive(Default)]
 pub(super) struct RemoteFx {
     messages: MessageDecoder,
     tiles: TileDecoder,
-    /// Scratch: what of a tile is shown, and where that starts in the tile's bytes.
-    pieces: Vec<(Rect, usize)>,
-    /// Pixels that may still be painted, where that is bounded; a message that wants more is an error and leaves 0.
-    pub(super) pixels_left: Option<u64>,
+    /// Scratch: what of a tile is shown.
+    cover: Cover,
+    parts: Vec<Part>,
 }
 
 impl RemoteFx {
@@ -35,29 +46,31 @@ impl RemoteFx {
         matches!(data, [0xC0..=0xC7, 0xCC, ..])
     }
 
-    /// Paints a message with its origin at `left`, `top` and tells what it has painted, also before an error.
+    /// Paints a message with its origin at `left`, `top` and tells what it has painted, also before an error; what there is no
+    /// work for any more is one.
     pub(super) fn paint(
         &mut self,
         screen: &mut Framebuffer,
         (left, top): (u16, u16),
         data: &[u8],
-        damage: &mut impl FnMut(Rect),
+        (work, damage): (&mut Work, &mut impl FnMut(Rect)),
     ) -> Result<(), String> {
         let messages = &mut self.messages;
         let message = guarded("RemoteFX parser", || messages.parse(data))?.map_err(|error| chain(&error))?;
         let mut result = Ok(());
         for frame in &message.frames {
-            result = result.and(self.paint_frame(screen, (left, top), frame, damage));
+            result = result.and(self.paint_frame(screen, (left, top), frame, (&mut *work, &mut *damage)));
         }
         result
     }
 
+    /// Paints each tile where any rectangle covers it, and that once.
     fn paint_frame(
         &mut self,
         screen: &mut Framebuffer,
         (left, top): (u16, u16),
         frame: &Frame<'_>,
-        damage: &mut impl FnMut(Rect),
+        (work, damage): (&mut Work, &mut impl FnMut(Rect)),
     ) -> Result<(), String> {
         // No rectangle at all means the whole frame.
         let whole = [RfxRectangle {
@@ -71,76 +84,71 @@ impl RemoteFx {
         } else {
             &frame.rectangles
         };
-        let tiles = &frame.tile_set.tiles;
-        let grid = usize::from(screen.width()).div_ceil(EDGE) * usize::from(screen.height()).div_ceil(EDGE);
-        if tiles.len() > 4 * grid + 64 || tiles.len() * rectangles.len() > PAIRS_MAX {
-            return Err(format!(
-                "{} tiles and {} rectangles in a frame",
-                tiles.len(),
-                rectangles.len()
-            ));
-        }
+        let set = &frame.tile_set;
         let mut result = Ok(());
-        for tile in tiles {
-            let x = usize::from(tile.x) * EDGE;
-            let y = usize::from(tile.y) * EDGE;
-            self.pieces.clear();
-            self.pieces.extend(rectangles.iter().filter_map(|rectangle| {
-                let (dx, dy, width, height) = overlap(x, y, rectangle)?;
-                let at = (usize::from(left) + x + dx, usize::from(top) + y + dy);
-                let rect = screen.clip(at.0, at.1, width, height)?;
-                Some((rect, (dy * EDGE + dx) * 4))
-            }));
-            if self.pieces.is_empty() {
+        for tile in &set.tiles {
+            work.spend(STEP)?;
+            let (x, y) = (usize::from(tile.x) * EDGE, usize::from(tile.y) * EDGE);
+            let at = (usize::from(left) + x, usize::from(top) + y);
+            let Some(shown) = screen.clip(at.0, at.1, EDGE, EDGE) else {
+                continue;
+            };
+            work.spend(self.find_parts((x, y), (shown.width.into(), shown.height.into()), rectangles))?;
+            if self.parts.is_empty() {
                 continue;
             }
-            if let Some(left) = &mut self.pixels_left {
-                let cost = (DECODING + self.pieces.len() as u64) * TILE_PIXELS;
-                let rest = left.checked_sub(cost);
-                *left = rest.unwrap_or(0);
-                if rest.is_none() {
-                    return Err("more tiles than a message may have".to_owned());
-                }
+            let pixels: usize = self.parts.iter().map(|(_, _, width, height)| width * height).sum();
+            work.spend(DECODING * TILE_PIXELS as u64 + PART * self.parts.len() as u64 + pixels as u64)?;
+            if let Err(error) = self.tiles.decode(tile, &set.quants, set.entropy_algorithm) {
+                result = Err(format!("tile {}, {}: {error}", tile.x, tile.y));
+                continue;
             }
-            let pixels = match decode(&mut self.tiles, tile, frame) {
-                Ok(pixels) => pixels,
-                Err(error) => {
-                    result = Err(format!("tile {}, {}: {error}", tile.x, tile.y));
+            for &(column, row, width, height) in &self.parts {
+                let Some(rect) = screen.clip(at.0 + column, at.1 + row, width, height) else {
                     continue;
-                }
-            };
-            for &(rect, offset) in &self.pieces {
-                screen.paint(rect, |row, out| {
-                    let start = offset + row * EDGE * 4;
-                    if let Some(line) = pixels.get(start..start + out.len()) {
-                        out.copy_from_slice(line);
-                    }
-                });
+                };
+                screen.paint(rect, |line, out| self.tiles.pixels(row + line, column, out));
                 damage(rect);
             }
         }
         result
     }
+
+    /// Finds what rectangles cover of the tile at `x`, `y`, of which `width` by `height` are shown; tells what that has cost.
+    fn find_parts(
+        &mut self,
+        (x, y): (usize, usize),
+        (width, height): (usize, usize),
+        rectangles: &[RfxRectangle],
+    ) -> u64 {
+        self.cover.clear();
+        let mut cost = 0;
+        for rectangle in rectangles {
+            cost += LOOK;
+            let Some(part) = overlap((x, y), (width, height), rectangle) else {
+                continue;
+            };
+            cost += STEP;
+            self.cover.add(part);
+            if self.cover.has_all(width, height) {
+                break;
+            }
+        }
+        self.cover.parts(&mut self.parts);
+        cost
+    }
 }
 
-fn decode<'a>(decoder: &'a mut TileDecoder, tile: &Tile<'_>, frame: &Frame<'_>) -> Result<&'a [u8], String> {
-    let set = &frame.tile_set;
-    guarded("RemoteFX decoder", || {
-        decoder.decode(tile, &set.quants, set.entropy_algorithm)
-    })?
-    .map_err(|error| chain(&error))
-}
-
-/// The part of the tile at `x`, `y` that a rectangle covers: offset in the tile and size.
-fn overlap(x: usize, y: usize, rectangle: &RfxRectangle) -> Option<(usize, usize, usize, usize)> {
-    let span = |at: usize, start: u16, length: u16| {
+/// What a rectangle covers of the shown part of the tile at `x`, `y`.
+fn overlap((x, y): (usize, usize), shown: (usize, usize), rectangle: &RfxRectangle) -> Option<Part> {
+    let span = |at: usize, shown: usize, start: u16, length: u16| {
         let from = usize::from(start).max(at);
-        let to = (usize::from(start) + usize::from(length)).min(at + EDGE);
+        let to = (usize::from(start) + usize::from(length)).min(at + shown);
         (from < to).then(|| (from - at, to - from))
     };
-    let (dx, width) = span(x, rectangle.x, rectangle.width)?;
-    let (dy, height) = span(y, rectangle.y, rectangle.height)?;
-    Some((dx, dy, width, height))
+    let (column, width) = span(x, shown.0, rectangle.x, rectangle.width)?;
+    let (row, height) = span(y, shown.1, rectangle.y, rectangle.height)?;
+    Some((column, row, width, height))
 }
 
 /// An error and its causes, in one line.

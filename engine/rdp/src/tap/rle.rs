@@ -156,9 +156,15 @@ impl Decoder<'_> {
             self.next(length)?.fill(foreground);
             return Ok(());
         }
-        let (out, width) = self.next_and_above(length)?;
-        for index in 0..length {
-            out[index + width] = out[index] ^ foreground;
+        let (mut out, width) = self.next_and_above(length)?;
+        // A run longer than a row builds on what it wrote itself.
+        while let Some((above, below)) = out.split_at_mut_checked(width)
+            && !below.is_empty()
+        {
+            for (out, above) in below.iter_mut().zip(&*above) {
+                *out = above ^ foreground;
+            }
+            out = below;
         }
         Ok(())
     }
@@ -193,9 +199,7 @@ impl Decoder<'_> {
     fn colors(&mut self, length: usize) -> Result<(), &'static str> {
         let depth = self.depth;
         let bytes = self.source.take(length * depth.bytes()).ok_or(SHORT)?;
-        for (out, bytes) in self.next(length)?.iter_mut().zip(bytes.chunks_exact(depth.bytes())) {
-            *out = depth.read(bytes);
-        }
+        depth.read_all(bytes, self.next(length)?);
         Ok(())
     }
 }
@@ -248,6 +252,16 @@ mod tests {
         assert_eq!(
             pixels(&[0x81, 0x11, 0x22, 0x33], 1, 1, Depth::Rgb888).unwrap(),
             [0x33_22_11]
+        );
+    }
+
+    #[test]
+    fn a_foreground_run_builds_on_its_own_rows() {
+        // A row of one colour, a foreground run over two rows and a half, and the rest.
+        let source = [0x64, 0x0F, 0xCA, 0x55, 0x62, 1];
+        assert_eq!(
+            pixels(&source, 4, 4, Depth::Rgb8).unwrap(),
+            [[0x0F; 4], [0x5A; 4], [0x0F; 4], [0x5A, 0x5A, 1, 1]].concat()
         );
     }
 

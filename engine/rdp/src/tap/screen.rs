@@ -4,6 +4,7 @@ use super::bitmap::Bitmaps;
 use super::color::Palette;
 use super::event::{Decoded, TapEvent, UndecodedKind};
 use super::framebuffer::Framebuffer;
+use super::layout::Layout;
 use super::pointer::{Pointers, Update};
 use super::sink::Sink;
 use super::surface::Surfaces;
@@ -21,6 +22,7 @@ pub(super) struct Screen {
     pub(super) picture: Option<Framebuffer>,
     pub(super) surfaces: Surfaces,
     pub(super) pointers: Pointers,
+    pub(super) layout: Layout,
     bitmaps: Bitmaps,
     palette: Palette,
     /// False during a gap: only what later updates refer to is kept.
@@ -28,6 +30,14 @@ pub(super) struct Screen {
 }
 
 impl Screen {
+    /// Nothing is shown yet.
+    pub(super) fn new(layout: Layout) -> Self {
+        Self {
+            layout,
+            ..Self::default()
+        }
+    }
+
     /// PDUs were dropped unseen: what later updates refer to is not known any more.
     pub(super) fn lose(&mut self) {
         self.pointers.lose();
@@ -39,6 +49,7 @@ impl Screen {
         Decoded {
             raw: bitmaps.raw + surfaces.raw,
             remote_fx: surfaces.remote_fx,
+            ns_codec: surfaces.ns_codec,
             ..bitmaps
         }
     }

@@ -4,9 +4,11 @@ use super::bitmap::paint_raw;
 use super::color::{Depth, Palette};
 use super::event::{Decoded, UndecodedKind};
 use super::framebuffer::Framebuffer;
+use super::nsc::NsCodec;
 use super::reader::Reader;
 use super::rfx::RemoteFx;
 use super::sink::Sink;
+use super::work::Work;
 
 const SET_BITS: u16 = 0x0001;
 const FRAME_MARKER: u16 = 0x0004;
@@ -20,6 +22,7 @@ const EXTENDED_HEADER_BYTES: usize = 24;
 pub(super) enum Codec {
     /// RemoteFX, classic and image.
     RemoteFx,
+    Nsc,
     /// One that this tap does not decode.
     Other(&'static str),
 }
@@ -46,7 +49,7 @@ impl Codecs {
         while let Some((guid, id)) = codecs_entry(&mut reader) {
             let codec = match guid {
                 0x7677_2F12 | 0x2744_CCD4 => Codec::RemoteFx,
-                0xCA8D_1BB9 => Codec::Other("NSCodec"),
+                0xCA8D_1BB9 => Codec::Nsc,
                 0x1BAF_4CE6 => Codec::Other("JPEG"),
                 0x9C43_51A6 => Codec::Other("Ignore"),
                 _ => Codec::Other("unknown codec"),
@@ -119,13 +122,18 @@ impl<'a> Bits<'a> {
 pub(super) struct Surfaces {
     pub(super) codecs: Codecs,
     remote_fx: RemoteFx,
+    ns_codec: NsCodec,
     pub(super) decoded: Decoded,
 }
+
+/// How many pixels could be copied while NSCodec makes one, of which a few bytes fill as many as they like.
+const NS_CODEC_PIXEL: u64 = 8;
 
 impl Surfaces {
     /// Takes the commands of one surface update.
     pub(super) fn update(&mut self, screen: &mut Framebuffer, palette: &Palette, data: &[u8], sink: &mut Sink<'_>) {
         let mut reader = Reader::new(data);
+        let mut work = Work::of_update(screen);
         while !reader.is_empty() {
             let start = reader.rest();
             let whole = match reader.u16() {
@@ -138,7 +146,7 @@ impl Surfaces {
                 }),
                 Some(SET_BITS | STREAM_BITS) => Bits::read(&mut reader).map(|bits| {
                     let unit = &start[..start.len() - reader.rest().len()];
-                    self.bits(screen, palette, &bits, unit, sink);
+                    self.bits(screen, palette, (&bits, unit), &mut work, sink);
                 }),
                 Some(kind) => {
                     // Its length is unknown, so all that follows is lost with it.
@@ -158,16 +166,36 @@ impl Surfaces {
         }
     }
 
-    fn bits(&mut self, screen: &mut Framebuffer, palette: &Palette, bits: &Bits<'_>, unit: &[u8], sink: &mut Sink<'_>) {
+    /// Takes surface bits, and the whole command that they stand in; `work` is for what else comes of the update, too.
+    fn bits(
+        &mut self,
+        screen: &mut Framebuffer,
+        palette: &Palette,
+        (bits, unit): (&Bits<'_>, &[u8]),
+        work: &mut Work,
+        sink: &mut Sink<'_>,
+    ) {
         let rect = screen.clip(bits.left.into(), bits.top.into(), bits.width, bits.height);
         let result = match self.codecs.of(bits.codec_id, bits.data) {
             Some(Codec::RemoteFx) => {
                 self.decoded.remote_fx += 1;
-                self.remote_fx
-                    .paint(screen, (bits.left, bits.top), bits.data, &mut |rect| {
-                        sink.damage(rect);
-                    })
+                let mut damage = |rect| sink.damage(rect);
+                let at = (bits.left, bits.top);
+                self.remote_fx.paint(screen, at, bits.data, (work, &mut damage))
             }
+            Some(Codec::Nsc) => match rect {
+                // wholly beyond the picture, or empty
+                None => Ok(()),
+                Some(rect) => {
+                    let size = (bits.width, bits.height);
+                    let paid = work.spend(NS_CODEC_PIXEL * (size.0 * size.1) as u64);
+                    let painted = paid.and_then(|()| {
+                        self.decoded.ns_codec += 1;
+                        self.ns_codec.paint(screen, rect, size, bits.data)
+                    });
+                    painted.map(|()| sink.damage(rect))
+                }
+            },
             Some(Codec::Other(name)) => Err(format!("no decoder for {name}")),
             None if bits.codec_id == 0 => match (rect, Depth::from_bits(bits.bits.into())) {
                 (_, None) => Err(format!("surface bits of {} bpp", bits.bits)),

@@ -7,6 +7,7 @@ mod build;
 mod gaps;
 mod graphics;
 mod hostile;
+mod side;
 mod surfaces;
 
 use build::*;

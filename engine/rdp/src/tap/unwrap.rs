@@ -8,6 +8,7 @@ use super::event::{Decoded, Picture, TapEvent, UndecodedKind};
 use super::fragments::{Fragments, Step};
 use super::framebuffer::Framebuffer;
 use super::input::Input;
+use super::layout::Layout;
 use super::screen::Screen;
 use super::session;
 use super::sink::Sink;
@@ -64,10 +65,10 @@ impl Session {
             dynamic_channel: config.dynamic_channel(),
             bulk: Default::default(),
             fragments: Fragments::default(),
-            screen: Screen::default(),
+            screen: Screen::new(Layout::new(&config.monitors)),
             clipboard: Clipboard::new(config.clipboard != ClipboardLevel::None),
             drives: Drives::new(true),
-            dynamic: Dynamic::new(config.screen_max_pixels),
+            dynamic: Dynamic::new(&config),
             activation: Activation::default(),
             config,
         }
@@ -112,6 +113,8 @@ impl Session {
         let (width, height) = (picture.width, picture.height);
         // The size was fine before, so it is now.
         let _ = self.screen.resize(width, height, sink);
+        self.screen.layout.restart(sink);
+        self.dynamic.restart(sink);
         self.dynamic.show(&mut self.screen, sink);
         if let Some(pointer) = self.screen.pointers.current() {
             sink.push(TapEvent::Pointer(pointer));
@@ -311,6 +314,11 @@ impl Session {
             (data::POINTER, Direction::ToClient) => self.screen.pointer(body, sink),
             (data::SAVE_SESSION_INFO, Direction::ToClient) => session::save_session_info(body, sink),
             (data::SET_ERROR_INFO, Direction::ToClient) => session::set_error_info(body, sink),
+            (data::MONITOR_LAYOUT, Direction::ToClient) => {
+                if let Err(error) = self.screen.layout.set(body, sink) {
+                    sink.undecoded(UndecodedKind::ShareData, error.to_string(), body);
+                }
+            }
             (data::INPUT, Direction::ToDesktop) => self.input.slow_path(body, sink),
             // Synchronisation, control, fonts, keyboard lights, frame acknowledgements and their like.
             _ => {}
@@ -326,7 +334,7 @@ pub struct Loss {
     pub activation: bool,
     /// Data of dynamic channels from the desktop, where the graphics pipeline may be used.
     pub messages: bool,
-    /// One that opens or closes a dynamic channel, or may be one, where the graphics pipeline may be used.
+    /// One that opens or closes a dynamic channel, or may be one.
     pub channels: bool,
 }
 
@@ -352,7 +360,7 @@ impl Loss {
                     let first = chunk.and_then(Result::ok).filter(Chunk::is_first);
                     let command = first.and_then(|chunk| chunk.data.first().copied()).map(dvc::command_of);
                     // what the client says paints nothing
-                    loss.messages |= data.direction == Direction::ToClient;
+                    loss.messages |= config.graphics && data.direction == Direction::ToClient;
                     // what doesn't begin a PDU goes on with one that the tap has
                     loss.channels |= command
                         .is_some_and(|command| !matches!(command, dvc::command::DATA | dvc::command::DATA_FIRST));

@@ -76,9 +76,14 @@ impl ClientInfo {
             }
         }
         // A desktop that goes by the terminator must see the same string as one that goes by the length.
-        let mut string = |length: usize| -> Result<Range<usize>, WireError> {
+        // A name has none inside; a password may be a cookie of any bytes.
+        let mut string = |length: usize, is_name: bool| -> Result<Range<usize>, WireError> {
             let start = cursor.position();
-            cursor.skip(length)?;
+            let mut units = cursor.take(length)?.chunks_exact(unit);
+            units.find(|unit| unit.iter().all(|&byte| byte == 0));
+            if is_name && units.any(|unit| unit.iter().any(|&byte| byte != 0)) {
+                return Err(cursor.invalid("terminator inside a name, at byte", start as u64));
+            }
             match cursor.take(unit)?.iter().find(|&&byte| byte != 0) {
                 None => Ok(start..start + length),
                 Some(&byte) => Err(cursor.invalid("string terminator", byte)),
@@ -87,11 +92,11 @@ impl ClientInfo {
         let [domain, user_name, password, shell, directory] = lengths;
         let mut info = Self {
             flags,
-            domain: string(domain)?,
-            user_name: string(user_name)?,
-            password: string(password)?,
-            shell: string(shell)?,
-            directory: string(directory)?,
+            domain: string(domain, true)?,
+            user_name: string(user_name, true)?,
+            password: string(password, false)?,
+            shell: string(shell, false)?,
+            directory: string(directory, false)?,
             address: None,
             performance_flags: None,
             reconnect_cookie: None,
@@ -268,6 +273,11 @@ mod tests {
             })
         ));
         bytes[26] = 0;
+        // "ann" becomes "a\0n", which is "a" to some; "an\0" is "an" to everybody
+        bytes[24] = 0;
+        assert!(ClientInfo::parse(&bytes).is_err());
+        bytes[24..26].copy_from_slice(b"n\0");
+        assert!(ClientInfo::parse(&bytes).is_ok());
         bytes.pop();
         assert!(ClientInfo::parse(&bytes).is_err());
     }

@@ -12,9 +12,11 @@ pub mod error_info;
 pub mod fast_path;
 mod frame;
 pub mod mcs;
+pub mod monitor;
 pub mod rdpdr;
 pub mod redirection;
 pub mod share;
+pub mod touch;
 pub mod x224;
 
 pub use cursor::{Cursor, WireError};

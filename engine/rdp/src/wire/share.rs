@@ -178,7 +178,8 @@ pub struct Sender {
 }
 
 /// A share data PDU of `kind` with `body` (some bytes), from TPKT on.
-fn share_data_pdu(sender: Sender, kind: u8, body: &[u8]) -> Vec<u8> {
+#[must_use]
+pub fn data_pdu(sender: Sender, kind: u8, body: &[u8]) -> Vec<u8> {
     let length = body.len() as u16;
     let mut payload = Vec::with_capacity(18 + body.len());
     payload.extend_from_slice(&(18 + length).to_le_bytes());
@@ -196,7 +197,7 @@ fn share_data_pdu(sender: Sender, kind: u8, body: &[u8]) -> Vec<u8> {
 /// Set Error Info ([MS-RDPBCGR] 2.2.5.1).
 #[must_use]
 pub fn set_error_info(sender: Sender, code: u32) -> Vec<u8> {
-    share_data_pdu(sender, data::SET_ERROR_INFO, &code.to_le_bytes())
+    data_pdu(sender, data::SET_ERROR_INFO, &code.to_le_bytes())
 }
 
 /// A redirection packet behind TLS ([MS-RDPBCGR] 2.2.13.3.1).
@@ -220,7 +221,7 @@ pub fn redirection(sender: Sender, packet: &[u8]) -> Vec<u8> {
 pub fn refresh_rect(sender: Sender, width: u16, height: u16) -> Vec<u8> {
     let mut body = vec![1, 0, 0, 0];
     rectangle(&mut body, width, height);
-    share_data_pdu(sender, data::REFRESH_RECT, &body)
+    data_pdu(sender, data::REFRESH_RECT, &body)
 }
 
 /// Suppress Output ([MS-RDPBCGR] 2.2.11.3): off, or on again with the rectangle to repaint.
@@ -230,7 +231,7 @@ pub fn suppress_output(sender: Sender, allow: Option<(u16, u16)>) -> Vec<u8> {
     if let Some((width, height)) = allow {
         rectangle(&mut body, width, height);
     }
-    share_data_pdu(sender, data::SUPPRESS_OUTPUT, &body)
+    data_pdu(sender, data::SUPPRESS_OUTPUT, &body)
 }
 
 fn rectangle(body: &mut Vec<u8>, width: u16, height: u16) {

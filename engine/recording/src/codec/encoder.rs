@@ -34,6 +34,7 @@ pub struct ScreenEncoder {
     shifts: Shifts,
     changed: Vec<Changed>,
     plan: Plan,
+    rows: pixels::Rows,
     raw: Vec<u8>,
     out: Vec<u8>,
 }
@@ -46,6 +47,7 @@ struct Plan {
     raws: Vec<Rect>,
     residuals: Vec<Rect>,
     rows: Vec<(u16, Rect)>,
+    split: pixels::Rows,
 }
 
 impl ScreenEncoder {
@@ -207,12 +209,9 @@ impl ScreenEncoder {
         }
         for rect in &plan.residuals {
             op(raw, OP_RESIDUAL, rect);
-            let mut above = None;
-            for y in usize::from(rect.y)..rect.bottom() as usize {
-                let row = picture.span(usize::from(rect.x), y, usize::from(rect.width));
-                pixels::residuals(row, above, raw);
-                above = Some(row);
-            }
+            let rows = usize::from(rect.y)..rect.bottom() as usize;
+            let rows = rows.map(|y| picture.span(usize::from(rect.x), y, usize::from(rect.width)));
+            self.rows.residuals(rows, raw);
         }
         let length = (raw.len() - HEADER_LENGTH) as u32;
         raw[HEADER_LENGTH - 4..HEADER_LENGTH].copy_from_slice(&length.to_le_bytes());
@@ -251,11 +250,12 @@ impl ScreenEncoder {
 impl Plan {
     /// Sorts the tiles into raw and photo-like ones and merges each sort to rectangles.
     fn pixels(&mut self, picture: &Picture<'_>, tiles: &[Changed], may_be_photo: impl Fn(&Rect) -> bool) {
-        self.photo.clear();
-        self.photo.extend(
+        let Self { photo, split, .. } = self;
+        photo.clear();
+        photo.extend(
             tiles
                 .iter()
-                .map(|tile| may_be_photo(&tile.rect) && photo_like(picture, &tile.rect)),
+                .map(|tile| may_be_photo(&tile.rect) && photo_like(picture, &tile.rect, split)),
         );
         self.raws.clear();
         self.residuals.clear();
@@ -282,11 +282,11 @@ impl Plan {
 }
 
 /// Whether residuals of this box are likely smaller than raw rows; looks at every eighth row.
-fn photo_like(picture: &Picture<'_>, rect: &Rect) -> bool {
+fn photo_like(picture: &Picture<'_>, rect: &Rect, scratch: &mut pixels::Rows) -> bool {
     let row = |y: usize| picture.span(usize::from(rect.x), y, usize::from(rect.width));
     let mut estimate = pixels::Estimate::default();
     for y in (usize::from(rect.y) + 1..rect.bottom() as usize).step_by(8) {
-        estimate.look(row(y), row(y - 1));
+        estimate.look(row(y), row(y - 1), scratch);
     }
     estimate.photo_like()
 }

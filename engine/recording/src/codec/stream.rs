@@ -5,7 +5,15 @@ use zstd::stream::raw::{CParameter, DParameter, Decoder, Encoder, InBuffer, Oper
 use super::WINDOW_LOG;
 use crate::{Error, Result};
 
-const LEVEL: i32 = 3;
+/// The cheapest match finder. Long-distance matching finds what repeats on a desktop, so a better one costs a third more time and
+/// gains nothing on office work; measured with `benches/screen.rs` and the streams of `tests/benches/bridge`.
+const LEVEL: i32 = 1;
+/// Table of the match finder: a little larger than the level's own, for pictures that are noisy from a lossy codec.
+const HASH_LOG: u32 = 15;
+/// One place in so many (as a power of two) is remembered by long-distance matching: twice as many as by default.
+const LONG_RATE_LOG: u32 = 6;
+/// And so few places for a hash, of which each has to be looked at: a quarter of the default.
+const LONG_BUCKET_LOG: u32 = 2;
 /// Room that is made for output at least.
 const STEP: usize = 64 << 10;
 
@@ -18,7 +26,10 @@ impl Compressor {
         let mut encoder = Encoder::new(LEVEL).map_err(failed)?;
         for parameter in [
             CParameter::WindowLog(WINDOW_LOG),
+            CParameter::HashLog(HASH_LOG),
             CParameter::EnableLongDistanceMatching(true),
+            CParameter::LdmHashRateLog(LONG_RATE_LOG),
+            CParameter::LdmBucketSizeLog(LONG_BUCKET_LOG),
             CParameter::ContentSizeFlag(false),
             CParameter::ChecksumFlag(false),
         ] {

@@ -79,9 +79,56 @@ pub enum Input {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         content: Option<KeyContent>,
     },
+    /// A finger on the screen.
+    Touch(Contact),
+    /// A pen on the screen, or near it.
+    Pen(Contact),
     /// A kind of a later version.
     #[serde(other)]
     Unknown,
+}
+
+/// What became of a finger or a pen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ContactState {
+    /// It touches from now on.
+    Down,
+    /// It moves, touching.
+    Move,
+    /// It touches no more.
+    Up,
+    /// It is near.
+    Hover,
+    /// It is near no more.
+    Leave,
+    /// The client takes it back: it does not count.
+    Canceled,
+    /// A state of a later version.
+    #[serde(other)]
+    Unknown,
+}
+
+/// A finger or a pen at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contact {
+    /// Which of them.
+    pub id: u8,
+    /// What became of it. Callers should coalesce moves to about one a recorded frame.
+    pub state: ContactState,
+    /// Column; fingers may be outside of the picture.
+    pub x: i32,
+    /// Row.
+    pub y: i32,
+    /// How hard, where told; 1024 is the hardest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pressure: Option<u32>,
+    /// The pen's other end: it rubs out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub eraser: bool,
+    /// The button of the pen is pressed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub barrel: bool,
 }
 
 impl Input {
@@ -92,7 +139,7 @@ impl Input {
             Self::MouseMove { x, y } | Self::MouseButton { x, y, .. } | Self::Wheel { x, y, .. } => {
                 Some(Position { x, y })
             }
-            Self::Key { .. } | Self::Unknown => None,
+            Self::Key { .. } | Self::Touch(_) | Self::Pen(_) | Self::Unknown => None,
         }
     }
 }

@@ -145,6 +145,22 @@ pub struct NetworkFacts {
     pub bandwidth_kbit: Option<u32>,
 }
 
+/// One of several monitors: where it is in the picture.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MonitorFacts {
+    /// Left edge.
+    pub x: u64,
+    /// Upper edge.
+    pub y: u64,
+    /// Columns.
+    pub width: u64,
+    /// Rows.
+    pub height: u64,
+    /// The primary one.
+    pub primary: bool,
+}
+
 /// Events of the session as a whole.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -157,6 +173,15 @@ pub enum SessionEvent {
         width: u16,
         /// Height in pixels.
         height: u16,
+    },
+    /// Other monitors than before.
+    Monitors {
+        /// The client asks for them; else the desktop says that they are these from now on.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        asked: bool,
+        /// Each of them; empty where there is one, which is the whole picture.
+        #[serde(default)]
+        monitors: Vec<MonitorFacts>,
     },
     /// A virtual channel was opened.
     ChannelOpened(ChannelFacts),

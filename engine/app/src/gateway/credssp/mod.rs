@@ -2,6 +2,7 @@
 //! messages are read off a stream.
 
 pub(super) mod client;
+mod ntlm;
 mod seal;
 pub(super) mod server;
 mod spnego;

@@ -136,14 +136,14 @@ pub(super) fn same(a: &[u8], b: &[u8]) -> bool {
 }
 
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
-struct Rc4 {
+pub(super) struct Rc4 {
     state: [u8; 256],
     i: u8,
     j: u8,
 }
 
 impl Rc4 {
-    fn new(key: &[u8]) -> Self {
+    pub(super) fn new(key: &[u8]) -> Self {
         let mut state = [0; 256];
         for (place, value) in state.iter_mut().zip(0..=u8::MAX) {
             *place = value;
@@ -156,7 +156,7 @@ impl Rc4 {
         Self { state, i: 0, j: 0 }
     }
 
-    fn apply(&mut self, bytes: &mut [u8]) {
+    pub(super) fn apply(&mut self, bytes: &mut [u8]) {
         for byte in bytes {
             self.i = self.i.wrapping_add(1);
             let a = self.state[usize::from(self.i)];

@@ -1,22 +1,21 @@
 //! CredSSP as a server, without I/O: bytes in, bytes out.
 //!
-//! NTLM's messages are read and written by sspi. SPNEGO and the sealed part are ours: sspi wants to know all users before
-//! the client has named one, and doesn't tell which of several passwords was right.
+//! NTLM's messages are read and written by sspi. What they prove, SPNEGO and the sealed part are ours: sspi wants to know all
+//! users before the client has named one, and doesn't tell which of several passwords was right.
 //!
 //! Nothing is granted before the client's `pubKeyAuth` has come: that is the proof that it knows the password *and* talks
 //! to this TLS session.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use ironrdp_connector::sspi;
 use ironrdp_connector::sspi::credssp::{NStatusCode, TsRequest, read_ts_credentials};
 use ironrdp_connector::sspi::{
-    AuthIdentity, BufferType, DataRepresentation, NTLM_HASH_PREFIX, Ntlm, SecurityBuffer, ServerRequestFlags,
-    Sspi as _, SspiEx as _, SspiImpl as _, Username, UsernameParts,
+    BufferType, DataRepresentation, Ntlm, SecurityBuffer, ServerRequestFlags, Sspi as _, SspiImpl as _, UsernameParts,
 };
 use sha2::{Digest as _, Sha256};
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
+use super::ntlm::Messages;
 use super::seal::{Seal, same};
 use super::{encode, spnego};
 
@@ -84,6 +83,8 @@ pub(in crate::gateway) struct Server {
     /// Content of the `subjectPublicKey` of our certificate.
     public_key: Vec<u8>,
     ntlm: Ntlm,
+    /// What NTLM has said so far.
+    messages: Messages,
     /// DER of the list of mechanisms, if the client speaks SPNEGO.
     mechanisms: Option<Vec<u8>>,
     /// The client's version.
@@ -119,6 +120,7 @@ impl Server {
         Self {
             public_key,
             ntlm: Ntlm::new(),
+            messages: Messages::default(),
             mechanisms: None,
             version: None,
             state: State::Init,
@@ -179,6 +181,8 @@ impl Server {
     /// NTLM's answer to its NEGOTIATE.
     fn challenge(&mut self, negotiate: &[u8]) -> Result<Vec<u8>, CredsspError> {
         let challenge = accept(&mut self.ntlm, negotiate)?;
+        self.messages.negotiate = negotiate.to_vec();
+        self.messages.challenge.clone_from(&challenge);
         self.state = State::Authenticate;
         Ok(challenge)
     }
@@ -189,10 +193,11 @@ impl Server {
         if self.mechanisms.is_some() {
             let response = spnego::response(&token).map_err(|error| protocol(&error.to_string()))?;
             mic = response.mic.map(<[u8]>::to_vec);
-            accept(&mut self.ntlm, response.token.unwrap_or_default())?;
+            self.messages.authenticate = response.token.unwrap_or_default().to_vec();
         } else {
-            accept(&mut self.ntlm, &token)?;
+            self.messages.authenticate = token;
         }
+        accept(&mut self.ntlm, &self.messages.authenticate)?;
         let names = guarded(|| self.ntlm.query_context_names().map_err(|error| error.to_string()))?;
         let name = match names.username.parts() {
             // what has an @ is one name for us: users may be called like their mail addresses
@@ -229,7 +234,10 @@ impl Server {
         let mut sessions: Vec<(usize, Seal)> = secrets
             .iter()
             .enumerate()
-            .filter_map(|(index, secret)| Some((index, session(&self.ntlm, secret)?)))
+            .filter_map(|(index, secret)| {
+                let key = self.messages.session_key(secret)?;
+                Some((index, Seal::server(key.as_ref())))
+            })
             .collect();
         if let (Some(mechanisms), Some(mic)) = (&self.mechanisms, &mic) {
             sessions.retain_mut(|(_, seal)| seal.check_mic(mechanisms, mic));
@@ -372,30 +380,6 @@ fn accept(ntlm: &mut Ntlm, token: &[u8]) -> Result<Vec<u8>, CredsspError> {
         let [answer] = output;
         Ok(answer.buffer)
     })
-}
-
-/// The session that a client has if it knows `secret`; `None` = it surely doesn't.
-fn session(ntlm: &Ntlm, secret: &NtHash) -> Option<Seal> {
-    let work = || -> sspi::Result<Seal> {
-        let mut ntlm = ntlm.clone();
-        let mut password = String::with_capacity(NTLM_HASH_PREFIX.len() + 32);
-        password.push_str(NTLM_HASH_PREFIX);
-        let mut digits = hex::encode(secret.as_ref());
-        password.push_str(&digits);
-        digits.zeroize();
-        // the name is not looked at: the one that the client has sent enters the hash
-        let username = Username::new("client", None)
-            .map_err(|error| sspi::Error::new(sspi::ErrorKind::InternalError, error.to_string()))?;
-        let identity = AuthIdentity {
-            username,
-            password: password.into(),
-        };
-        ntlm.custom_set_auth_identities(vec![identity])?;
-        ntlm.complete_auth_token(&mut [])?;
-        let keys = ntlm.query_context_session_key()?;
-        Ok(Seal::server(keys.session_key.as_ref()))
-    };
-    catch_unwind(AssertUnwindSafe(work)).ok()?.ok()
 }
 
 /// Reads a TSCredentials with a TSPasswordCreds in it.

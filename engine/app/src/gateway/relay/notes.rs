@@ -25,20 +25,23 @@ fn device_kind(kind: u32) -> &'static str {
 
 impl Relay {
     pub(super) fn note_dynamic_channel(&self, name: &str, outcome: ChannelOutcome) {
-        let denied = match outcome {
-            ChannelOutcome::Open => None,
-            ChannelOutcome::RefusedByClient(_) => Some("refused by the client".to_owned()),
-            ChannelOutcome::Forbidden => Some("it would carry screen or input past the recording".to_owned()),
-            ChannelOutcome::Unknown => Some("not on the list of known channels".to_owned()),
-            ChannelOutcome::Denied(right) => Some(self.why_not(right)),
-        };
         match outcome {
             ChannelOutcome::Open | ChannelOutcome::RefusedByClient(_) => {
                 debug!(channel = name, ?outcome, "dynamic channel");
             }
             _ => info!(channel = name, ?outcome, "dynamic channel refused"),
         }
-        self.note_channel(name, true, denied);
+        self.note_channel(name, true, self.why_refused(outcome));
+    }
+
+    fn why_refused(&self, outcome: ChannelOutcome) -> Option<String> {
+        match outcome {
+            ChannelOutcome::Open => None,
+            ChannelOutcome::RefusedByClient(_) => Some("refused by the client".to_owned()),
+            ChannelOutcome::Forbidden => Some("it would carry screen or input past the recording".to_owned()),
+            ChannelOutcome::Unknown => Some("not on the list of known channels".to_owned()),
+            ChannelOutcome::Denied(right) => Some(self.why_not(right)),
+        }
     }
 
     /// A channel over UDP, which the desktop has asked for though the gateway said that there is none.
@@ -48,11 +51,11 @@ impl Relay {
         self.note_channel("multitransport over UDP", true, Some(denied));
     }
 
-    pub(super) fn note_static_channel(&self, name: &str, denied: Option<Right>) {
-        if let Some(right) = denied {
-            info!(channel = name, option = ?right, "static channel refused");
+    pub(super) fn note_static_channel(&self, name: &str, denied: Option<ChannelOutcome>) {
+        if let Some(outcome) = denied {
+            info!(channel = name, ?outcome, "static channel refused");
         }
-        self.note_channel(name, false, denied.map(|right| self.why_not(right)));
+        self.note_channel(name, false, denied.and_then(|outcome| self.why_refused(outcome)));
     }
 
     pub(super) fn note_device(&self, name: String, kind: u32, id: u32, right: Right) {

@@ -90,6 +90,7 @@ impl Relay {
             return Err(refuse(format!("a client takes no name as long as {user_name:?}")));
         }
         let handover = Handover {
+            session: self.id,
             user: grant.user.clone(),
             desktop: name.clone(),
             // It is meant for what stands before this desktop.

@@ -43,7 +43,7 @@ pub(super) struct Relay {
     /// Set before the first Demand Active goes to the client.
     pub(super) recorder: SetOnce<SessionRecorder>,
     sessions: Sessions,
-    id: Uuid,
+    pub(super) id: Uuid,
     pub(super) peer: SocketAddr,
     started: SystemTime,
     started_at: Instant,
@@ -52,6 +52,8 @@ pub(super) struct Relay {
     desktop_addr: String,
     /// The desktop as it was connected to.
     pub(super) resource: Arc<WindowsDesktop>,
+    /// A certificate of it that was never seen before.
+    first_use: Option<String>,
     /// How its picture may come.
     graphics: phase::Graphics,
     pub(super) shared: Arc<Shared>,
@@ -101,8 +103,8 @@ impl Relay {
                 BulkCompression::Clear => phase::BulkCompression::Clear,
             },
             graphics: match resource.gateway.graphics.unwrap_or(admitted.shared.graphics) {
-                Graphics::Auto | Graphics::Legacy => phase::Graphics::Legacy,
-                Graphics::Gfx => phase::Graphics::Gfx,
+                Graphics::Legacy => phase::Graphics::Legacy,
+                Graphics::Auto | Graphics::Gfx => phase::Graphics::Gfx,
             },
             desktop: resource.name.clone(),
             screen_max_pixels: admitted.shared.screen_max_pixels,
@@ -124,6 +126,7 @@ impl Relay {
             audit: admitted.audit.clone(),
             desktop: resource.name.clone(),
             desktop_addr: resource.addr.clone(),
+            first_use: leg.first_use.clone(),
             resource: Arc::clone(resource),
             shared: Arc::clone(shared),
             grant: SetOnce::new_with(grant),
@@ -198,6 +201,7 @@ impl Relay {
             client_addr: self.peer,
             client_name: facts.client_name.clone(),
             monitors: facts.monitors.clone(),
+            redirected_from: self.handover.as_ref().map(|handover| handover.session),
             desktop_labels: grant.labels.clone(),
             audit: self.audit.clone(),
             client_build: Some(facts.client_build).filter(|build| *build != 0),
@@ -206,6 +210,7 @@ impl Relay {
                 io_channel: facts.io_channel,
                 channels: facts.static_channels.clone(),
                 graphics: self.graphics == phase::Graphics::Gfx,
+                monitors: facts.monitors.clone(),
                 screen_max_pixels: self.shared.screen_max_pixels,
                 input: rights::input_level(&grant.decision.recording),
                 clipboard: rights::clipboard_level(&grant.decision.recording),
@@ -298,11 +303,12 @@ impl Relay {
             tokio::select! {
                 biased;
                 failed = recorder.failed() => return Ended::new(EndReason::RecorderFailed, failed.to_string()),
-                () = recorder.wants_refresh() => {
+                refresh = recorder.wants_refresh() => {
                     let pdus = {
                         let phases = self.phases();
                         let facts = phases.facts();
-                        phases.refresh(facts.desktop_width, facts.desktop_height)
+                        let edge = |length: u16| length.saturating_add(refresh.beyond());
+                        phases.refresh(edge(facts.desktop_width), edge(facts.desktop_height))
                     };
                     debug!(pdus = pdus.len(), "asking the desktop to repaint");
                     if pdus.is_empty() {
@@ -346,6 +352,10 @@ impl Relay {
             handover.is_for(&grant.user)?;
         }
         self.enter(&grant)?;
+        // Whoever only looks in doesn't choose the moment at which a certificate is trusted.
+        if let Some(sha256) = &self.first_use {
+            self.shared.desktops.trust(&self.resource, sha256)?;
+        }
         self.phases().decide(rights::channel_rights(&grant.decision.rights));
         // Err = it was decided before the relay began
         let _ = self.grant.set(grant);

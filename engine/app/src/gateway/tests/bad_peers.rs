@@ -90,6 +90,20 @@ async fn strangers_leave_a_line_each_and_nothing_else() {
     gateway.assert_clean().await;
 }
 
+/// Whoever comes and leaves doesn't choose the moment at which a desktop's certificate is trusted.
+#[tokio::test]
+async fn a_stranger_pins_no_certificate() {
+    let (addr, _) = desktop_with_tls();
+    let mut gateway = start(addr, |_, _| {}).await;
+    let (stream, selected) = gateway.tls(protocol::SSL).await;
+    assert_eq!(selected, protocol::SSL);
+    drop(stream);
+    gateway.expect("client_closed").await;
+    let pins = gateway.shared.sessions.data_dir().join("pins.json");
+    assert!(!pins.exists());
+    gateway.assert_clean().await;
+}
+
 #[tokio::test]
 async fn clients_without_common_security_are_told() {
     let mut gateway = start(closed_port().await, |config, _| {
@@ -235,11 +249,14 @@ async fn clients_hear_of_the_graphics_pipeline_where_it_may_be_used() {
     let (addr, _) = desktop_with_tls();
     let of_all = |graphics| (graphics, None);
     for ((gateway_wide, of_another), told) in [
-        (of_all(Graphics::Auto), 0x01),
+        (of_all(Graphics::Auto), 0x03),
         (of_all(Graphics::Legacy), 0x01),
         (of_all(Graphics::Gfx), 0x03),
-        ((Graphics::Auto, Some(Graphics::Legacy)), 0x01),
-        ((Graphics::Auto, Some(Graphics::Gfx)), 0x03),
+        // the desktop is not known yet
+        ((Graphics::Auto, Some(Graphics::Legacy)), 0x03),
+        ((Graphics::Legacy, Some(Graphics::Legacy)), 0x01),
+        ((Graphics::Legacy, Some(Graphics::Auto)), 0x03),
+        ((Graphics::Legacy, Some(Graphics::Gfx)), 0x03),
     ] {
         let mut gateway = start(addr, |config, resources| {
             config.gateway.graphics = gateway_wide;

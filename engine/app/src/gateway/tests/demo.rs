@@ -15,4 +15,7 @@ async fn the_demos_client_says_goodbye() {
     assert_eq!(reason, "client_closed", "{detail}");
     assert!(detail.starts_with("client disconnected"), "{detail}");
     client.await.unwrap().unwrap();
+    // somebody was let in, so the certificate that was seen for the first time is remembered
+    let pins = std::fs::read_to_string(gateway.shared.sessions.data_dir().join("pins.json")).unwrap();
+    assert!(pins.contains(&desktop.address.to_string()), "{pins}");
 }

@@ -60,7 +60,7 @@ async fn audit_says(gateway: &Running, words: &str) -> String {
     let data_dir = gateway.shared.sessions.data_dir();
     let look = async {
         loop {
-            let told = crate::audit::last(data_dir, &crate::audit::Filter::default(), 20).unwrap();
+            let told = crate::audit::last(data_dir, &crate::audit::Filter::default(), 100).unwrap();
             let said: String = told.iter().map(|line| line.text.as_str()).collect();
             if said.contains(words) {
                 return said;
@@ -118,6 +118,18 @@ async fn a_redirection_to_a_known_desktop_is_followed_by_way_of_the_gateway() {
         log.contains(&format!("\"user\":\"{name}\"")) && log.contains("\"desktop\":\"side\""),
         "{log}"
     );
+    // both sessions are told as one way
+    let said = audit_says(&gateway, "redirected_from").await;
+    let events = serde_json::Deserializer::from_str(&said).into_iter::<serde_json::Value>();
+    let events: Vec<serde_json::Value> = events.collect::<Result<_, _>>().unwrap();
+    let start_on = |desktop: &str| {
+        let is_it = |event: &&serde_json::Value| {
+            event["event"] == "windows.desktop.session.start" && event["desktop_name"] == desktop
+        };
+        events.iter().find(is_it).unwrap_or_else(|| panic!("{desktop}: {said}"))
+    };
+    assert_eq!(start_on("side")["redirected_from"], start_on("lab")["sid"], "{said}");
+    assert!(start_on("lab")["redirected_from"].is_null(), "{said}");
     gateway.assert_clean().await;
 }
 

@@ -3,7 +3,7 @@
 
 use deskreel_config::OnFailure;
 use deskreel_rdp::Direction;
-use deskreel_rdp::phase::{FilterOptions, PhaseEvent, Phases, Verdict};
+use deskreel_rdp::phase::{self, FilterOptions, PhaseEvent, Phases, Verdict};
 use deskreel_rdp::wire::find_pdu;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{client, server};
@@ -16,11 +16,11 @@ use tokio_rustls::TlsAcceptor;
 
 /// Captured handshakes and what followed; README.md beside them has the format.
 pub(super) const XRDP: &[u8] = include_bytes!("../../../../rdp/fixtures/handshakes/xrdp_default.bin");
-const XRDP_RESIZE: &[u8] = include_bytes!("../../../../rdp/fixtures/handshakes/xrdp_resize.bin");
+pub(super) const XRDP_RESIZE: &[u8] = include_bytes!("../../../../rdp/fixtures/handshakes/xrdp_resize.bin");
 pub(super) const SHADOW: &[u8] = include_bytes!("../../../../rdp/fixtures/handshakes/shadow_default.bin");
 
 /// The captured PDUs behind the X.224 negotiation.
-fn records(mut bytes: &[u8]) -> Vec<(Direction, Vec<u8>)> {
+pub(super) fn records(mut bytes: &[u8]) -> Vec<(Direction, Vec<u8>)> {
     let mut records = Vec::new();
     while let [way, a, b, c, d, rest @ ..] = bytes {
         let (pdu, rest) = rest.split_at(u32::from_le_bytes([*a, *b, *c, *d]) as usize);
@@ -55,7 +55,7 @@ pub(super) async fn connected(
 }
 
 /// A session up to TLS on both legs; the desktop listens on `listener`.
-async fn meet(gateway: &Running, listener: &TcpListener) -> Ends {
+pub(super) async fn meet(gateway: &Running, listener: &TcpListener) -> Ends {
     let said = connection_request(protocol::SSL | protocol::HYBRID, Some("anna"));
     meet_as(
         gateway,
@@ -101,6 +101,7 @@ fn model() -> Phases {
         requested_protocols: protocol::SSL | protocol::HYBRID,
         selected_protocol: protocol::SSL,
         desktop: "lab".to_owned(),
+        graphics: phase::Graphics::Gfx,
         ..FilterOptions::default()
     })
 }
@@ -175,7 +176,7 @@ impl Ends {
         wanted
     }
 
-    async fn step(&mut self, direction: Direction, pdu: &[u8]) {
+    pub(super) async fn step(&mut self, direction: Direction, pdu: &[u8]) {
         let mut expected = pdu.to_vec();
         let verdict = through(&mut self.model, direction, &mut expected);
         self.exchange(direction, pdu, verdict.forward.then_some(expected), verdict.reply)
@@ -341,12 +342,66 @@ async fn a_claimed_name_is_refused_before_the_desktop_hears_of_it() {
     gateway.assert_clean().await;
 }
 
-/// A storage that is there, but takes nothing.
-struct Broken;
+/// A name that nobody has, a wrong password: without NLA too the answers are the same, the desktop hears nothing, and it counts.
+#[tokio::test]
+async fn guesses_without_nla_look_alike_and_count() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let change = |config: &mut Config, _: &mut Resources| {
+        config.access.claimed_identity = ClaimedIdentity::Deny;
+        config.gateway.client_security = vec![ClientSecurity::Tls];
+        config.gateway.logon_failures_per_address_max = 3;
+        config.gateway.logon_block = Duration::from_secs(3600);
+    };
+    let mut gateway = start_with(listener.local_addr().unwrap(), change, Vec::new()).await;
+    let mut first = Vec::new();
+    for reason in ["identity_denied", "wrong_password", "wrong_password"] {
+        let mut ends = meet(&gateway, &listener).await;
+        let info = ends.play_before(XRDP, |event| matches!(event, PhaseEvent::ClientInfo));
+        let info = info.await;
+        let user = {
+            through(&mut ends.model, Direction::ToDesktop, &mut info.clone());
+            ends.model.facts().user_name.clone()
+        };
+        if reason != "identity_denied" {
+            let another = zeroize::Zeroizing::new("another password".to_owned());
+            gateway.shared.credentials.set_password(&user, &another).unwrap();
+        }
+        send(&mut ends.client, &info).await;
+        let words = ends.last_words().await;
+        assert!(!words.is_empty());
+        if first.is_empty() {
+            first.clone_from(&words);
+        }
+        assert_eq!(words, first, "{reason}");
+        assert_eq!(ends.rest_at_desktop().await, b"", "Client Info stays here");
+        drop(ends);
+        gateway.expect(reason).await;
+    }
+    for _ in 0..3 {
+        let answer = gateway.say(&connection_request(protocol::SSL, None)).await;
+        assert_eq!(answer.get(5), Some(&0x80), "an X.224 disconnect request: {answer:02x?}");
+        gateway.expect("address_blocked").await;
+    }
+    gateway.assert_clean().await;
+    // who goes on guessing doesn't fill the audit log
+    let told = crate::audit::last(gateway.shared.sessions.data_dir(), &crate::audit::Filter::default(), 20).unwrap();
+    let errors: Vec<String> = told.iter().map(|event| event.text("error").to_string()).collect();
+    assert_eq!(
+        errors.iter().filter(|error| *error == "wrong_password").count(),
+        4,
+        "{errors:?}"
+    );
+    assert!(!errors.iter().any(|error| error == "address_blocked"), "{errors:?}");
+}
 
-impl Storage for Broken {
+/// A storage that keeps nothing; whether it takes it all the same.
+pub(super) struct Nowhere {
+    pub(super) takes: bool,
+}
+
+impl Storage for Nowhere {
     fn name(&self) -> &str {
-        "broken"
+        "nowhere"
     }
 
     fn mode(&self) -> deskreel_config::Mode {
@@ -362,7 +417,8 @@ impl Storage for Broken {
     }
 
     fn put(&self, _key: String, _bytes: bytes::Bytes, _: PutOptions) -> Answer<'_, ()> {
-        Box::pin(async { Err(broken()) })
+        let answer = if self.takes { Ok(()) } else { Err(broken()) };
+        Box::pin(async { answer })
     }
 
     fn get(&self, _key: String) -> Answer<'_, bytes::Bytes> {
@@ -378,7 +434,8 @@ impl Storage for Broken {
     }
 
     fn check(&self) -> Answer<'_, ()> {
-        Box::pin(async { Err(broken()) })
+        let answer = if self.takes { Ok(()) } else { Err(broken()) };
+        Box::pin(async { answer })
     }
 }
 
@@ -392,7 +449,7 @@ async fn nothing_is_shown_that_cannot_be_recorded() {
         config.session_recording.mode = RecordingMode::On;
         config.session_recording.on_failure = OnFailure::Strict;
     };
-    let (mut gateway, mut ends) = connected(record, vec![Arc::new(Broken)]).await;
+    let (mut gateway, mut ends) = connected(record, vec![Arc::new(Nowhere { takes: false })]).await;
     ends.play_until(XRDP, |event| matches!(event, PhaseEvent::Activating { .. }))
         .await;
     let words = ends.last_words().await;

@@ -10,12 +10,17 @@ use time::OffsetDateTime;
 use tracing::debug;
 
 use super::Work;
+use super::moves::Moves;
 use super::unpainted::Unpainted;
 use crate::catalog::{Closed, GapRow, State};
 use crate::pipeline::queue::What;
+use crate::pipeline::session::Refresh;
 
 /// A gap lasts at least so long: the repaint that ends it must not bring the next one about at once.
 pub(super) const GAP_MIN: Duration = Duration::from_millis(500);
+
+/// When so much of `recording.repaint_max` is over, the desktop is asked once more.
+const REPAINT_ASKS: u32 = 4;
 
 /// A gap that goes on.
 pub(super) struct OpenGap {
@@ -31,6 +36,8 @@ pub(super) struct OpenGap {
 
 struct Repaint {
     began: Instant,
+    /// The desktop was asked once more for what it has not painted.
+    asked_again: bool,
     unpainted: Unpainted,
 }
 
@@ -81,21 +88,26 @@ impl Work {
     /// Goes on decoding when the cause of the gap is gone and the tap decodes rightly again. The gap itself lasts until the
     /// desktop has painted the whole screen: black is not what the user sees.
     pub(super) fn go_on_after_gap(&mut self) -> anyhow::Result<()> {
-        let Some(gap) = &self.gap else { return Ok(()) };
-        if let Some(repaint) = &gap.repaint {
-            return if repaint.began.elapsed() < self.repaint_max {
-                Ok(())
-            } else {
-                self.give_up_repaint()
-            };
+        let Some(gap) = &mut self.gap else { return Ok(()) };
+        if let Some(repaint) = &mut gap.repaint {
+            let waited = repaint.began.elapsed();
+            if waited >= self.repaint_max {
+                return self.give_up_repaint();
+            }
+            if waited >= self.repaint_max / REPAINT_ASKS && !std::mem::replace(&mut repaint.asked_again, true) {
+                let missing = repaint.unpainted.area();
+                self.ask_again(missing);
+            }
+            return Ok(());
         }
-        let room = gap.reason != GapReason::SpoolFull || self.sink.room().is_ok();
-        if gap.began.elapsed() < GAP_MIN || !room || !self.tap.is_right() {
+        self.writer.look()?;
+        if gap.began.elapsed() < GAP_MIN || !self.writer.is_clear() || !self.tap.is_right() {
             return Ok(());
         }
         if let Some(gap) = &mut self.gap {
             gap.repaint = Some(Repaint {
                 began: Instant::now(),
+                asked_again: false,
                 unpainted: Unpainted::default(),
             });
         }
@@ -107,9 +119,21 @@ impl Work {
         let handled = out.drain(..).try_for_each(|event| self.event(at, event));
         self.out = out;
         handled?;
-        self.shared.want_refresh();
+        self.shared.want_refresh(Refresh::Whole);
         // Without a picture there is nothing to wait for.
         self.close_gap_if_repainted(at)
+    }
+
+    /// The desktop has not painted so many pixels. If they fit into the last row and column, it takes the rectangle that it was
+    /// asked for, whose edges belong to it, for one whose edges don't.
+    fn ask_again(&self, missing: usize) {
+        let Some(picture) = self.tap.picture() else { return };
+        let edges = usize::from(picture.width) + usize::from(picture.height);
+        self.shared.want_refresh(if missing < edges {
+            Refresh::WithEdges
+        } else {
+            Refresh::Whole
+        });
     }
 
     /// Ends the gap if all of the screen is known again.
@@ -144,6 +168,7 @@ impl Work {
 
     fn end_gap(&mut self, at: u64) -> anyhow::Result<()> {
         let Some(gap) = self.gap.take() else { return Ok(()) };
+        tracing::info!(session = %self.shared.id, reason = ?gap.reason, "the gap is over");
         let detail = match gap.dropped {
             0 => gap.detail,
             dropped => format!("{}; {dropped} reads were dropped unseen", gap.detail),
@@ -160,11 +185,7 @@ impl Work {
         let row = gap_row(&gap);
         self.shared.trail.gap(&gap);
         self.push(gap.to_ns, &Event::Gap(gap))?;
-        if let Err(error) = self.sink.gap(&row) {
-            // Only listings lack it: no reason to record less.
-            tracing::error!(session = %self.shared.id, %error, "the catalog lacks a gap that the recording has");
-        }
-        Ok(())
+        self.writer.gap(row)
     }
 
     /// After a failure: nothing can be recorded any more, but the session (best effort) or its ending (strict) goes on
@@ -190,20 +211,40 @@ impl Work {
         }
     }
 
-    /// Closes the recording.
-    pub(super) fn close(&mut self, ending: Ending, started: OffsetDateTime) -> anyhow::Result<()> {
-        // A manifest may only state segments that are on their way to the storages.
-        self.sink.check()?;
-        let Ending { at_ns, mut end, failed } = ending;
+    fn tell_decoded(&self) {
         let Decoded {
             raw,
             rle,
             planar,
             remote_fx,
+            ns_codec,
             progressive,
             clear,
         } = self.tap.decoded();
-        debug!(session = %self.shared.id, raw, rle, planar, remote_fx, progressive, clear, "decoded");
+        debug!(session = %self.shared.id, raw, rle, planar, remote_fx, ns_codec, progressive, clear, "decoded");
+    }
+
+    /// Hands over what only the recorder has: the recording is closed from what is in the spool.
+    fn save_open_segment(&mut self, at_ns: u64) {
+        let Some(recorder) = self.recorder.as_mut().filter(|_| self.unsealed) else {
+            return;
+        };
+        let sealed = recorder.seal(at_ns.max(self.last_ns)).context("seal a segment");
+        let saved = sealed.and_then(|segment| segment.map_or(Ok(()), |segment| self.writer.sealed(segment)));
+        if let Err(error) = saved {
+            tracing::error!(session = %self.shared.id, error = format!("{error:#}"), "the open segment is not kept whole");
+        }
+    }
+
+    /// Closes the recording.
+    pub(super) fn close(&mut self, ending: Ending, started: OffsetDateTime) -> anyhow::Result<()> {
+        self.writer.closing();
+        if let Err(error) = self.writer.settle() {
+            self.save_open_segment(ending.at_ns);
+            return Err(error);
+        }
+        let Ending { at_ns, mut end, failed } = ending;
+        self.tell_decoded();
         let mut drives = Vec::new();
         self.ranges.finish(&mut drives);
         match &failed {
@@ -223,7 +264,7 @@ impl Work {
                 }
             }
             Some((from_ns, reason)) => {
-                self.moved = None;
+                self.moved = Moves::default();
                 // what was done before the failure; the recording has it no more
                 drives
                     .into_iter()
@@ -245,7 +286,7 @@ impl Work {
         let recorder = self.recorder.take().context("the recorder is gone")?;
         let (segment, manifest) = recorder.finish(at_ns, end.clone()).context("close the recording")?;
         if let Some(segment) = segment {
-            self.sink.sealed(&segment)?;
+            self.writer.sealed(segment)?;
         }
         let duration_ms = at_ns / 1_000_000;
         let closed = Closed {
@@ -257,9 +298,12 @@ impl Work {
             problem: failed.map(|(_, reason)| reason),
             manifest_sha256: Some(hex::encode(sha256(&manifest))),
         };
+        // A manifest may only state segments that are on their way to the storages.
+        self.writer.settle()?;
         // Before the catalog knows that the session is over: recovery looks for this event only while it doesn't.
         self.shared.trail.end(Duration::from_millis(duration_ms), &end);
-        self.sink.closed(manifest, &closed)
+        self.writer.closed(manifest, closed)?;
+        self.writer.settle()
     }
 }
 

@@ -4,6 +4,7 @@
 //! settled screen is always recorded exactly and a moving one at most 25 times a second.
 
 mod ending;
+mod moves;
 mod unpainted;
 
 use std::any::Any;
@@ -24,10 +25,11 @@ use super::convert;
 use super::drives::Ranges;
 use super::live::{Look, Watchers, Wish};
 use super::queue::{Entry, What};
-use super::session::Shared;
-use super::sink::Sink;
+use super::session::{Refresh, Shared};
+use super::writer::Writer;
 use ending::{Ending, GAP_MIN, OpenGap};
 pub(crate) use ending::{end_text, gap_row};
+use moves::Moves;
 use unpainted::Unpainted;
 
 /// How often the open segment is made durable: half of the two seconds that a crash may lose.
@@ -47,7 +49,7 @@ pub(super) struct Setup {
     pub(super) shared: Arc<Shared>,
     pub(super) tap: Tap,
     pub(super) recorder: Recorder,
-    pub(super) sink: Sink,
+    pub(super) writer: Writer,
     pub(super) frame_interval: Duration,
     pub(super) undecoded_max_bytes: u64,
     /// How long the desktop may take to repaint its screen after a gap.
@@ -69,7 +71,7 @@ struct Work {
     tap: Tap,
     /// `None` only once it is finished, or after it panicked.
     recorder: Option<Recorder>,
-    sink: Sink,
+    writer: Writer,
     frame_interval: Duration,
     undecoded_max_bytes: u64,
     repaint_max: Duration,
@@ -80,8 +82,8 @@ struct Work {
     first_damage_ns: Option<u64>,
     last_damage_ns: u64,
     last_frame_ns: u64,
-    /// The latest mouse move; earlier ones within a frame interval are dropped.
-    moved: Option<(u64, Input)>,
+    /// The latest move of mouse, finger or pen; earlier ones within a frame interval are dropped.
+    moved: Moves,
     gap: Option<OpenGap>,
     /// Files of drives that are being read and written.
     ranges: Ranges,
@@ -138,7 +140,7 @@ impl Work {
             shared: setup.shared,
             tap: setup.tap,
             recorder: Some(setup.recorder),
-            sink: setup.sink,
+            writer: setup.writer,
             frame_interval: setup.frame_interval,
             undecoded_max_bytes: setup.undecoded_max_bytes,
             repaint_max: setup.repaint_max,
@@ -148,7 +150,7 @@ impl Work {
             first_damage_ns: None,
             last_damage_ns: 0,
             last_frame_ns: 0,
-            moved: None,
+            moved: Moves::default(),
             gap: None,
             ranges: Ranges::default(),
             undecoded: UndecodedCount::default(),
@@ -214,10 +216,7 @@ impl Work {
     fn deadline(&self) -> Option<Instant> {
         let frame = self.first_damage_ns.filter(|_| self.gap.is_none());
         let frame = frame.map(|at| self.instant(at) + self.frame_interval);
-        let moved = self
-            .moved
-            .as_ref()
-            .map(|(at, _)| self.instant(*at) + self.frame_interval);
+        let moved = self.moved.since_ns().map(|at| self.instant(at) + self.frame_interval);
         // A segment that holds something grows old.
         let segment = self.unsealed.then_some(self.next_append);
         let gap = self
@@ -226,7 +225,11 @@ impl Work {
             .map(|_| Instant::now() + GAP_MIN.min(self.repaint_max));
         let rest = (!self.rested).then(|| self.instant(self.last_frame_ns) + REST);
         let range = self.ranges.deadline_ns().map(|at| self.instant(at));
-        [frame, moved, segment, gap, rest, range].into_iter().flatten().min()
+        let stall = self.writer.watch_at();
+        [frame, moved, segment, gap, rest, range, stall]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn entry(&mut self, entry: Entry) -> anyhow::Result<Option<SessionEnd>> {
@@ -322,6 +325,10 @@ impl Work {
                 self.push(at, &Event::Pointer(pointer))?;
             }
             TapEvent::Input(input) => self.input(at, convert::input(input))?,
+            TapEvent::Monitors { asked, monitors } => {
+                let monitors = convert::monitors(&monitors);
+                self.push(at, &Event::Session(SessionEvent::Monitors { asked, monitors }))?;
+            }
             TapEvent::Clipboard(clipboard) => {
                 if let Some(clipboard) = convert::clipboard(clipboard) {
                     let event = Event::Clipboard(clipboard);
@@ -358,7 +365,7 @@ impl Work {
             TapEvent::Deactivated => self.flush_frame()?,
             TapEvent::RefreshWanted { reason } => {
                 tracing::debug!(session = %self.shared.id, reason, "asking the desktop for a repaint");
-                self.shared.want_refresh();
+                self.shared.want_refresh(Refresh::Whole);
             }
             TapEvent::ScreenTooLarge { width, height } => {
                 self.shared.fail(&format!(
@@ -406,14 +413,10 @@ impl Work {
     fn input(&mut self, at: u64, input: Option<Input>) -> anyhow::Result<()> {
         match input {
             None => Ok(()),
-            Some(input @ Input::MouseMove { .. }) => {
-                match &mut self.moved {
-                    Some((_, latest)) => *latest = input,
-                    None => self.moved = Some((at, input)),
-                }
-                Ok(())
-            }
-            Some(input) => self.push(at, &Event::Input(input)),
+            Some(input) => match self.moved.take_in(at, input) {
+                Some(input) => self.push(at, &Event::Input(input)),
+                None => Ok(()),
+            },
         }
     }
 
@@ -481,7 +484,7 @@ impl Work {
     }
 
     fn flush_move(&mut self) -> anyhow::Result<()> {
-        if let Some((at, input)) = self.moved.take() {
+        for (at, input) in self.moved.drain() {
             let event = Event::Input(input);
             self.watchers.tell(at, &event);
             self.recorder()?.push(at, &event).context("record an event")?;
@@ -527,8 +530,8 @@ impl Work {
         }
         if self
             .moved
-            .as_ref()
-            .is_some_and(|(at, _)| now_ns >= at.saturating_add(interval))
+            .since_ns()
+            .is_some_and(|at| now_ns >= at.saturating_add(interval))
         {
             self.flush_move()?;
         }
@@ -540,18 +543,17 @@ impl Work {
         self.seal_if_due(now_ns)?;
         if now >= self.next_append && self.unsealed {
             self.next_append = now + APPEND_INTERVAL;
-            if std::mem::take(&mut self.dirty)
-                && let Some(recorder) = self.recorder.as_mut()
-            {
-                self.sink.append(recorder)?;
+            match self.recorder.as_mut() {
+                Some(recorder) if self.dirty => self.dirty = !self.writer.append(recorder)?,
+                _ => self.writer.look()?,
             }
-            if let Err(full) = self.sink.room() {
-                if self.shared.is_strict() {
-                    self.shared.fail(&format!("spool {full}"));
-                } else {
-                    self.open_gap(GapReason::SpoolFull, &full)?;
-                }
-            }
+        }
+        self.writer.check()?;
+        self.writer.watch();
+        if !self.shared.is_strict()
+            && let Some((reason, detail)) = self.writer.obstacle()
+        {
+            self.open_gap(reason, &detail)?;
         }
         if !self.rested && now >= self.instant(self.last_frame_ns) + REST {
             self.rested = true;
@@ -561,15 +563,17 @@ impl Work {
     }
 
     fn seal_if_due(&mut self, now_ns: u64) -> anyhow::Result<()> {
-        if !self.unsealed || !self.recorder()?.seal_due(now_ns) {
+        let due = self.recorder()?.seal_due(now_ns) && !(self.gap.is_some() && self.writer.is_behind());
+        let due = self.writer.wants_seal() || due;
+        if !self.unsealed || !due {
             return Ok(());
         }
-        self.sink.limit_memory();
+        self.writer.limit_memory();
         let segment = self.recorder()?.seal(now_ns).context("seal a segment")?;
         self.unsealed = false;
         self.dirty = false;
         match segment {
-            Some(segment) => self.sink.sealed(&segment),
+            Some(segment) => self.writer.sealed(segment),
             None => Ok(()),
         }
     }

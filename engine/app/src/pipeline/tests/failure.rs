@@ -299,6 +299,31 @@ async fn strict_waits_for_room_and_gives_up_only_without_progress() {
     assert_eq!(recorder.failed().await, error);
 }
 
+/// The queue need not be full for that: what hangs there is shown and not recorded.
+#[tokio::test(flavor = "multi_thread")]
+async fn strict_notices_a_recorder_that_hangs_with_little_to_do() {
+    let stall_max = Duration::from_secs(1);
+    let shared = shared(OnFailure::Strict, stall_max);
+    let recorder = SessionRecorder::recording(Arc::clone(&shared));
+    let pdu = || bytes::Bytes::from(vec![0; 100]);
+    // One that works, and one that has nothing to do, don't hang.
+    for _ in 0..2 {
+        recorder.enqueue(Direction::ToClient, pdu()).await.unwrap();
+        drain(&shared.queue);
+        let waited = tokio::time::timeout(stall_max * 2, recorder.failed()).await;
+        assert!(waited.is_err(), "{waited:?}");
+    }
+    let before = Instant::now();
+    recorder.enqueue(Direction::ToClient, pdu()).await.unwrap();
+    let failed = recorder.failed().await;
+    assert!(before.elapsed() >= stall_max);
+    assert_eq!(
+        failed.reason,
+        "the recorder made no progress for 1s (recording.stall_max)"
+    );
+    assert_eq!(recorder.enqueue(Direction::ToClient, pdu()).await, Err(failed));
+}
+
 /// What comes behind the end can't be recorded any more, so it must not reach the user.
 #[tokio::test]
 async fn strict_takes_nothing_after_the_end() {

@@ -82,6 +82,7 @@ impl Fixture {
             client_name: "LAPTOP".to_owned(),
             client_build: None,
             monitors: Vec::new(),
+            redirected_from: None,
             desktop_labels: [("env".to_owned(), "lab".to_owned())].into(),
             decision: None,
             audit: crate::audit::Audit::nowhere().session(crate::audit::SessionScope::default()),

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::bed::{Bed, Fixture, ended, eventually};
 use crate::catalog::State;
 use crate::pipeline::queue::{Lost, What};
-use crate::pipeline::session::{Rules, SessionRecorder, Shared};
+use crate::pipeline::session::{Refresh, Rules, SessionRecorder, Shared};
 use crate::pipeline::{SessionFacts, Sessions};
 
 /// The colour of the repainted screen, as 16 bits and as recorded.
@@ -207,6 +207,23 @@ async fn skipping_ends_without_a_new_history() {
     let events = session.end().await;
     let (at, gap) = the_gap(&events);
     assert!(!gap.detail.as_ref().unwrap().contains("dropped"), "{gap:?}");
+    assert_eq!(first_picture_after(&events, at), [RED.1]);
+}
+
+/// Some desktops take a rectangle that ends with the last pixel for one that ends before it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_desktop_that_leaves_the_edges_out_is_asked_for_them() {
+    let session = Session::new(Duration::from_secs(8)).await;
+    session.shared().queue.shed();
+    assert_eq!(session.recorder.wants_refresh().await, Refresh::Whole);
+    session.send(paint(session.width, 0, session.height - 1)).await;
+    let edges = async { while session.recorder.wants_refresh().await != Refresh::WithEdges {} };
+    tokio::time::timeout(Duration::from_secs(8), edges).await.unwrap();
+    session
+        .send(paint(session.width, session.height - 1, session.height))
+        .await;
+    let events = session.end().await;
+    let (at, _) = the_gap(&events);
     assert_eq!(first_picture_after(&events, at), [RED.1]);
 }
 

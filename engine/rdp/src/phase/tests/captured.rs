@@ -303,6 +303,32 @@ fn a_changed_negotiation_shows_in_the_connect_response() {
     }
 }
 
+/// Nor can the answer be left out: then the desktop has to have taken more than TLS, if it was offered more.
+#[test]
+fn a_negotiation_that_nothing_is_said_of() {
+    use crate::wire::x224::protocol::{HYBRID, SSL};
+    for (offered, selected, ends) in [
+        (SSL, SSL, false),
+        (SSL | HYBRID, SSL, true),
+        (SSL | HYBRID, HYBRID, false),
+    ] {
+        let mut phases = Phases::new(FilterOptions {
+            offered_protocols: Some(offered),
+            selected_protocol: selected,
+            ..options()
+        });
+        let records = records("shadow_default");
+        phases.pdu(Direction::ToDesktop, &mut records[0].1.clone()).unwrap();
+        let mut response = records[1].1.clone();
+        let at = response.windows(2).position(|pair| pair == [0x01, 0x0C]).unwrap();
+        response[at] = 0xFE;
+        match phases.pdu(Direction::ToClient, &mut response) {
+            Err(error) => assert!(ends && error.reason() == "downgrade", "{error}"),
+            Ok(_) => assert!(!ends, "{offered} {selected}"),
+        }
+    }
+}
+
 /// Every Confirm Active, the one of the reactivation too.
 #[test]
 fn confirm_active_as_ironrdp_reads_it() {

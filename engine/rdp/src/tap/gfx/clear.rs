@@ -9,11 +9,11 @@ use std::collections::BTreeSet;
 use ironrdp_graphics::clearcodec::ClearCodecDecoder;
 
 use super::columns::Columns;
-use super::work::{STEP, Work};
 use crate::tap::event::Rect;
 use crate::tap::framebuffer::Framebuffer;
 use crate::tap::guard::guarded;
 use crate::tap::reader::Reader;
+use crate::tap::work::{STEP, Work};
 
 /// A glyph may be kept under a number.
 const GLYPH_INDEX: u8 = 0x01;

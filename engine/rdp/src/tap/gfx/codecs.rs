@@ -3,11 +3,11 @@
 use super::clear::Clear;
 use super::progressive::Progressive;
 use super::surface::{Edges, Surface, pixels_of};
-use super::work::{STEP, Work};
 use crate::tap::event::{Decoded, Rect};
 use crate::tap::framebuffer::Framebuffer;
 use crate::tap::planar::{PlanarDecoder, Rows};
 use crate::tap::rfx::RemoteFx;
+use crate::tap::work::{STEP, Work};
 use crate::wire::egfx::codec;
 
 /// Decoders and what they keep.
@@ -139,12 +139,8 @@ impl Codecs {
             codec::REMOTE_FX => {
                 self.decoded.remote_fx += 1;
                 let at = (edges.left, edges.top);
-                let before = work.left();
-                self.remote_fx.pixels_left = Some(before);
-                let result = self.remote_fx.paint(pixels, at, data, &mut |rect| painted.push(rect));
-                let left = self.remote_fx.pixels_left.take().unwrap_or(0);
-                work.spend(if left == 0 { u64::MAX } else { before - left })?;
-                result?;
+                let mut paint = |rect| painted.push(rect);
+                self.remote_fx.paint(pixels, at, data, (work, &mut paint))?;
             }
             codec::CLEAR => {
                 self.decoded.clear += 1;

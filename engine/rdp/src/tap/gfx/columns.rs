@@ -4,8 +4,8 @@
 //! which clients cut. After such a band both would count columns otherwise, so it is refused here, and what is kept is known
 //! by its heights.
 
-use super::work::Work;
 use crate::tap::reader::Reader;
+use crate::tap::work::Work;
 
 /// Columns that are kept, and what of them is not background.
 const KEPT: usize = 32_768;

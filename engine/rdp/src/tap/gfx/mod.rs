@@ -9,18 +9,17 @@ mod columns;
 mod mask;
 mod progressive;
 mod surface;
-mod work;
 mod zgfx;
 
 use self::codecs::Codecs;
 use self::surface::{Edges, Output, Place, Surfaces};
-use self::work::{STEP, Work};
 use self::zgfx::Zgfx;
 use super::event::{Decoded, Rect, TapEvent, UndecodedKind};
 use super::framebuffer::Framebuffer;
 use super::reader::Reader;
 use super::screen::Screen;
 use super::sink::Sink;
+use super::work::{STEP, Work};
 use crate::wire::egfx::{self, Command, codec, command};
 
 /// Most bytes of an unpacked message: an uncompressed picture of a 4K screen, and then some.
@@ -217,6 +216,11 @@ impl Graphics {
                 self.surfaces.age(&mut self.work)?;
                 self.codecs.age();
                 resize(screen, (width, height), &mut self.work, sink)?;
+                // some desktops end the command here
+                if !reader.is_empty() {
+                    let result = screen.layout.set(reader.rest(), sink);
+                    result.map_err(|error| Failure::from(error.to_string()))?;
+                }
             }
             command::CAPS_CONFIRM => self.confirmed()?,
             command::CACHE_IMPORT_REPLY => {

@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ironrdp_graphics::color_conversion::{YCbCrBuffer, ycbcr_to_rgba};
 use ironrdp_graphics::progressive::{COEFFICIENTS_PER_COMPONENT, TileState};
 use ironrdp_graphics::{dwt, dwt_extrapolate};
 use ironrdp_pdu::codecs::rfx::RfxRectangle;
@@ -15,11 +14,12 @@ use ironrdp_pdu::codecs::rfx::progressive::{
 };
 
 use super::surface::pixels_of;
-use super::work::{STEP, Work};
 use crate::tap::event::Rect;
 use crate::tap::framebuffer::Framebuffer;
 use crate::tap::guard::guarded;
 use crate::tap::reader::Reader;
+use crate::tap::rfx::color::rgba;
+use crate::tap::work::{STEP, Work};
 
 /// Edge of a tile.
 const EDGE: usize = 64;
@@ -476,6 +476,7 @@ impl Scratch {
             }
         }
         let [y, cb, cr] = &self.planes;
-        ycbcr_to_rgba(YCbCrBuffer { y, cb, cr }, &mut self.rgba).map_err(|error| error.to_string())
+        rgba(y, cb, cr, &mut self.rgba);
+        Ok(())
     }
 }

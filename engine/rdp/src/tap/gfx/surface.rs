@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::mask::Mask;
-use super::work::{STEP, Work};
 use crate::tap::event::Rect;
 use crate::tap::framebuffer::Framebuffer;
+use crate::tap::work::{STEP, Work};
 
 /// Most surfaces at a time; a Windows desktop has one a monitor.
 const SURFACES_MAX: usize = 1024;

@@ -1,5 +1,7 @@
 //! PDUs for tests.
 
+use std::collections::BTreeMap;
+
 use ironrdp_core::encode_vec;
 use ironrdp_graphics::color_conversion::to_64x64_ycbcr_tile;
 use ironrdp_graphics::image_processing::PixelFormat;
@@ -239,16 +241,22 @@ pub(crate) fn remote_fx(
     tiles: &[(u16, u16, [u8; 3])],
 ) -> Vec<u8> {
     let quant = Quant::default();
-    let encoded: Vec<[Vec<u8>; 3]> = tiles.iter().map(|(_, _, color)| encode_tile(*color, &quant)).collect();
-    let tiles = tiles.iter().zip(&encoded).map(|((x, y, _), [luma, blue, red])| Tile {
-        y_quant_index: 0,
-        cb_quant_index: 0,
-        cr_quant_index: 0,
-        x: *x,
-        y: *y,
-        y_data: luma,
-        cb_data: blue,
-        cr_data: red,
+    let mut encoded = BTreeMap::new();
+    for (_, _, color) in tiles {
+        encoded.entry(color).or_insert_with(|| encode_tile(*color, &quant));
+    }
+    let tiles = tiles.iter().map(|(x, y, color)| {
+        let [luma, blue, red] = &encoded[color];
+        Tile {
+            y_quant_index: 0,
+            cb_quant_index: 0,
+            cr_quant_index: 0,
+            x: *x,
+            y: *y,
+            y_data: luma,
+            cb_data: blue,
+            cr_data: red,
+        }
     });
     let blocks = [
         Block::Sync(SyncPdu),

@@ -494,7 +494,10 @@ fn what_was_dropped_is_missed_until_the_channel_is_opened_anew() {
             },
             &create(3)
         ),
-        Loss::default()
+        Loss {
+            channels: true,
+            ..Loss::default()
+        }
     );
     tap.lost(loss);
     assert!(!tap.is_right());

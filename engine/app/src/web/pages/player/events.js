@@ -10,7 +10,7 @@ const SECOND = 1e9;
 
 /** Kinds of marks by channel; of `session` events by their own kind. */
 const KINDS = { clipboard: 'clipboard', drive: 'drive', undecoded: 'alert' };
-const SESSION_KINDS = { resized: 'resize', alert: 'alert', channel_denied: 'alert' };
+const SESSION_KINDS = { resized: 'resize', monitors: 'resize', alert: 'alert', channel_denied: 'alert' };
 
 /** An event as `[headline, rest]`. */
 export function describe(event) {
@@ -44,6 +44,8 @@ function session(event) {
       return ['Session started', `${event.user?.name ?? ''} on ${event.desktop?.name ?? ''}`];
     case 'resized':
       return ['Screen size', `${event.width} × ${event.height}`];
+    case 'monitors':
+      return [event.asked ? 'Monitors asked for' : 'Monitors', monitors(event.monitors ?? [])];
     case 'channel_opened':
       return ['Channel opened', event.name];
     case 'channel_denied':
@@ -59,6 +61,10 @@ function session(event) {
     default:
       return [String(event.kind), event.detail ?? ''];
   }
+}
+
+function monitors(all) {
+  return all.length === 0 ? 'one' : all.map(({ x, y, width, height }) => `${width} × ${height} at ${x}, ${y}`).join('; ');
 }
 
 function network({ round_trip_ms: round, bandwidth_kbit: kbit }) {

@@ -23,11 +23,17 @@ const worker = new Worker('/assets/player/worker.js', { type: 'module' });
 let info = null;
 let timeline = { activity: [], events: [], idle: [], complete: true };
 let now = 0;
+/** How many moments somebody has wanted to go to: answers to earlier ones don't take the position back. */
+let asked = 0;
 let playing = false;
 let following = false;
 let picture = { width: 16, height: 9 };
 /** The client's monitors as `{x, y, width, height}` in the picture; empty for one. */
 let monitors = [];
+/** The size that somebody chose last. */
+let chosen = null;
+/** Which they were from when on, in order of time. */
+let layouts = [];
 let events = [];
 let showKeys = true;
 /** What is wrong, by what says so. */
@@ -56,7 +62,8 @@ function seek(time) {
 function goTo(time) {
   now = Math.round(Math.max(0, Math.min(time, info.duration_ns)));
   following = info.live && now >= info.duration_ns - EDGE;
-  worker.postMessage({ type: 'seek', time: now });
+  asked += 1;
+  worker.postMessage({ type: 'seek', time: now, number: asked });
   problem('reading', '');
   byId('keys').replaceChildren();
   shown(now);
@@ -84,6 +91,7 @@ function shown(time) {
   byId('now').textContent = clock(time, true);
   track.at(time);
   list.at(time, playing);
+  offerMonitors();
   const gap = info.gaps.find(({ from_ns: from, to_ns: to }) => time >= from && time < to);
   byId('unrecorded').hidden = gap === undefined;
   if (gap !== undefined) byId('unrecorded-why').textContent = gap.detail || gap.reason.replaceAll('_', ' ');
@@ -92,6 +100,7 @@ function shown(time) {
 
 const answers = {
   at(message) {
+    if (message.sought < asked) return;
     now = message.time;
     if (message.wall !== null) document.body.dataset.clock = `${message.wall} ${message.time}`;
     if (playing !== message.playing) {
@@ -184,18 +193,23 @@ function fit() {
   style.clipPath = `inset(${y}px ${(picture.width - width) * scale - x}px ${(picture.height - height) * scale - y}px ${x}px)`;
 }
 
-/** Offers the monitors that the client had one by one, while the picture is what they make up together. */
+/** Offers the monitors that the client has at this moment one by one, while the picture is what they make up together. */
 function offerMonitors() {
-  const start = timeline.events.find(({ channel, kind }) => channel === 'session' && kind === 'start');
-  const all = Array.isArray(start?.monitors) ? start.monitors : [];
+  const all = layouts.findLast(({ time }) => time <= now)?.monitors ?? [];
   const [left, top] = ['x', 'y'].map((side) => Math.min(...all.map((monitor) => monitor[side])));
   const [right, bottom] = [['x', 'width'], ['y', 'height']].map(([from, size]) => Math.max(...all.map((monitor) => monitor[from] + monitor[size])));
   const fits = all.length > 1 && right - left === picture.width && bottom - top === picture.height;
+  const known = JSON.stringify(monitors);
   monitors = fits ? all.map((monitor) => ({ ...monitor, x: monitor.x - left, y: monitor.y - top })) : [];
-  const options = [...byId('zoom').options];
-  if (options.filter(({ value }) => value.startsWith('monitor-')).length === monitors.length) return;
-  for (const option of options) if (option.value.startsWith('monitor-')) option.remove();
-  byId('zoom').append(...monitors.map((_, n) => make('option', { value: `monitor-${n}` }, `Monitor ${n + 1}`)));
+  if (JSON.stringify(monitors) === known) return;
+  const zoom = byId('zoom');
+  const before = zoom.value;
+  for (const option of [...zoom.options]) if (option.value.startsWith('monitor-')) option.remove();
+  zoom.append(...monitors.map((_, n) => make('option', { value: `monitor-${n}` }, `Monitor ${n + 1}`)));
+  const offered = [...zoom.options].map(({ value }) => value);
+  // a monitor that is gone for a moment is shown again when it is back
+  zoom.value = offered.includes(chosen) ? chosen : before;
+  if (zoom.selectedIndex < 0) zoom.value = 'fit';
   fit();
 }
 
@@ -278,9 +292,14 @@ const actions = {
   'side-toggle': () => showSide(byId('side').hidden),
 };
 
+function choose() {
+  chosen = byId('zoom').value;
+  fit();
+}
+
 function cycleZoom() {
   byId('zoom').selectedIndex = (byId('zoom').selectedIndex + 1) % byId('zoom').options.length;
-  fit();
+  choose();
 }
 
 function toEvent(forward) {
@@ -367,6 +386,9 @@ function useTimeline() {
   const between = inputStretches(timeline.activity);
   events = [...timeline.events, ...between].sort((a, b) => a.time_ns - b.time_ns);
   list.show(events, timeline.complete);
+  layouts = timeline.events
+    .filter(({ channel, kind, asked }) => channel === 'session' && (kind === 'start' || kind === 'monitors') && !asked)
+    .map(({ time_ns: time, monitors: all }) => ({ time, monitors: Array.isArray(all) ? all : [] }));
   offerMonitors();
   drawTrack();
 }
@@ -443,7 +465,7 @@ async function open() {
   previews.open(base, segments);
   document.addEventListener('keydown', onKey);
   byId('speed').addEventListener('change', ({ target }) => option('speed', Number(target.value)));
-  byId('zoom').addEventListener('change', fit);
+  byId('zoom').addEventListener('change', choose);
   new ResizeObserver(fit).observe(byId('stage'));
   const files = (info.exports ?? []).map((file) => ({ ...file, href: `${base}/exports/${encodeURIComponent(file.name)}` }));
   const exporting = new ExportSheet(info.target, files);

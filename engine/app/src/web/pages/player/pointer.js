@@ -57,9 +57,9 @@ export class Pointer {
     return this.move(event.position) || changed;
   }
 
-  /** As {@link Pointer#apply}, of an input event. */
+  /** As {@link Pointer#apply}, of an input event. Fingers and pens are no mouse. */
   applyInput(event) {
-    return typeof event.x === 'number' && this.move(event);
+    return typeof event.x === 'number' && event.kind !== 'touch' && event.kind !== 'pen' && this.move(event);
   }
 
   move(position) {

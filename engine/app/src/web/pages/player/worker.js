@@ -30,6 +30,9 @@ const options = { speed: 1, skipIdle: true, pointer: true, highlight: true };
 let clock = null;
 /** Each seek ends those before it. */
 let turn = 0;
+/** Number of the last wish for a moment, and of the last one that was answered, be it by a failure. */
+let wish = 0;
+let sought = 0;
 let decoding = Promise.resolve();
 let ticking = false;
 let stale = true;
@@ -81,7 +84,8 @@ const commands = {
     tell();
   },
 
-  seek({ time }) {
+  seek({ time, number }) {
+    wish = number;
     void seek(time);
   },
 
@@ -128,6 +132,7 @@ function failed(error) {
 
 async function seek(time) {
   const mine = ++turn;
+  const number = wish;
   const wanted = Math.max(0, Math.min(time, duration));
   const begun = performance.now();
   try {
@@ -141,9 +146,13 @@ async function seek(time) {
     take(changes, wanted);
     draw(changes);
     if (clock !== null) clock = { wall: performance.now(), time: wanted };
+    sought = number;
     postMessage({ type: 'sought', time: wanted, ms: performance.now() - begun });
   } catch (error) {
-    if (mine === turn) failed(error);
+    if (mine === turn) {
+      sought = number;
+      failed(error);
+    }
     return;
   }
   tell();
@@ -193,7 +202,7 @@ async function tick() {
 
 /** `wall`: the worker's own time for which the picture was made, where it plays. */
 function tell(wall = null) {
-  postMessage({ type: 'at', wall, time: replay.time ?? 0, playing: clock !== null, picture: replay.screen.whole });
+  postMessage({ type: 'at', sought, wall, time: replay.time ?? 0, playing: clock !== null, picture: replay.screen.whole });
 }
 
 /** `until`: the moment that the picture has come to. What happened long before it, behind the keyframe of a seek, is no news. */
@@ -202,7 +211,8 @@ function take(changes, until) {
   const keys = [];
   for (const [time, event, word] of changes.input) {
     const age = (until - time) / MS / options.speed;
-    if (event.kind === 'mouse_button' && event.down && age < CLICK_MS) clicks.push({ x: event.x, y: event.y, until: now + CLICK_MS - age });
+    const pressed = event.kind === 'mouse_button' ? event.down : event.state === 'down' && ['touch', 'pen'].includes(event.kind);
+    if (pressed && age < CLICK_MS) clicks.push({ x: event.x, y: event.y, until: now + CLICK_MS - age });
     if (word !== null && until - time < KEYS_NS * options.speed) keys.push(word);
   }
   clicks = clicks.filter((click) => click.until > now).slice(-20);

@@ -55,6 +55,25 @@ fn channels_that_are_denied_as_a_whole() {
     }
 }
 
+/// A program on the desktop and a plug-in of the client could tell each other anything on a channel of their own.
+#[test]
+fn static_channels_that_nobody_knows_are_closed() {
+    use ChannelOutcome::{Denied, Forbidden, Unknown};
+    let denied = |name: &str, rights: ChannelRights| rights.denies_static(name);
+    let all = ChannelRights::default();
+    for name in [
+        "drdynvc", "RDPDR", "cliprdr", "rdpsnd", "rail", "rail_wi", "rail_ri", "encomsp", "remdesk",
+    ] {
+        assert_eq!(denied(name, all), None, "{name}");
+    }
+    assert_eq!(denied("rail", ChannelRights::none()), Some(Denied(Right::Other)));
+    assert_eq!(denied("drdynvc", ChannelRights::none()), None);
+    assert_eq!(denied("xrdpvr", all), Some(Forbidden));
+    for name in ["rdp2tcp", "", "rail2", "denied0"] {
+        assert_eq!(denied(name, all), Some(Unknown), "{name}");
+    }
+}
+
 /// Where the rights are known from the start, the desktop sees other names for denied channels: count, order and length
 /// stay, and nothing of them passes in a real session.
 #[test]
@@ -90,9 +109,9 @@ fn denied_channels_have_no_name() {
             })
             .collect();
         let wanted = [
-            ("rdpdr", Some(Right::Drives)),
-            ("rdpsnd", Some(Right::AudioOutput)),
-            ("cliprdr", Some(Right::Clipboard)),
+            ("rdpdr", Some(ChannelOutcome::Denied(Right::Drives))),
+            ("rdpsnd", Some(ChannelOutcome::Denied(Right::AudioOutput))),
+            ("cliprdr", Some(ChannelOutcome::Denied(Right::Clipboard))),
             ("drdynvc", None),
         ];
         assert_eq!(told, wanted[..names.len()]);
@@ -110,6 +129,11 @@ fn what_counts_as_input() {
         phases.inputs() - before
     };
     assert_eq!(count(ToDesktop, &[4, 4, 0, 30]), 1, "a key");
+    assert_eq!(
+        count(ToDesktop, &[0xC4, 4, 0, 30]),
+        1,
+        "a key of a client that sets bits at will"
+    );
     assert_eq!(count(ToDesktop, &[4, 9, 0x20, 0, 8, 1, 0, 1, 0]), 1, "a move");
     assert_eq!(count(ToDesktop, &[4, 3, 0x60]), 0, "lock keys by themselves");
     assert_eq!(count(ToDesktop, &[4, 7, 0xC0, 1, 2, 3, 4]), 0, "a time stamp");
@@ -143,6 +167,18 @@ fn what_counts_as_input() {
         "touch and pen"
     );
     assert_eq!(count(ToDesktop, &data(3, 7)), 0, "another channel");
+
+    // what the tap would not see of it does not pass
+    let mut refused = |pdu: &[u8]| refusal(&mut phases, ToDesktop, pdu);
+    // a number of a form that there is not, which FreeRDP takes for four bytes
+    assert_eq!(
+        refused(&single(ToDesktop, DRDYNVC, &[0x33, 6, 0, 0, 0, 3, 0])),
+        "malformed-pdu"
+    );
+    let half = chunk(ToDesktop, DRDYNVC, 10, 1, &[0x30, 6, 3, 0]);
+    assert_eq!(refused(&half), "dynamic-channel");
+    let long = [0x28, 6, 1, 0, 1, 0, 3, 0];
+    assert_eq!(refused(&single(ToDesktop, DRDYNVC, &long)), "dynamic-channel");
 }
 
 /// A message of the clipboard or device channel.
