@@ -139,7 +139,7 @@ fn orders() -> Vec<Vec<u8>> {
 
 #[test]
 fn old_depths_and_every_compression_are_recorded() -> anyhow::Result<()> {
-    let Some(_peers) = Peers::take("old_depths_and_every_compression_are_recorded") else {
+    let Some(_peers) = Peers::without_xrdp("old_depths_and_every_compression_are_recorded") else {
         return Ok(());
     };
     let dir = tempfile::tempdir()?;

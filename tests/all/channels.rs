@@ -109,7 +109,7 @@ fn monitors() -> Value {
 
 #[test]
 fn what_a_client_has_reaches_the_desktop_and_is_told() -> anyhow::Result<()> {
-    let Some(_peers) = Peers::take("what_a_client_has_reaches_the_desktop_and_is_told") else {
+    let Some(_peers) = Peers::without_xrdp("what_a_client_has_reaches_the_desktop_and_is_told") else {
         return Ok(());
     };
     let seat = Seat::take("")?;
@@ -196,7 +196,7 @@ fn what_a_client_has_reaches_the_desktop_and_is_told() -> anyhow::Result<()> {
 
 #[test]
 fn what_a_role_denies_is_answered_for_and_nobody_waits() -> anyhow::Result<()> {
-    let Some(_peers) = Peers::take("what_a_role_denies_is_answered_for_and_nobody_waits") else {
+    let Some(_peers) = Peers::without_xrdp("what_a_role_denies_is_answered_for_and_nobody_waits") else {
         return Ok(());
     };
     let seat = Seat::take(
@@ -292,7 +292,7 @@ impl Wire {
 /// The desktop has given the client a cookie, which lets it in again without a password: at the gateway it does not count.
 #[test]
 fn a_client_that_reconnects_is_let_in_and_recorded_anew() -> anyhow::Result<()> {
-    let Some(_peers) = Peers::take("a_client_that_reconnects_is_let_in_and_recorded_anew") else {
+    let Some(_peers) = Peers::without_xrdp("a_client_that_reconnects_is_let_in_and_recorded_anew") else {
         return Ok(());
     };
     let seat = Seat::take("")?;
@@ -378,7 +378,7 @@ async fn fingers(mut client: DynamicClient) -> anyhow::Result<()> {
 
 #[test]
 fn fingers_pens_and_wishes_for_monitors_are_recorded() -> anyhow::Result<()> {
-    let Some(_peers) = Peers::take("fingers_pens_and_wishes_for_monitors_are_recorded") else {
+    let Some(_peers) = Peers::without_xrdp("fingers_pens_and_wishes_for_monitors_are_recorded") else {
         return Ok(());
     };
     let seat = Seat::take("")?;
@@ -424,7 +424,7 @@ fn fingers_pens_and_wishes_for_monitors_are_recorded() -> anyhow::Result<()> {
 /// Xvfb has one screen, of which RandR makes two monitors.
 #[test]
 fn a_client_with_two_monitors_is_recorded_with_both() -> anyhow::Result<()> {
-    let Some(_peers) = Peers::take("a_client_with_two_monitors_is_recorded_with_both") else {
+    let Some(_peers) = Peers::without_xrdp("a_client_with_two_monitors_is_recorded_with_both") else {
         return Ok(());
     };
     let seat = Seat::take("")?;

@@ -441,7 +441,7 @@ const LOSSY_TOLERANCE: u8 = 1;
 
 #[test]
 fn what_a_client_shows_of_the_pipeline_is_recorded() -> anyhow::Result<()> {
-    let Some(_peers) = Peers::take("what_a_client_shows_of_the_pipeline_is_recorded") else {
+    let Some(_peers) = Peers::without_xrdp("what_a_client_shows_of_the_pipeline_is_recorded") else {
         return Ok(());
     };
     let dir = tempfile::tempdir()?;
@@ -515,7 +515,7 @@ fn what_a_client_shows_of_the_pipeline_is_recorded() -> anyhow::Result<()> {
 
 #[test]
 fn legacy_keeps_the_pipeline_shut() -> anyhow::Result<()> {
-    let Some(_peers) = Peers::take("legacy_keeps_the_pipeline_shut") else {
+    let Some(_peers) = Peers::without_xrdp("legacy_keeps_the_pipeline_shut") else {
         return Ok(());
     };
     let dir = tempfile::tempdir()?;

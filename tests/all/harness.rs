@@ -27,7 +27,7 @@ fn xfreerdp_reaches_xrdp_directly() -> anyhow::Result<()> {
 
 #[test]
 fn xfreerdp_reaches_shadow_directly() -> anyhow::Result<()> {
-    let Some(_peers) = Peers::take("xfreerdp_reaches_shadow_directly") else {
+    let Some(_peers) = Peers::without_xrdp("xfreerdp_reaches_shadow_directly") else {
         return Ok(());
     };
     let dir = tempfile::tempdir()?;

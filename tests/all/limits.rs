@@ -80,7 +80,7 @@ fn end_reason(row: &Value) -> &str {
 
 #[test]
 fn idle_sessions_end() -> anyhow::Result<()> {
-    let Some(_peers) = Peers::take("idle_sessions_end") else {
+    let Some(_peers) = Peers::without_xrdp("idle_sessions_end") else {
         return Ok(());
     };
     let mut session = Session::open("client_idle_timeout: 6s", "")?;
@@ -93,7 +93,7 @@ fn idle_sessions_end() -> anyhow::Result<()> {
 
 #[test]
 fn sessions_end_with_their_time() -> anyhow::Result<()> {
-    let Some(_peers) = Peers::take("sessions_end_with_their_time") else {
+    let Some(_peers) = Peers::without_xrdp("sessions_end_with_their_time") else {
         return Ok(());
     };
     let mut session = Session::open("max_session_ttl: 20s", "")?;
@@ -106,7 +106,7 @@ fn sessions_end_with_their_time() -> anyhow::Result<()> {
 
 #[test]
 fn an_operator_watches_and_ends_a_session() -> anyhow::Result<()> {
-    let Some(_peers) = Peers::take("an_operator_watches_and_ends_a_session") else {
+    let Some(_peers) = Peers::without_xrdp("an_operator_watches_and_ends_a_session") else {
         return Ok(());
     };
     let mut session = Session::open("record_session: {input: all}", "")?;
@@ -192,7 +192,7 @@ fn watch(gateway: &Path, id: &str, picture: &Path) -> anyhow::Result<Process> {
 
 #[test]
 fn a_lock_ends_a_running_session() -> anyhow::Result<()> {
-    let Some(_peers) = Peers::take("a_lock_ends_a_running_session") else {
+    let Some(_peers) = Peers::without_xrdp("a_lock_ends_a_running_session") else {
         return Ok(());
     };
     let mut session = Session::open("", "")?;
@@ -214,7 +214,7 @@ fn a_lock_ends_a_running_session() -> anyhow::Result<()> {
 
 #[test]
 fn a_second_session_above_the_limit_is_refused() -> anyhow::Result<()> {
-    let Some(_peers) = Peers::take("a_second_session_above_the_limit_is_refused") else {
+    let Some(_peers) = Peers::without_xrdp("a_second_session_above_the_limit_is_refused") else {
         return Ok(());
     };
     let mut session = Session::open("max_connections: 1", "")?;
@@ -236,7 +236,7 @@ fn a_second_session_above_the_limit_is_refused() -> anyhow::Result<()> {
 
 #[test]
 fn a_session_that_is_not_recorded_is_listed_with_the_reason() -> anyhow::Result<()> {
-    let Some(_peers) = Peers::take("a_session_that_is_not_recorded_is_listed_with_the_reason") else {
+    let Some(_peers) = Peers::without_xrdp("a_session_that_is_not_recorded_is_listed_with_the_reason") else {
         return Ok(());
     };
     not_recorded("", "session_recording: off\n", "cluster_off")?;
@@ -259,7 +259,7 @@ fn not_recorded(options: &str, more: &str, by: &str) -> anyhow::Result<()> {
 /// A stop ends what runs with an error that the client shows, and the recording is complete when the process is gone.
 #[test]
 fn a_stop_tells_the_client_and_seals_the_recording() -> anyhow::Result<()> {
-    let Some(_peers) = Peers::take("a_stop_tells_the_client_and_seals_the_recording") else {
+    let Some(_peers) = Peers::without_xrdp("a_stop_tells_the_client_and_seals_the_recording") else {
         return Ok(());
     };
     let mut session = Session::open("", "")?;

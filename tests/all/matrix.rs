@@ -296,7 +296,7 @@ fn clients_of_xrdp() -> anyhow::Result<()> {
 
 #[test]
 fn clients_of_freerdp_shadow() -> anyhow::Result<()> {
-    let Some(_peers) = Peers::take("clients_of_freerdp_shadow") else {
+    let Some(_peers) = Peers::without_xrdp("clients_of_freerdp_shadow") else {
         return Ok(());
     };
     let dir = tempfile::tempdir()?;
@@ -325,7 +325,7 @@ fn clients_of_freerdp_shadow() -> anyhow::Result<()> {
 
 #[test]
 fn clients_of_weston() -> anyhow::Result<()> {
-    let Some(_peers) = Peers::take("clients_of_weston") else {
+    let Some(_peers) = Peers::without_xrdp("clients_of_weston") else {
         return Ok(());
     };
     let dir = tempfile::tempdir()?;

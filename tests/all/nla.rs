@@ -140,7 +140,7 @@ fn an_injected_password_opens_xrdp_by_nla_and_by_tls() -> anyhow::Result<()> {
 
 #[test]
 fn an_injected_password_opens_a_desktop_that_wants_nla() -> anyhow::Result<()> {
-    let Some(_peers) = Peers::take("an_injected_password_opens_a_desktop_that_wants_nla") else {
+    let Some(_peers) = Peers::without_xrdp("an_injected_password_opens_a_desktop_that_wants_nla") else {
         return Ok(());
     };
     let dir = tempfile::tempdir()?;
@@ -151,7 +151,7 @@ fn an_injected_password_opens_a_desktop_that_wants_nla() -> anyhow::Result<()> {
 /// What the user types is what the desktop takes, which the gateway passes on when it has checked it itself.
 #[test]
 fn an_own_password_is_passed_on_to_a_desktop_that_wants_nla() -> anyhow::Result<()> {
-    let Some(_peers) = Peers::take("an_own_password_is_passed_on_to_a_desktop_that_wants_nla") else {
+    let Some(_peers) = Peers::without_xrdp("an_own_password_is_passed_on_to_a_desktop_that_wants_nla") else {
         return Ok(());
     };
     let dir = tempfile::tempdir()?;
@@ -188,7 +188,7 @@ fn an_own_password_is_passed_on_to_a_desktop_that_wants_nla() -> anyhow::Result<
 
 #[test]
 fn a_ticket_file_opens_its_desktop_once() -> anyhow::Result<()> {
-    let Some(_peers) = Peers::take("a_ticket_file_opens_its_desktop_once") else {
+    let Some(_peers) = Peers::without_xrdp("a_ticket_file_opens_its_desktop_once") else {
         return Ok(());
     };
     let dir = tempfile::tempdir()?;
@@ -291,7 +291,7 @@ impl Door {
 
 #[test]
 fn who_is_not_let_in_learns_nothing_and_a_ticket_opens_once() -> anyhow::Result<()> {
-    let Some(_peers) = Peers::take("who_is_not_let_in_learns_nothing_and_a_ticket_opens_once") else {
+    let Some(_peers) = Peers::without_xrdp("who_is_not_let_in_learns_nothing_and_a_ticket_opens_once") else {
         return Ok(());
     };
     let dir = tempfile::tempdir()?;

@@ -43,7 +43,7 @@ fn crash(process: &mut Process, home: &Path) -> anyhow::Result<bool> {
 
 #[test]
 fn a_crash_in_a_session_leaves_no_password_behind() -> anyhow::Result<()> {
-    let Some(_peers) = Peers::take("a_crash_in_a_session_leaves_no_password_behind") else {
+    let Some(_peers) = Peers::without_xrdp("a_crash_in_a_session_leaves_no_password_behind") else {
         return Ok(());
     };
     let dir = tempfile::tempdir()?;

@@ -108,7 +108,7 @@ impl Scene {
         desktop: impl FnOnce(&Path) -> anyhow::Result<Desktop>,
         gateway: impl FnOnce(&Path, &Disk, u16) -> anyhow::Result<Gateway>,
     ) -> anyhow::Result<Option<Self>> {
-        let Some(peers) = Peers::take(test) else {
+        let Some(peers) = Peers::without_xrdp(test) else {
             return Ok(None);
         };
         let dir = tempfile::tempdir()?;
@@ -343,7 +343,9 @@ impl Fault {
 }
 
 fn strict_ends_with_its_storage(test: &str, fault: Fault) -> anyhow::Result<()> {
-    let Some(peers) = Peers::take(test) else { return Ok(()) };
+    let Some(peers) = Peers::without_xrdp(test) else {
+        return Ok(());
+    };
     let dir = tempfile::tempdir()?;
     let mut server = Seaweed::start(&dir.path().join("server"))?;
     let desktop = Desktop::shadow(dir.path())?;
@@ -372,7 +374,9 @@ fn strict_ends_with_a_dead_storage() -> anyhow::Result<()> {
 
 /// Nothing is missing: what the storage does not take goes to the spool, and from there to the storage.
 fn best_effort_outlives_its_storage(test: &str, fault: Fault) -> anyhow::Result<()> {
-    let Some(peers) = Peers::take(test) else { return Ok(()) };
+    let Some(peers) = Peers::without_xrdp(test) else {
+        return Ok(());
+    };
     let dir = tempfile::tempdir()?;
     let mut server = Seaweed::start(&dir.path().join("server"))?;
     let desktop = Desktop::shadow(dir.path())?;

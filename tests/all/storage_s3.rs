@@ -103,7 +103,7 @@ fn begin(dir: &Path, gateway: &Gateway) -> anyhow::Result<Client> {
 
 #[test]
 fn a_server_that_dies_during_the_session_is_caught_up_with() -> anyhow::Result<()> {
-    let Some(_peers) = Peers::take("a_server_that_dies_during_the_session_is_caught_up_with") else {
+    let Some(_peers) = Peers::without_xrdp("a_server_that_dies_during_the_session_is_caught_up_with") else {
         return Ok(());
     };
     let dir = tempfile::tempdir()?;
@@ -128,7 +128,7 @@ fn a_server_that_dies_during_the_session_is_caught_up_with() -> anyhow::Result<(
 
 #[test]
 fn sync_delivery_keeps_up_and_leaves_nothing_in_the_spool() -> anyhow::Result<()> {
-    let Some(_peers) = Peers::take("sync_delivery_keeps_up_and_leaves_nothing_in_the_spool") else {
+    let Some(_peers) = Peers::without_xrdp("sync_delivery_keeps_up_and_leaves_nothing_in_the_spool") else {
         return Ok(());
     };
     let dir = tempfile::tempdir()?;
@@ -176,7 +176,7 @@ fn record(dir: &Path, gateway: &Gateway, text: &str) -> anyhow::Result<String> {
 /// Two gateways that know nothing of each other but the bucket: each lists, shows and verifies what the other recorded.
 #[test]
 fn two_gateways_share_a_bucket() -> anyhow::Result<()> {
-    let Some(_peers) = Peers::take("two_gateways_share_a_bucket") else {
+    let Some(_peers) = Peers::without_xrdp("two_gateways_share_a_bucket") else {
         return Ok(());
     };
     let dir = tempfile::tempdir()?;
@@ -273,7 +273,7 @@ fn killed_again_and_again(mode: &str) -> anyhow::Result<()> {
 
 #[test]
 fn gateway_and_server_are_killed_again_and_again_async() -> anyhow::Result<()> {
-    let Some(_peers) = Peers::take("gateway_and_server_are_killed_again_and_again_async") else {
+    let Some(_peers) = Peers::without_xrdp("gateway_and_server_are_killed_again_and_again_async") else {
         return Ok(());
     };
     killed_again_and_again("async")
@@ -281,7 +281,7 @@ fn gateway_and_server_are_killed_again_and_again_async() -> anyhow::Result<()> {
 
 #[test]
 fn gateway_and_server_are_killed_again_and_again_sync() -> anyhow::Result<()> {
-    let Some(_peers) = Peers::take("gateway_and_server_are_killed_again_and_again_sync") else {
+    let Some(_peers) = Peers::without_xrdp("gateway_and_server_are_killed_again_and_again_sync") else {
         return Ok(());
     };
     killed_again_and_again("sync")
@@ -290,7 +290,7 @@ fn gateway_and_server_are_killed_again_and_again_sync() -> anyhow::Result<()> {
 /// Retention goes to the bucket with each object, and the bucket keeps it against the gateway itself.
 #[test]
 fn what_is_delivered_to_a_bucket_with_object_lock_is_locked() -> anyhow::Result<()> {
-    let Some(_peers) = Peers::take("what_is_delivered_to_a_bucket_with_object_lock_is_locked") else {
+    let Some(_peers) = Peers::without_xrdp("what_is_delivered_to_a_bucket_with_object_lock_is_locked") else {
         return Ok(());
     };
     let dir = tempfile::tempdir()?;

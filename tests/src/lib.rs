@@ -47,39 +47,51 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("python3", "python3"),
 ];
 
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+static SESSION_MANAGER: Mutex<()> = Mutex::new(());
 
-/// The peers of this machine, taken by one test at a time: there is one xrdp session manager a machine, and tests that
-/// fought for two cores would wait for each other anyway.
+/// The peers of this machine: [`Peers::take`] for tests with an xrdp, [`Peers::without_xrdp`] for those without.
 #[derive(Debug)]
 pub struct Peers {
-    _turn: MutexGuard<'static, ()>,
+    _turn: Option<MutexGuard<'static, ()>>,
 }
 
 impl Peers {
-    /// Waits for its turn; `None`, and a line that says why, where the machine lacks what the peers need.
+    /// Waits for its turn, since there is one xrdp session manager a machine; `None`, and a line that says why, where the
+    /// machine lacks what the peers need.
     ///
     /// # Panics
     /// If something is missing and `TESTS_REQUIRE_PEERS` is set and not empty, as `.ci/test` does: there a skip is a
     /// failure.
     #[must_use]
     pub fn take(test: &str) -> Option<Self> {
-        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut missing: Vec<String> = PROGRAMS
-            .iter()
-            .filter(|(program, _)| process::which(program).is_none())
-            .map(|(program, package)| format!("{program} (package {package})"))
-            .collect();
-        if !rustix::process::geteuid().is_root() {
-            missing.push("root, to add the desktop's user".to_owned());
-        }
-        if missing.is_empty() {
-            return Some(Self { _turn: turn });
-        }
-        let why = format!("SKIPPED {test}: this machine lacks {}", missing.join(", "));
-        skip(&why);
-        None
+        let turn = SESSION_MANAGER.lock().unwrap_or_else(PoisonError::into_inner);
+        are_there(test).then_some(Self { _turn: Some(turn) })
     }
+
+    /// Like [`Peers::take`] for a test that starts no xrdp, and therefore waits for no other.
+    ///
+    /// # Panics
+    /// As [`Peers::take`].
+    #[must_use]
+    pub fn without_xrdp(test: &str) -> Option<Self> {
+        are_there(test).then_some(Self { _turn: None })
+    }
+}
+
+/// Whether the machine has what the peers need.
+fn are_there(test: &str) -> bool {
+    let mut missing: Vec<String> = PROGRAMS
+        .iter()
+        .filter(|(program, _)| process::which(program).is_none())
+        .map(|(program, package)| format!("{program} (package {package})"))
+        .collect();
+    if !rustix::process::geteuid().is_root() {
+        missing.push("root, to add the desktop's user".to_owned());
+    }
+    if !missing.is_empty() {
+        skip(&format!("SKIPPED {test}: this machine lacks {}", missing.join(", ")));
+    }
+    missing.is_empty()
 }
 
 /// Says why a test is left out.

@@ -35,6 +35,7 @@ pub(crate) use listing::{Listing, SortBy, is_about};
 pub(crate) use resources::{ResourceTable, StoredOrigin, StoredResource};
 pub(crate) use rows::{
     Backlog, GapRow, IdentityKind, NewSession, Object, PlaceRow, PlacementRow, SegmentRow, SessionRow, State,
+    duration_ms,
 };
 pub(crate) use sign_ins::SignIn;
 pub(crate) use write::Closed;

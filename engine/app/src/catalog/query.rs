@@ -4,7 +4,9 @@ use rusqlite::{Row, params};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Catalog, Error, GapRow, IdentityKind, Object, PlacementRow, Result, SegmentRow, SessionRow, State};
+use super::{
+    Catalog, Error, GapRow, IdentityKind, Object, PlacementRow, Result, SegmentRow, SessionRow, State, duration_ms,
+};
 
 pub(super) const SESSION_COLUMNS: &str =
     "SELECT s.id, s.state, s.started_ms, s.ended_ms, s.duration_ms, s.user, s.identity,
@@ -253,7 +255,7 @@ pub(super) fn session_row(row: &Row<'_>) -> rusqlite::Result<Result<SessionRow>>
         state: known_state,
         started: from_ms(row.get(2)?),
         ended: row.get::<_, Option<i64>>(3)?.map(from_ms),
-        duration_ms: row.get::<_, Option<u64>>(4)?.unwrap_or(last_ns / 1_000_000),
+        duration_ms: row.get::<_, Option<u64>>(4)?.unwrap_or_else(|| duration_ms(last_ns)),
         user: row.get(5)?,
         identity: known_identity,
         login: row.get(7)?,

@@ -120,6 +120,11 @@ pub(crate) struct NewSession {
     pub(crate) client_name: String,
 }
 
+/// A recording's length in milliseconds, rounded up: what is shown then is its last picture.
+pub(crate) const fn duration_ms(duration_ns: u64) -> u64 {
+    duration_ns.div_ceil(1_000_000)
+}
+
 /// One session, as listings show it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct SessionRow {

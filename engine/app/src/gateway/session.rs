@@ -218,6 +218,10 @@ impl Admitted {
         }
         let nobody = !prove::anybody(shared).await?;
         let security = handshake::choose_security(&request, &shared.client_security, nobody)?;
+        let gives_way = nobody && security != handshake::choose_security(&request, &shared.client_security, false)?;
+        if gives_way {
+            info!("the client gets TLS and not NLA: no user has a password, and there is no ticket");
+        }
         Ok((request, security))
     }
 

@@ -5,7 +5,7 @@ use deskreel_recording::event::{SessionEvent, SessionStart};
 use deskreel_recording::{Event, Manifest, Segment, VerifyingKey, key_id, sha256};
 use uuid::Uuid;
 
-use crate::catalog::{Closed, Imported, SegmentRow, SessionRow, State};
+use crate::catalog::{self, Closed, Imported, SegmentRow, SessionRow, State};
 use crate::pipeline::{end_text, gap_row, unknown_session};
 
 /// The keys that count.
@@ -72,7 +72,7 @@ pub(super) fn closed(recording: Uuid, bytes: &Bytes, trust: &Trust) -> Result<Im
             starts_with_key: seal.body().starts_with_key,
         });
     }
-    let duration_ms = body.duration_ns / 1_000_000;
+    let duration_ms = catalog::duration_ms(body.duration_ns);
     let length = time::Duration::milliseconds(i64::try_from(duration_ms).unwrap_or(i64::MAX));
     let closed = Closed {
         state: if body.recovered {

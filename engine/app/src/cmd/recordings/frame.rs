@@ -57,13 +57,14 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
         Some(first) => bail!("no picture yet at {}: the first is at {}", clock(at_ns), clock(first)),
         None => bail!("recording {} has no picture", source.recording()),
     }
-    if at_ns > index.duration_ns {
+    // A length in milliseconds is rounded up.
+    if at_ns >= index.duration_ns.saturating_add(1_000_000) {
         eprintln!(
             "deskreel: the recording ends at {}: this is its last picture",
             clock(index.duration_ns)
         );
-        at_ns = index.duration_ns;
     }
+    at_ns = at_ns.min(index.duration_ns);
     if let Some(gap) = index.gaps.iter().find(|gap| (gap.from_ns..gap.to_ns).contains(&at_ns)) {
         eprintln!(
             "deskreel: nothing was recorded from {} to {}: this is the picture before",

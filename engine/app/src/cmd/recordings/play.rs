@@ -15,7 +15,7 @@ use super::target::{Details, Found, Target, runtime};
 use super::verify::node_keys;
 use crate::access::recordings::Purpose;
 use crate::audit::RecordingAction;
-use crate::catalog::{IdentityKind, SessionRow, State};
+use crate::catalog::{self, IdentityKind, SessionRow, State};
 use crate::cmd::{Global, Outcome};
 use crate::keys::public_key;
 use crate::replay::Index;
@@ -104,7 +104,7 @@ fn row(id: Uuid, index: &Index) -> SessionRow {
     } else {
         State::Complete
     };
-    row.duration_ms = index.duration_ns / 1_000_000;
+    row.duration_ms = catalog::duration_ms(index.duration_ns);
     row.segments = u32::try_from(index.segments.len()).unwrap_or(u32::MAX);
     row.gaps = u32::try_from(index.gaps.len()).unwrap_or(u32::MAX);
     row.undecoded = index.undecoded;

@@ -10,7 +10,7 @@ use super::target::{Details, Found, Target, runtime};
 use super::{ls, size};
 use crate::access::recordings::Purpose;
 use crate::audit::RecordingAction;
-use crate::catalog::{Catalog, ExportRow, GapRow, PlacementRow, SessionRow, State};
+use crate::catalog::{self, Catalog, ExportRow, GapRow, PlacementRow, SessionRow, State};
 use crate::cmd::{Global, Listing, Outcome, UsageError};
 use crate::keep::retention::{Rules, ended};
 use crate::output;
@@ -99,7 +99,7 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
             let shown = ShownFiles {
                 id: source.recording(),
                 segments: index.segments.len(),
-                duration_ms: index.duration_ns / 1_000_000,
+                duration_ms: catalog::duration_ms(index.duration_ns),
                 start: index.start,
                 end: index.end,
                 recovered: index.recovered,
@@ -145,7 +145,7 @@ fn by_storage(placements: &[PlacementRow]) -> Vec<Stored> {
         stored.objects += 1;
         if placement.stored.is_some() {
             stored.stored += 1;
-            stored.manifest |= placement.object == crate::catalog::Object::Manifest;
+            stored.manifest |= placement.object == catalog::Object::Manifest;
         }
         stored.pending += usize::from(placement.stored.is_none() && placement.problem.is_none());
         if let Some(problem) = &placement.problem {

@@ -12,7 +12,7 @@ use tracing::debug;
 use super::Work;
 use super::moves::Moves;
 use super::unpainted::Unpainted;
-use crate::catalog::{Closed, GapRow, State};
+use crate::catalog::{self, Closed, GapRow, State};
 use crate::pipeline::queue::What;
 use crate::pipeline::session::Refresh;
 
@@ -288,7 +288,7 @@ impl Work {
         if let Some(segment) = segment {
             self.writer.sealed(segment)?;
         }
-        let duration_ms = at_ns / 1_000_000;
+        let duration_ms = catalog::duration_ms(at_ns);
         let closed = Closed {
             state: State::Delivering,
             ended: started + Duration::from_millis(duration_ms),

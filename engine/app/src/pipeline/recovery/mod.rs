@@ -28,7 +28,7 @@ use super::{steps, trail};
 use find::{Piece, Pieces};
 
 use crate::audit::Event;
-use crate::catalog::{Closed, IdentityKind, NewSession, Object, PlacementRow, SegmentRow, SessionRow, State};
+use crate::catalog::{self, Closed, IdentityKind, NewSession, Object, PlacementRow, SegmentRow, SessionRow, State};
 
 /// What recovery works with.
 #[derive(Clone)]
@@ -127,7 +127,7 @@ impl Recovery {
         let catalog = Arc::clone(&self.means.catalog);
         let find = move || match catalog.session(&recording.to_string()) {
             Ok(row) => Ok(Some(row)),
-            Err(crate::catalog::Error::NotFound(_)) => Ok(None),
+            Err(catalog::Error::NotFound(_)) => Ok(None),
             Err(error) => Err(error),
         };
         Ok(tokio::task::spawn_blocking(find).await??)
@@ -438,7 +438,7 @@ impl Recovery {
             catalog.gap(recording, &gap_row(gap))?;
         }
         let last_ns = found.segments.last().map_or(0, |(segment, ..)| segment.last_ns);
-        let duration_ms = body.map_or(last_ns, |body| body.duration_ns) / 1_000_000;
+        let duration_ms = catalog::duration_ms(body.map_or(last_ns, |body| body.duration_ns));
         let problem = (!problems.is_empty()).then(|| problems.join("; "));
         let closed = Closed {
             state: match outcome {
