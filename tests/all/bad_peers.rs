@@ -42,7 +42,7 @@ struct Bench {
 impl Bench {
     fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(("127.0.0.1", self.gateway.port)).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         stream
     }
 
@@ -85,7 +85,7 @@ impl Bench {
         let index = self.endings.get();
         let mut found = None;
         wait_for(
-            Duration::from_secs(20),
+            Duration::from_secs(60),
             &format!("an ending with reason {reason}"),
             || {
                 found = self.reasons().into_iter().nth(index);
@@ -171,7 +171,7 @@ fn each_has_its_own_reason_and_leaves_nothing_behind() -> anyhow::Result<()> {
     // All peers come from one address: tasks that stay behind keep their places, and later peers are refused. Some room, since
     // an ending is logged a moment before its place is free.
     let settings = Settings {
-        gateway: ", client_security: tls, handshake_timeout: 3s, connect_timeout: 3s, connections_per_address_max: 4"
+        gateway: ", client_security: tls, handshake_timeout: 8s, connect_timeout: 8s, connections_per_address_max: 4"
             .to_owned(),
         ..Settings::of(xrdp.port, "sync")
     };
@@ -250,7 +250,7 @@ fn each_has_its_own_reason_and_leaves_nothing_behind() -> anyhow::Result<()> {
     bench.expect("client_pdu_invalid");
 
     wait_for(
-        Duration::from_secs(20),
+        Duration::from_secs(60),
         "file descriptors and threads to be given back",
         || {
             let now = bench.held();

@@ -253,8 +253,8 @@ struct Wire {
 
 impl Wire {
     fn to(gateway: u16) -> anyhow::Result<Self> {
-        let port = free_port()?;
-        let listener = TcpListener::bind(("127.0.0.1", port))?;
+        let listener = TcpListener::bind(("127.0.0.1", 0))?;
+        let port = listener.local_addr()?.port();
         let open = Arc::new(Mutex::new(Vec::new()));
         let streams = Arc::clone(&open);
         std::thread::spawn(move || {

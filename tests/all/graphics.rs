@@ -455,16 +455,17 @@ fn what_a_client_shows_of_the_pipeline_is_recorded() -> anyhow::Result<()> {
     let mut client = Client::start(dir.path(), "client", gateway.port, USER, &["/gfx"])?;
     client.display.wait_painted(8)?;
     let mut moments = vec![(Moment::now(&client, "codecs without a loss")?, 0)];
-    client.click(900, 730)?;
-    moments.push((Moment::now(&client, "copies and the cache")?, 0));
-    client.click(902, 732)?;
-    moments.push((Moment::now(&client, "progressive tiles")?, LOSSY_TOLERANCE));
-    client.click(904, 734)?;
-    moments.push((Moment::now(&client, "a first pass")?, LOSSY_TOLERANCE));
-    client.click(906, 736)?;
-    moments.push((Moment::now(&client, "what was missing of it")?, LOSSY_TOLERANCE));
-    client.click(908, 738)?;
-    moments.push((Moment::now(&client, "both layouts of bands")?, LOSSY_TOLERANCE));
+    for (place, what, tolerance) in [
+        ((900, 730), "copies and the cache", 0),
+        ((902, 732), "progressive tiles", LOSSY_TOLERANCE),
+        ((904, 734), "a first pass", LOSSY_TOLERANCE),
+        ((906, 736), "what was missing of it", LOSSY_TOLERANCE),
+        ((908, 738), "both layouts of bands", LOSSY_TOLERANCE),
+    ] {
+        client.click(place.0, place.1)?;
+        let (before, _) = moments.last().context("the moment before")?;
+        moments.push((Moment::after(&client, &before.screen, what)?, tolerance));
+    }
     for pair in moments.windows(2) {
         let changed = pair[1].0.screen.differing(&pair[0].0.screen, 0);
         assert!(changed > 1000, "{}: {changed} pixels changed", pair[1].0.what);

@@ -83,7 +83,7 @@ fn idle_sessions_end() -> anyhow::Result<()> {
     let Some(_peers) = Peers::without_xrdp("idle_sessions_end") else {
         return Ok(());
     };
-    let mut session = Session::open("client_idle_timeout: 6s", "")?;
+    let mut session = Session::open("client_idle_timeout: 15s", "")?;
     let (code, row) = session.ended()?;
     assert_eq!(code, Some(3), "xfreerdp: idle timeout");
     assert!(end_reason(&row).contains("idle_timeout"), "{row}");
@@ -96,7 +96,7 @@ fn sessions_end_with_their_time() -> anyhow::Result<()> {
     let Some(_peers) = Peers::without_xrdp("sessions_end_with_their_time") else {
         return Ok(());
     };
-    let mut session = Session::open("max_session_ttl: 20s", "")?;
+    let mut session = Session::open("max_session_ttl: 30s", "")?;
     let (code, row) = session.ended()?;
     assert_eq!(code, Some(4), "xfreerdp: logon timeout");
     assert!(end_reason(&row).contains("session_expired"), "{row}");

@@ -83,9 +83,11 @@ const REST: Duration = Duration::from_millis(1500);
 fn settle(seats: &mut [Seat<'_>], what: &'static str) -> anyhow::Result<()> {
     let mut last: Vec<Option<Picture>> = seats.iter().map(|_| None).collect();
     let (begun, mut since) = (Instant::now(), Instant::now());
-    while since.elapsed() < REST {
+    let mut has_changed = true;
+    while has_changed || since.elapsed() < REST {
+        has_changed = false;
         anyhow::ensure!(
-            begun.elapsed() < Duration::from_secs(40),
+            begun.elapsed() < Duration::from_secs(180),
             "{what}: a screen never rests"
         );
         std::thread::sleep(Duration::from_millis(200));
@@ -93,6 +95,7 @@ fn settle(seats: &mut [Seat<'_>], what: &'static str) -> anyhow::Result<()> {
             let now = Some(seat.client.display.screenshot().context(seat.case.name)?);
             if *last != now {
                 *last = now;
+                has_changed = true;
                 since = Instant::now();
             }
         }
@@ -296,7 +299,7 @@ fn clients_of_xrdp() -> anyhow::Result<()> {
 
 #[test]
 fn clients_of_freerdp_shadow() -> anyhow::Result<()> {
-    let Some(_peers) = Peers::without_xrdp("clients_of_freerdp_shadow") else {
+    let Some(_peers) = Peers::take("clients_of_freerdp_shadow") else {
         return Ok(());
     };
     let dir = tempfile::tempdir()?;
@@ -325,7 +328,7 @@ fn clients_of_freerdp_shadow() -> anyhow::Result<()> {
 
 #[test]
 fn clients_of_weston() -> anyhow::Result<()> {
-    let Some(_peers) = Peers::without_xrdp("clients_of_weston") else {
+    let Some(_peers) = Peers::take("clients_of_weston") else {
         return Ok(());
     };
     let dir = tempfile::tempdir()?;

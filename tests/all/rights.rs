@@ -150,7 +150,9 @@ fn a_clipboard_that_opens_to_the_desktop_only() -> anyhow::Result<()> {
     };
     let seat = Seat::take("desktop_clipboard: to_desktop")?;
     seat.copy_at_client("from the client")?;
-    assert_eq!(seat.on_desktop("pasted", PASTE)?, "from the clientdone\n");
+    wait_for(Duration::from_secs(60), "the client's text on the desktop", || {
+        Ok(seat.on_desktop("pasted", PASTE)? == "from the clientdone\n")
+    })?;
     seat.on_desktop(
         "copied",
         "echo -n secret of the desktop | xclip -selection clipboard -i >/dev/null",
@@ -221,7 +223,9 @@ fn a_clipboard_that_opens_to_the_client_only() -> anyhow::Result<()> {
 fn told_without_recording(options: &str, more: &str) -> anyhow::Result<()> {
     let seat = Seat::take_at(options, more)?;
     seat.copy_at_client("from the client")?;
-    assert_eq!(seat.on_desktop("pasted", PASTE)?, "from the clientdone\n");
+    wait_for(Duration::from_secs(60), "the client's text on the desktop", || {
+        Ok(seat.on_desktop("pasted", PASTE)? == "from the clientdone\n")
+    })?;
     seat.on_desktop(
         "copied",
         "echo -n from the desktop | xclip -selection clipboard -i >/dev/null",

@@ -8,7 +8,11 @@ use peers::client::Client;
 use peers::desktop::{Shadow, USER, Xrdp};
 use peers::gateway::{Gateway, Settings};
 use peers::picture::Picture;
+use peers::process::wait_for;
 use serde_json::Value;
+
+/// How long a desktop may take for what it is asked to do.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One settled screen of the client and when it was seen.
 pub(crate) struct Moment {
@@ -28,6 +32,14 @@ impl Moment {
         })
     }
 
+    /// One on which something has changed.
+    pub(crate) fn after(client: &Client, before: &Picture, what: &'static str) -> anyhow::Result<Self> {
+        wait_for(PATIENCE, what, || {
+            Ok(client.display.screenshot()?.differing(before, 0) > 100)
+        })?;
+        Self::now(client, what)
+    }
+
     /// Seconds since the session started.
     pub(crate) fn offset(&self, recording: &Value) -> anyhow::Result<f64> {
         let started = parse_rfc3339(recording["started"].as_str().unwrap_or_default())?;
@@ -44,14 +56,18 @@ fn parse_rfc3339(text: &str) -> anyhow::Result<SystemTime> {
 
 /// Types, opens and closes a window, moves the mouse; gives the settled screens in between.
 pub(crate) fn work(client: &Client) -> anyhow::Result<Vec<Moment>> {
+    let gold = |screen: &Picture| screen.count([255, 215, 0], 12);
     client.display.wait_painted(8)?;
     let mut moments = vec![Moment::now(client, "the first picture")?];
     client.click(300, 300)?;
     client.type_text("seq 1 60; echo The quick brown fox")?;
     client.key("Return")?;
-    moments.push(Moment::now(client, "typed text")?);
+    moments.push(Moment::after(client, &moments[0].screen, "typed text")?);
     client.type_text("xterm -geometry 50x12+560+420 -bg gold -e sh &")?;
     client.key("Return")?;
+    wait_for(PATIENCE, "a second window", || {
+        Ok(gold(&client.display.screenshot()?) > 10_000)
+    })?;
     moments.push(Moment::now(client, "a second window")?);
     for step in 0..10u16 {
         client.display.xdotool(&[
@@ -62,15 +78,17 @@ pub(crate) fn work(client: &Client) -> anyhow::Result<Vec<Moment>> {
     }
     client.click(640, 500)?;
     client.key("alt+F4")?;
+    wait_for(PATIENCE, "the second window to close", || {
+        Ok(gold(&client.display.screenshot()?) == 0)
+    })?;
     moments.push(Moment::now(client, "the second window closed")?);
     // What was done must be on the screen, or the comparisons compare the same picture again and again.
     for pair in moments.windows(2) {
         let changed = pair[1].screen.differing(&pair[0].screen, 0);
         anyhow::ensure!(changed > 100, "{}: {changed} pixels changed", pair[1].what);
     }
-    let gold = |moment: &Moment| moment.screen.count([255, 215, 0], 12);
-    anyhow::ensure!(gold(&moments[2]) > 10_000, "the second window is there");
-    anyhow::ensure!(gold(&moments[3]) == 0, "the second window is gone");
+    anyhow::ensure!(gold(&moments[2].screen) > 10_000, "the second window is there");
+    anyhow::ensure!(gold(&moments[3].screen) == 0, "the second window is gone");
     Ok(moments)
 }
 

@@ -103,14 +103,12 @@ impl Scene {
 
     /// One with a small disk. `None`, and a line that says why, where the machine lacks something.
     fn with_disk(
-        test: &str,
+        peers: Option<Peers>,
         disk: fn(&Path, u64) -> anyhow::Result<Option<Disk>>,
         desktop: impl FnOnce(&Path) -> anyhow::Result<Desktop>,
         gateway: impl FnOnce(&Path, &Disk, u16) -> anyhow::Result<Gateway>,
     ) -> anyhow::Result<Option<Self>> {
-        let Some(peers) = Peers::without_xrdp(test) else {
-            return Ok(None);
-        };
+        let Some(peers) = peers else { return Ok(None) };
         let dir = tempfile::tempdir()?;
         let desktop = desktop(dir.path())?;
         let Some(disk) = disk(dir.path(), DISK_MIB)? else {
@@ -130,10 +128,7 @@ impl Scene {
         self.client.click(300, 300)?;
         self.client.type_text(line)?;
         self.client.key("Return")?;
-        let moment = Moment::now(&self.client, what)?;
-        let changed = moment.screen.differing(&before, 0);
-        anyhow::ensure!(changed > 100, "{what}: {changed} pixels changed");
-        Ok(moment)
+        Moment::after(&self.client, &before, what)
     }
 
     /// Waits until the gateway's log says so.
@@ -143,9 +138,10 @@ impl Scene {
     }
 
     /// Waits until the gateway ends the session, which it has to tell the client; gives the last picture that was shown.
-    fn last_picture(&mut self) -> anyhow::Result<Picture> {
+    /// The one of `before`, if it ends before there is another.
+    fn last_picture(&mut self, before: Moment) -> anyhow::Result<Picture> {
         let began = Instant::now();
-        let mut last = self.client.display.screenshot()?;
+        let mut last = before.screen;
         while self.client.process.is_running() {
             anyhow::ensure!(
                 began.elapsed() < STALL_MAX + PATIENCE,
@@ -351,11 +347,11 @@ fn strict_ends_with_its_storage(test: &str, fault: Fault) -> anyhow::Result<()> 
     let desktop = Desktop::shadow(dir.path())?;
     let gateway = before_a_bucket(&dir.path().join("gateway"), desktop.port, &server, "strict")?;
     let mut scene = Scene::begin(peers, dir, gateway, desktop, None)?;
-    scene.type_line("echo before", "all is well")?;
+    let before = scene.type_line("echo before", "all is well")?;
     fault.strike(&mut server)?;
     let struck = Instant::now();
     scene.client.type_text("echo and this is the last thing to be seen")?;
-    let last = scene.last_picture()?;
+    let last = scene.last_picture(before)?;
     assert!(struck.elapsed() > STALL_MAX / 2, "not at the first failure");
     scene.ended_strictly("delivering", "storage archive")?;
     fault.end(&mut server)?;
@@ -408,16 +404,16 @@ fn best_effort_outlives_a_dead_storage() -> anyhow::Result<()> {
 fn strict_ends_with_a_full_storage() -> anyhow::Result<()> {
     let gateway = |dir: &Path, disk: &Disk, port| with_storage_on(dir, disk, port, "strict");
     let scene = Scene::with_disk(
-        "strict_ends_with_a_full_storage",
+        Peers::without_xrdp("strict_ends_with_a_full_storage"),
         Disk::in_memory,
         Desktop::shadow,
         gateway,
     )?;
     let Some(mut scene) = scene else { return Ok(()) };
-    scene.type_line("echo before", "all is well")?;
+    let before = scene.type_line("echo before", "all is well")?;
     scene.disk().fill()?;
     scene.client.type_text("echo and this is the last thing to be seen")?;
-    let last = scene.last_picture()?;
+    let last = scene.last_picture(before)?;
     scene.ended_strictly("delivering", "storage disk")?;
     scene.disk().empty()?;
     scene.is_whole_up_to(&last)
@@ -427,7 +423,7 @@ fn strict_ends_with_a_full_storage() -> anyhow::Result<()> {
 fn best_effort_outlives_a_full_storage() -> anyhow::Result<()> {
     let gateway = |dir: &Path, disk: &Disk, port| with_storage_on(dir, disk, port, "best_effort");
     let scene = Scene::with_disk(
-        "best_effort_outlives_a_full_storage",
+        Peers::without_xrdp("best_effort_outlives_a_full_storage"),
         Disk::in_memory,
         Desktop::shadow,
         gateway,
@@ -449,17 +445,17 @@ fn best_effort_outlives_a_full_storage() -> anyhow::Result<()> {
 fn strict_ends_with_a_full_spool() -> anyhow::Result<()> {
     let gateway = |dir: &Path, disk: &Disk, port| with_spool_on(dir, disk, port, "strict", "", "legacy");
     let scene = Scene::with_disk(
-        "strict_ends_with_a_full_spool",
+        Peers::without_xrdp("strict_ends_with_a_full_spool"),
         Disk::in_memory,
         Desktop::shadow,
         gateway,
     )?;
     let Some(mut scene) = scene else { return Ok(()) };
-    scene.type_line("echo this is the last thing to be seen", "all is well")?;
+    let before = scene.type_line("echo this is the last thing to be seen", "all is well")?;
     scene.disk().fill()?;
     // The end comes in the middle of what is done next: that may be in the recording and not on the screen any more.
     scene.client.display.xdotool(&["mousemove", "900", "700"])?;
-    let last = scene.last_picture()?;
+    let last = scene.last_picture(before)?;
     // The reserve is what it is closed with; the storage, which works, has it at once.
     scene.ended_strictly("complete", "the disk")?;
     scene.is_whole_up_to(&last)
@@ -467,7 +463,7 @@ fn strict_ends_with_a_full_spool() -> anyhow::Result<()> {
 
 fn best_effort_outlives_a_full_spool(test: &str, graphics: &str, tolerance: u8) -> anyhow::Result<()> {
     let gateway = |dir: &Path, disk: &Disk, port| with_spool_on(dir, disk, port, "best_effort", "", graphics);
-    let scene = Scene::with_disk(test, Disk::in_memory, Desktop::shadow, gateway)?;
+    let scene = Scene::with_disk(Peers::without_xrdp(test), Disk::in_memory, Desktop::shadow, gateway)?;
     let Some(mut scene) = scene else { return Ok(()) };
     let before = scene.type_line("echo before", "all is well")?;
     scene.disk().fill()?;
@@ -498,19 +494,19 @@ fn best_effort_outlives_a_full_spool_with_the_graphics_pipeline() -> anyhow::Res
     let desktop = |_: &Path| Desktop::of_scenes(vec![lossless(), copies(), later]);
     let gateway = |dir: &Path, disk: &Disk, port| with_spool_on(dir, disk, port, "best_effort", "", "gfx");
     let test = "best_effort_outlives_a_full_spool_with_the_graphics_pipeline";
-    let scene = Scene::with_disk(test, Disk::in_memory, desktop, gateway)?;
+    let scene = Scene::with_disk(Peers::without_xrdp(test), Disk::in_memory, desktop, gateway)?;
     let Some(mut scene) = scene else { return Ok(()) };
     let before = Moment::now(&scene.client, "codecs without a loss")?;
     scene.disk().fill()?;
     scene.client.display.xdotool(&["mousemove", "20", "20"])?;
     scene.wait_log("gap in the recording")?;
     scene.client.click(900, 730)?;
-    let within = Moment::now(&scene.client, "copies and the cache")?;
+    let within = Moment::after(&scene.client, &before.screen, "copies and the cache")?;
     assert!(within.screen.differing(&before.screen, 0) > 1000, "the desktop went on");
     scene.disk().empty()?;
     scene.wait_log("the gap is over")?;
     scene.client.click(902, 732)?;
-    let after = Moment::now(&scene.client, "a bar")?;
+    let after = Moment::after(&scene.client, &within.screen, "a bar")?;
     assert!(after.screen.differing(&within.screen, 0) > 1000, "the desktop went on");
     scene.has_one_gap("spool_full", &[before, after], 0)
 }
@@ -519,16 +515,16 @@ fn best_effort_outlives_a_full_spool_with_the_graphics_pipeline() -> anyhow::Res
 fn strict_ends_with_a_disk_that_hangs() -> anyhow::Result<()> {
     let gateway = |dir: &Path, disk: &Disk, port| with_spool_on(dir, disk, port, "strict", "", "legacy");
     let scene = Scene::with_disk(
-        "strict_ends_with_a_disk_that_hangs",
+        Peers::without_xrdp("strict_ends_with_a_disk_that_hangs"),
         Disk::that_freezes,
         Desktop::shadow,
         gateway,
     )?;
     let Some(mut scene) = scene else { return Ok(()) };
-    scene.type_line("echo before", "all is well")?;
+    let before = scene.type_line("echo before", "all is well")?;
     scene.disk().freeze()?;
     scene.client.type_text("echo and this is the last thing to be seen")?;
-    let last = scene.last_picture()?;
+    let last = scene.last_picture(before)?;
     scene.disk().thaw()?;
     scene.ended_strictly("complete", "recording.stall_max")?;
     scene.is_whole_up_to(&last)
@@ -539,7 +535,7 @@ fn strict_ends_with_a_disk_that_hangs() -> anyhow::Result<()> {
 fn best_effort_outlives_a_disk_that_hangs() -> anyhow::Result<()> {
     let gateway = |dir: &Path, disk: &Disk, port| with_spool_on(dir, disk, port, "best_effort", "", "legacy");
     let scene = Scene::with_disk(
-        "best_effort_outlives_a_disk_that_hangs",
+        Peers::without_xrdp("best_effort_outlives_a_disk_that_hangs"),
         Disk::that_freezes,
         Desktop::shadow,
         gateway,
@@ -564,7 +560,7 @@ fn best_effort_outlives_a_disk_that_hangs_for_long() -> anyhow::Result<()> {
     let small = ", queue_max_bytes: 512KiB";
     let gateway = |dir: &Path, disk: &Disk, port| with_spool_on(dir, disk, port, "best_effort", small, "legacy");
     let scene = Scene::with_disk(
-        "best_effort_outlives_a_disk_that_hangs_for_long",
+        Peers::take("best_effort_outlives_a_disk_that_hangs_for_long"),
         Disk::that_freezes,
         Desktop::xrdp,
         gateway,

@@ -78,7 +78,7 @@ fn spooled(dir: &Path, id: &str) -> usize {
 
 /// Verified and exported with nothing but what is in the bucket.
 fn is_whole_there(gateway: &Gateway, id: &str) -> anyhow::Result<()> {
-    wait_for(Duration::from_secs(20), "the spool to be empty", || {
+    wait_for(Duration::from_secs(60), "the spool to be empty", || {
         Ok(spooled(&gateway.dir, id) == 0)
     })?;
     let verified = gateway.run(&["recordings", "verify", id])?;
@@ -155,7 +155,7 @@ fn record(dir: &Path, gateway: &Gateway, text: &str) -> anyhow::Result<String> {
     client.type_text(text)?;
     // Its own recording is the one that is not closed.
     let mut id = None;
-    wait_for(Duration::from_secs(20), "the session to be listed", || {
+    wait_for(Duration::from_secs(60), "the session to be listed", || {
         let open = gateway
             .recordings()?
             .into_iter()
@@ -166,7 +166,7 @@ fn record(dir: &Path, gateway: &Gateway, text: &str) -> anyhow::Result<String> {
     let id = id.context("an id")?;
     std::thread::sleep(Duration::from_secs(2));
     drop(client);
-    wait_for(Duration::from_secs(40), "the recording to be complete", || {
+    wait_for(Duration::from_secs(180), "the recording to be complete", || {
         let rows = gateway.recordings()?;
         Ok(rows.iter().any(|row| row["id"] == *id && row["state"] == "complete"))
     })?;

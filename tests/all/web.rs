@@ -108,7 +108,7 @@ fn the_browsers_pictures_are_exact() -> anyhow::Result<()> {
     }
     let dir = tempfile::tempdir()?;
     let demo = Demo::record(dir.path(), 12)?;
-    let moments = moments(1500, 11_500);
+    let moments = moments(3000, 11_500);
     let mut arguments = vec![script("frames.mjs"), demo.folder().display().to_string()];
     arguments.push(dir.path().display().to_string());
     arguments.extend(moments.iter().map(|moment| (moment * 1_000_000).to_string()));

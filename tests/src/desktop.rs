@@ -119,7 +119,7 @@ impl Xrdp {
         let mut command = Command::new("xrdp-sesman");
         command.arg("--nodaemon").arg("--config").arg(sesman_ini);
         let mut sesman = Process::start("xrdp-sesman", dir, &command)?;
-        sesman.wait_listening(SESMAN_PORT, Duration::from_secs(20))?;
+        sesman.wait_listening(SESMAN_PORT, Duration::from_secs(60))?;
         let (port, server) = start_server(dir, Backend::Xorg)?;
         Ok(Self { port, server, sesman })
     }
@@ -169,7 +169,7 @@ fn start_server(dir: &Path, backend: Backend) -> anyhow::Result<(u16, Process)> 
     let mut command = Command::new("xrdp");
     command.arg("--nodaemon").arg("--config").arg(ini);
     let mut server = Process::start(&format!("xrdp-{}", backend.name()), dir, &command)?;
-    server.wait_listening(port, Duration::from_secs(20))?;
+    server.wait_listening(port, Duration::from_secs(60))?;
     Ok((port, server))
 }
 
@@ -224,6 +224,8 @@ fn write_sesman_ini(dir: &Path, script: &Path, policy: &str) -> anyhow::Result<P
     let log = dir.join("sesman-own.log");
     let changes = [
         ("ListenPort", SESMAN_PORT.to_string()),
+        // far from the displays that Xvfb takes: the session manager looks for a free one some time before it is taken
+        ("X11DisplayOffset", "60".to_owned()),
         ("EnableSyslog", "false".to_owned()),
         ("EnableUserWindowManager", "false".to_owned()),
         ("Policy", policy.to_owned()),
@@ -338,7 +340,7 @@ impl Shadow {
             .args(options)
             .env("HOME", &home);
         let mut server = Process::start("freerdp-shadow", dir, &command)?;
-        server.wait_listening(port, Duration::from_secs(20))?;
+        server.wait_listening(port, Duration::from_secs(60))?;
         Ok(Self {
             port,
             display,

@@ -39,7 +39,7 @@ impl Display {
         ]);
         let mut server = Process::start(&format!("xvfb-{label}"), dir, &command)?;
         let mut name = String::new();
-        wait_for(Duration::from_secs(20), "Xvfb", || {
+        wait_for(Duration::from_secs(60), "Xvfb", || {
             let log = server.log();
             if let Some(number) = log.lines().find_map(|line| line.trim().parse::<u32>().ok()) {
                 name = format!(":{number}");
@@ -103,10 +103,10 @@ impl Display {
     /// Waits until at least `colours` colours are on the screen and gives the picture.
     ///
     /// # Errors
-    /// 30 s passed.
+    /// 120 s passed.
     pub fn wait_painted(&self, colours: usize) -> anyhow::Result<Picture> {
         let mut picture = self.screenshot()?;
-        wait_for(Duration::from_secs(30), "a painted screen", || {
+        wait_for(Duration::from_secs(120), "a painted screen", || {
             picture = self.screenshot()?;
             Ok(picture.colours() >= colours)
         })?;
@@ -116,11 +116,11 @@ impl Display {
     /// Waits until the screen has not changed for a second and a half and gives the picture.
     ///
     /// # Errors
-    /// It never rests within 40 s.
+    /// It never rests within 120 s.
     pub fn wait_settled(&self) -> anyhow::Result<Picture> {
         let mut picture = self.screenshot()?;
         let mut since = std::time::Instant::now();
-        wait_for(Duration::from_secs(40), "a settled screen", || {
+        wait_for(Duration::from_secs(120), "a settled screen", || {
             let now = self.screenshot()?;
             if now != picture {
                 picture = now;

@@ -160,11 +160,11 @@ impl Gateway {
     /// Waits until the `index`-th recording is in one of `states` and gives its row.
     ///
     /// # Errors
-    /// 40 s passed.
+    /// 180 s passed.
     pub fn wait_recording(&self, index: usize, states: &[&str]) -> anyhow::Result<Value> {
         let mut row = Value::Null;
         wait_for(
-            Duration::from_secs(40),
+            Duration::from_secs(180),
             &format!("recording {index} to be one of {states:?}"),
             || {
                 row = self.recordings()?.get(index).cloned().unwrap_or_default();

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -163,13 +164,23 @@ pub fn listens(port: u16) -> bool {
     })
 }
 
-/// A TCP port that was free a moment ago.
+/// Where ports are looked for: below those that the kernel gives to whoever asks for any, above those of well-known servers.
+const PORTS: std::ops::Range<u16> = 10_000..32_000;
+/// How many ports were looked at.
+static LOOKED_AT: AtomicU16 = AtomicU16::new(0);
+
+/// A TCP port that was free a moment ago, another at each call.
 ///
 /// # Errors
 /// The machine has none left.
 pub fn free_port() -> anyhow::Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port")?;
-    Ok(listener.local_addr().context("find a free port")?.port())
+    let count = PORTS.end - PORTS.start;
+    // another process begins elsewhere
+    let begin = u16::try_from(std::process::id() % u32::from(count)).unwrap_or_default();
+    (0..count)
+        .map(|_| PORTS.start + (begin + LOOKED_AT.fetch_add(1, Ordering::Relaxed) % count) % count)
+        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .context("find a free port")
 }
 
 /// Where a program is, by `PATH` and the folders of system programs.

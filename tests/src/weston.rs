@@ -56,9 +56,9 @@ impl Weston {
             .env("XDG_RUNTIME_DIR", &home)
             .env("HOME", &home);
         let mut server = Process::start("weston", dir, &command)?;
-        server.wait_listening(port, Duration::from_secs(20))?;
+        server.wait_listening(port, Duration::from_secs(60))?;
         let socket = home.join(SOCKET);
-        wait_for(Duration::from_secs(20), "Weston's socket", || Ok(socket.exists()))
+        wait_for(Duration::from_secs(60), "Weston's socket", || Ok(socket.exists()))
             .with_context(|| format!("Weston says: {}", server.log()))?;
         let mut command = Command::new("weston-terminal");
         command

@@ -17,6 +17,8 @@ export const complaints = [];
 
 export async function context(options = {}) {
   const made = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
+  // The machine may be busy with other tests.
+  made.setDefaultTimeout(120_000);
   made.on('page', (page) => {
     page.on('console', (message) => {
       if (message.type() === 'error' || message.type() === 'warning') complaints.push(`${page.url()}: ${message.text()}`);

@@ -33,6 +33,15 @@ use tracing_subscriber::fmt::MakeWriter;
 use super::*;
 use crate::pipeline::Storage;
 
+/// A port that refuses connections, and is nobody else's while the tests run.
+fn closed_port() -> SocketAddr {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
+    std::mem::forget(socket);
+    address
+}
+
 /// No test waits this long unless it fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 

@@ -6,12 +6,6 @@ use super::*;
 use crate::gateway::tls::Identity;
 use tokio_rustls::TlsAcceptor;
 
-/// A port that refuses connections.
-async fn closed_port() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    listener.local_addr().unwrap()
-}
-
 /// A desktop that answers every connection request with `answer` and then with `after`, and holds on until the gateway
 /// closes. Its task ends with the fixture's runtime, so it runs on a thread of its own.
 fn desktop_that_answers(answer: Vec<u8>, after: Vec<u8>) -> SocketAddr {
@@ -70,7 +64,7 @@ pub(super) fn desktop_that_shows(identity: Identity) -> SocketAddr {
 
 #[tokio::test]
 async fn strangers_leave_a_line_each_and_nothing_else() {
-    let mut gateway = start(closed_port().await, |_, _| {}).await;
+    let mut gateway = start(closed_port(), |_, _| {}).await;
     let whole = connection_request(protocol::SSL, Some("anna"));
     let cases: [(&[u8], &str); 9] = [
         (b"", "port_scan"),
@@ -106,7 +100,7 @@ async fn a_stranger_pins_no_certificate() {
 
 #[tokio::test]
 async fn clients_without_common_security_are_told() {
-    let mut gateway = start(closed_port().await, |config, _| {
+    let mut gateway = start(closed_port(), |config, _| {
         config.gateway.client_security = vec![ClientSecurity::Tls];
     })
     .await;
@@ -126,7 +120,7 @@ async fn clients_without_common_security_are_told() {
 #[tokio::test]
 async fn a_slow_client_is_timed_out() {
     let timeout = Duration::from_millis(50);
-    let mut gateway = start(closed_port().await, |config, _| {
+    let mut gateway = start(closed_port(), |config, _| {
         config.gateway.handshake_timeout = timeout;
     })
     .await;
@@ -149,7 +143,7 @@ async fn desktops_that_cannot_be_used_have_their_own_reasons() {
     let garbage = desktop_that_answers(connection_confirm(protocol::SSL, 0), vec![0x55; 64]);
     let silent = desktop_that_answers(Vec::new(), Vec::new());
     let cases = [
-        (closed_port().await, "desktop_unreachable", None),
+        (closed_port(), "desktop_unreachable", None),
         (nla, "desktop_requires_nla", Some(failure::HYBRID_REQUIRED)),
         (no_tls, "desktop_without_tls", Some(failure::SSL_NOT_ALLOWED)),
         (standard, "desktop_without_tls", Some(failure::SSL_NOT_ALLOWED)),
@@ -185,7 +179,7 @@ async fn desktops_that_cannot_be_used_have_their_own_reasons() {
 
 #[tokio::test]
 async fn desktops_are_found_by_name_only() {
-    let mut gateway = start(closed_port().await, |config, _| {
+    let mut gateway = start(closed_port(), |config, _| {
         config.gateway.default_desktop = None;
     })
     .await;
@@ -321,7 +315,7 @@ async fn a_client_that_says_nothing_behind_tls_is_timed_out() {
 
 #[tokio::test]
 async fn limits_refuse_and_recover() {
-    let mut gateway = start(closed_port().await, |config, _| {
+    let mut gateway = start(closed_port(), |config, _| {
         config.gateway.connections_per_address_max = 2;
     })
     .await;
@@ -342,7 +336,7 @@ async fn limits_refuse_and_recover() {
 
 #[tokio::test]
 async fn strangers_fill_their_own_places_alone() {
-    let mut gateway = start(closed_port().await, |config, _| {
+    let mut gateway = start(closed_port(), |config, _| {
         config.gateway.sessions_max = 1;
         config.gateway.connections_pending_max = 2;
     })

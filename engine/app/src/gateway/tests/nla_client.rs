@@ -294,7 +294,7 @@ async fn another_client_takes_the_early_result() {
 
 #[tokio::test]
 async fn a_desktop_that_is_away_shows_in_the_early_result() {
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let nobody = closed_port();
     let mut gateway = start_in(folder(nobody, "")).await;
     let (told, _) = gateway.log_on(protocol::HYBRID_EX, Wrap::Raw, "alice", PASSWORD).await;
     assert_eq!((told.status, told.early), (None, Some(ACCESS_DENIED)));
@@ -305,7 +305,7 @@ async fn a_desktop_that_is_away_shows_in_the_early_result() {
 /// not, that are disabled, expired, locked or without a password.
 #[tokio::test]
 async fn refusals_are_the_same_bytes_for_everybody() {
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let nobody = closed_port();
     for (protocols, early) in [(protocol::HYBRID, None), (protocol::HYBRID_EX, Some(ACCESS_DENIED))] {
         for wrap in [Wrap::Raw, Wrap::Spnego, Wrap::SpnegoUnsigned] {
             let mut gateway = start_in(folder(nobody, "")).await;

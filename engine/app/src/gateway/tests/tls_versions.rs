@@ -28,7 +28,7 @@ async fn with_versions(gateway: &Running, versions: &[&'static SupportedProtocol
 #[tokio::test]
 async fn older_versions_than_allowed_are_refused() {
     use deskreel_config::TlsMin;
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let nobody = closed_port();
     for (min, versions, reason) in [
         // this client trusts nobody: it comes as far as the certificate
         (TlsMin::Tls12, [&TLS12], "client_tls_aborted"),
@@ -144,7 +144,7 @@ async fn desktops_of_an_authority() {
 
 #[tokio::test]
 async fn a_listener_leads_to_its_desktop_and_to_no_other() {
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let nobody = closed_port();
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let mut gateway = start(nobody, |config, resources| {
         config.gateway.listeners.push(deskreel_config::Listener {
@@ -202,7 +202,7 @@ async fn a_new_certificate_is_shown_while_sessions_run_on() {
 async fn no_tls_session_is_resumed() {
     use tokio_rustls::rustls::HandshakeKind;
     use tokio_rustls::rustls::client::Resumption;
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let nobody = closed_port();
     for min in [deskreel_config::TlsMin::Tls12, deskreel_config::TlsMin::Tls13] {
         let mut gateway = start(nobody, |_, _| {}).await;
         let mut config = (*tls::any_certificate(min).unwrap()).clone();

@@ -63,7 +63,7 @@ fn is_knowledge(path: &Path) -> bool {
 async fn a_sync_session_leaves_no_byte_on_the_disk_until_its_storage_fails() {
     let elsewhere = tempfile::tempdir().unwrap();
     let mut bed = Bed::new(&[]);
-    bed.config.recording.stall_max = Duration::from_millis(300);
+    bed.config.recording.stall_max = Duration::from_secs(2);
     bed.config.session_recording.on_failure = deskreel_config::OnFailure::BestEffort;
     let storage = Folder::new("far", Mode::Sync, true, elsewhere.path().to_owned());
     bed.storages.push(Arc::new(storage));
