@@ -3,6 +3,7 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use deskreel_rdp::wire::egfx::{codec, command, encode};
 use ironrdp_graphics::clearcodec::ClearCodecEncoder;
 use ironrdp_graphics::progressive::{TileState, encode_first_pass, encode_upgrade_pass, rgba_to_ycbcr};

@@ -35,7 +35,7 @@ use crate::pipeline::Storage;
 
 /// A port that refuses connections, and is nobody else's while the tests run.
 fn closed_port() -> SocketAddr {
-    let socket = TcpSocket::new_v4().unwrap();
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = socket.local_addr().unwrap();
     std::mem::forget(socket);
