@@ -57,10 +57,28 @@ fn main() -> anyhow::Result<()> {
     let Some(_peers) = Peers::take("the session benchmark") else {
         return Ok(());
     };
+    if let Ok(runs) = std::env::var("BENCH_MEMORY") {
+        return memory(runs.parse()?);
+    }
     let repeats: usize = std::env::var("BENCH_REPEATS").ok().map_or(Ok(1), |text| text.parse())?;
     for _ in 0..repeats {
         office()?;
         export("constantly changing session", BUSY, 30)?;
+    }
+    Ok(())
+}
+
+/// Only what a session at 1920x1080 takes, so many times.
+fn memory(runs: usize) -> anyhow::Result<()> {
+    println!("| gateway memory MB: idle | with the session | difference | gateway CPU s |\n|---|---|---|---|");
+    for _ in 0..runs {
+        let cost = session("memory", SCREEN_1080P, OFFICE, 64, Some(""), |_, _| Ok(()))?;
+        let [idle, resident] = [cost.idle, cost.resident].map(|bytes| bytes as f64 / 1e6);
+        println!(
+            "| {idle:.1} | {resident:.1} | {:.1} | {:.2} |",
+            resident - idle,
+            cost.gateway_cpu
+        );
     }
     Ok(())
 }

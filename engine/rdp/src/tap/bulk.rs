@@ -3,16 +3,19 @@
 use ironrdp_bulk::{BulkCompressor, CompressionType};
 
 use super::guard::guarded;
+use super::mppc::{Mppc, Variant};
 
-const COMPRESSED: u8 = 0x20;
-const AT_FRONT: u8 = 0x40;
-const FLUSHED: u8 = 0x80;
+pub(super) const COMPRESSED: u8 = 0x20;
+pub(super) const AT_FRONT: u8 = 0x40;
+pub(super) const FLUSHED: u8 = 0x80;
 
 /// The decompressor of one direction.
 #[derive(Default)]
 pub(super) struct Bulk {
-    /// Some megabytes, so made on first use.
-    history: Option<Box<BulkCompressor>>,
+    /// The history of types 0 and 1, made on first use.
+    mppc: Option<Mppc>,
+    /// Those of the other types: some megabytes, so made on first use.
+    others: Option<Box<BulkCompressor>>,
     /// Something failed: what follows refers to a history that is not there, until the sender starts a new one.
     lost: bool,
 }
@@ -33,7 +36,7 @@ impl Bulk {
     /// Whether compressed data can be decompressed. A history that was never used can't have been lost; should the first
     /// compressed data come behind a loss, it is refused all the same.
     pub(super) fn is_right(&self) -> bool {
-        !self.lost || self.history.is_none()
+        !self.lost || self.mppc.is_none() && self.others.is_none()
     }
 
     /// `flags` as on the wire: the type in the low four bits, then compressed, at front and flushed.
@@ -41,7 +44,7 @@ impl Bulk {
         if flags & (COMPRESSED | AT_FRONT | FLUSHED) == 0 {
             return Ok(Plain { data, restored: false });
         }
-        let Self { history, lost } = self;
+        let Self { mppc, others, lost } = self;
         let kind = flags & 0x0F;
         let restored = *lost && flags & FLUSHED != 0;
         if restored {
@@ -54,11 +57,18 @@ impl Bulk {
                 _ => Err(format!("type {kind}: history is lost since an earlier failure")),
             };
         }
-        let compressor = history.get_or_insert_with(|| Box::new(BulkCompressor::new(CompressionType::Rdp5)));
-        let error = match guarded("decompressor", || compressor.decompress(data, u32::from(flags))) {
-            Ok(Ok(data)) => return Ok(Plain { data, restored }),
-            Ok(Err(error)) => error.to_string(),
-            Err(error) => error,
+        let error = if let Some(variant) = Variant::of(kind) {
+            match mppc.get_or_insert_default().decompress(variant, flags, data) {
+                Ok(data) => return Ok(Plain { data, restored }),
+                Err(error) => error.to_owned(),
+            }
+        } else {
+            let others = others.get_or_insert_with(|| Box::new(BulkCompressor::new(CompressionType::Rdp6)));
+            match guarded("decompressor", || others.decompress(data, u32::from(flags))) {
+                Ok(Ok(data)) => return Ok(Plain { data, restored }),
+                Ok(Err(error)) => error.to_string(),
+                Err(error) => error,
+            }
         };
         *lost = true;
         Err(format!("type {kind}: {error}"))

@@ -18,6 +18,7 @@ mod gfx;
 mod guard;
 mod input;
 mod layout;
+mod mppc;
 mod nsc;
 mod planar;
 mod pointer;

@@ -16,6 +16,11 @@ use crate::{Picture, Rect, Result, ScreenMessage};
 const COPY_AREA_MIN: usize = 4096;
 /// Pixels from which a box can be photo-like.
 const PHOTO_AREA_MIN: usize = 256;
+/// Uncompressed bytes that gather before they are compressed: a frame is never there as a whole, and what was written last
+/// is still in the processor's cache when it is read.
+const PART: usize = 128 << 10;
+/// Room for a compressed frame that is kept from frame to frame.
+const OUT_KEPT: usize = 256 << 10;
 
 /// Pictures in, screen messages out. Holds the previous picture (4 bytes a pixel) and, once it has encoded something, a
 /// compressor of about 10 MiB.
@@ -92,12 +97,11 @@ impl ScreenEncoder {
             return self.encode_key(&picture).map(Some);
         }
         self.plan_delta(&picture);
-        self.serialise(&picture, KIND_DELTA, 0);
-        if self.span_raw + self.raw.len() as u64 > self.span_max {
+        if self.span_raw + self.plan.bytes() > self.span_max {
             return self.encode_key(&picture).map(Some);
         }
         self.update_previous(&picture);
-        self.compress(false).map(Some)
+        self.compress(&picture, KIND_DELTA, 0).map(Some)
     }
 
     fn encode_key(&mut self, picture: &Picture<'_>) -> Result<ScreenMessage> {
@@ -121,8 +125,9 @@ impl ScreenEncoder {
             .div_ceil(MIB)
             .min(u64::from(SPAN_MAX_MIB));
         self.span_max = span_mib * MIB;
-        self.serialise(picture, KIND_KEY, span_mib as u16);
-        self.previous.resize(whole[0].area() * 4, 0);
+        if self.previous.len() != whole[0].area() * 4 {
+            self.previous = vec![0; whole[0].area() * 4];
+        }
         copy_rect(picture, &whole[0], &mut self.previous);
         if self.compressor.is_none() {
             self.compressor = Some(Compressor::new()?);
@@ -131,7 +136,7 @@ impl ScreenEncoder {
             compressor.restart()?;
         }
         self.span_raw = 0;
-        self.compress(true)
+        self.compress(picture, KIND_KEY, span_mib as u16)
     }
 
     fn plan_delta(&mut self, picture: &Picture<'_>) {
@@ -183,40 +188,6 @@ impl ScreenEncoder {
         plan.pixels(picture, &self.changed, |rect| rect.area() >= PHOTO_AREA_MIN);
     }
 
-    /// Writes the planned frame into `raw`.
-    fn serialise(&mut self, picture: &Picture<'_>, kind: u8, span_mib: u16) {
-        let plan = &self.plan;
-        let raw = &mut self.raw;
-        raw.clear();
-        let ops = plan.copies.len() + plan.raws.len() + plan.residuals.len();
-        raw.extend_from_slice(&[kind, FRAME_VERSION]);
-        raw.extend_from_slice(&picture.width.to_le_bytes());
-        raw.extend_from_slice(&picture.height.to_le_bytes());
-        raw.extend_from_slice(&span_mib.to_le_bytes());
-        raw.extend_from_slice(&(ops as u32).to_le_bytes());
-        raw.extend_from_slice(&[0; 4]);
-        for copy in &plan.copies {
-            op(raw, OP_COPY, &copy.to);
-            raw.extend_from_slice(&copy.source_x.to_le_bytes());
-            raw.extend_from_slice(&copy.source_y.to_le_bytes());
-        }
-        debug_assert_eq!(raw.len(), HEADER_LENGTH + plan.copies.len() * COPY_LENGTH);
-        for rect in &plan.raws {
-            op(raw, OP_RAW, rect);
-            for y in usize::from(rect.y)..rect.bottom() as usize {
-                pixels::pack(picture.span(usize::from(rect.x), y, usize::from(rect.width)), raw);
-            }
-        }
-        for rect in &plan.residuals {
-            op(raw, OP_RESIDUAL, rect);
-            let rows = usize::from(rect.y)..rect.bottom() as usize;
-            let rows = rows.map(|y| picture.span(usize::from(rect.x), y, usize::from(rect.width)));
-            self.rows.residuals(rows, raw);
-        }
-        let length = (raw.len() - HEADER_LENGTH) as u32;
-        raw[HEADER_LENGTH - 4..HEADER_LENGTH].copy_from_slice(&length.to_le_bytes());
-    }
-
     /// Makes `previous` what a decoder will have.
     fn update_previous(&mut self, picture: &Picture<'_>) {
         let plan = &self.plan;
@@ -231,23 +202,113 @@ impl ScreenEncoder {
         }
     }
 
-    fn compress(&mut self, key: bool) -> Result<ScreenMessage> {
+    /// Writes the planned frame through the compressor.
+    fn compress(&mut self, picture: &Picture<'_>, kind: u8, span_mib: u16) -> Result<ScreenMessage> {
         // A failure in the middle leaves the stream in doubt: no delta may follow.
         self.span_open = false;
         let Some(compressor) = &mut self.compressor else {
             return Err(crate::Error::internal("compress frame", "no compressor"));
         };
-        compressor.frame(&self.raw, &mut self.out)?;
-        self.span_raw += self.raw.len() as u64;
+        let plan = &self.plan;
+        let (raw, out) = (&mut self.raw, &mut self.out);
+        raw.clear();
+        out.clear();
+        let bytes = plan.bytes();
+        raw.extend_from_slice(&[kind, FRAME_VERSION]);
+        raw.extend_from_slice(&picture.width.to_le_bytes());
+        raw.extend_from_slice(&picture.height.to_le_bytes());
+        raw.extend_from_slice(&span_mib.to_le_bytes());
+        raw.extend_from_slice(&(plan.ops() as u32).to_le_bytes());
+        raw.extend_from_slice(&((bytes - HEADER_LENGTH as u64) as u32).to_le_bytes());
+        let mut parts = Parts {
+            compressor,
+            raw,
+            out,
+            bytes: 0,
+        };
+        for copy in &plan.copies {
+            op(parts.raw, OP_COPY, &copy.to);
+            parts.raw.extend_from_slice(&copy.source_x.to_le_bytes());
+            parts.raw.extend_from_slice(&copy.source_y.to_le_bytes());
+            parts.written()?;
+        }
+        for rect in &plan.raws {
+            op(parts.raw, OP_RAW, rect);
+            for y in usize::from(rect.y)..rect.bottom() as usize {
+                pixels::pack(picture.span(usize::from(rect.x), y, usize::from(rect.width)), parts.raw);
+                parts.written()?;
+            }
+        }
+        for rect in &plan.residuals {
+            op(parts.raw, OP_RESIDUAL, rect);
+            let top = usize::from(rect.y);
+            for y in top..rect.bottom() as usize {
+                let row = picture.span(usize::from(rect.x), y, usize::from(rect.width));
+                self.rows.residuals(row, y == top, parts.raw);
+                parts.written()?;
+            }
+        }
+        let written = parts.finish()?;
+        debug_assert_eq!(written, bytes, "the plan knows a frame's length");
+        self.span_raw += bytes;
         self.span_open = true;
+        let bytes = if self.out.len() > OUT_KEPT {
+            Bytes::from(std::mem::take(&mut self.out))
+        } else {
+            Bytes::copy_from_slice(&self.out)
+        };
         Ok(ScreenMessage {
-            key,
-            bytes: Bytes::copy_from_slice(&self.out),
+            key: kind == KIND_KEY,
+            bytes,
         })
     }
 }
 
+/// A frame on its way through the compressor.
+struct Parts<'a> {
+    compressor: &'a mut Compressor,
+    raw: &'a mut Vec<u8>,
+    out: &'a mut Vec<u8>,
+    /// What went through.
+    bytes: u64,
+}
+
+impl Parts<'_> {
+    /// Something was appended to `raw`.
+    fn written(&mut self) -> Result<()> {
+        if self.raw.len() < PART {
+            return Ok(());
+        }
+        self.pass()
+    }
+
+    fn pass(&mut self) -> Result<()> {
+        self.bytes += self.raw.len() as u64;
+        let passed = self.compressor.part(self.raw, self.out);
+        self.raw.clear();
+        passed
+    }
+
+    /// All is written; gives its length.
+    fn finish(mut self) -> Result<u64> {
+        self.pass()?;
+        self.compressor.flush(self.out)?;
+        Ok(self.bytes)
+    }
+}
+
 impl Plan {
+    fn ops(&self) -> usize {
+        self.copies.len() + self.raws.len() + self.residuals.len()
+    }
+
+    /// How long the frame is, uncompressed.
+    fn bytes(&self) -> u64 {
+        let painted = self.raws.iter().chain(&self.residuals);
+        let painted: usize = painted.map(|rect| RECT_LENGTH + rect.area() * 3).sum();
+        (HEADER_LENGTH + self.copies.len() * COPY_LENGTH + painted) as u64
+    }
+
     /// Sorts the tiles into raw and photo-like ones and merges each sort to rectangles.
     fn pixels(&mut self, picture: &Picture<'_>, tiles: &[Changed], may_be_photo: impl Fn(&Rect) -> bool) {
         let Self { photo, split, .. } = self;

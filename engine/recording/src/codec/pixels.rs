@@ -129,21 +129,19 @@ fn residuals_of(row: &[u8], above: &[u8], out: &mut Vec<u8>) {
 }
 
 impl Rows {
-    /// Appends the residuals of a rectangle's rows, from its first to its last.
-    pub(super) fn residuals<'a>(&mut self, rows: impl Iterator<Item = &'a [u8]>, out: &mut Vec<u8>) {
-        for (index, rgba) in rows.enumerate() {
-            self.row.clear();
-            split_all(rgba, &mut self.row);
-            if index == 0 {
-                let start = out.len();
-                out.extend_from_slice(&self.row);
-                let later = self.row.iter().zip(out[start..].iter_mut().skip(3));
-                later.for_each(|(left, out)| *out = out.wrapping_sub(*left));
-            } else {
-                residuals_of(&self.row, &self.above, out);
-            }
-            std::mem::swap(&mut self.row, &mut self.above);
+    /// Appends the residuals of a rectangle's next row; `first` begins a rectangle.
+    pub(super) fn residuals(&mut self, rgba: &[u8], first: bool, out: &mut Vec<u8>) {
+        self.row.clear();
+        split_all(rgba, &mut self.row);
+        if first {
+            let start = out.len();
+            out.extend_from_slice(&self.row);
+            let later = self.row.iter().zip(out[start..].iter_mut().skip(3));
+            later.for_each(|(left, out)| *out = out.wrapping_sub(*left));
+        } else {
+            residuals_of(&self.row, &self.above, out);
         }
+        std::mem::swap(&mut self.row, &mut self.above);
     }
 }
 
@@ -268,7 +266,10 @@ mod tests {
     fn residuals_match_the_documented_vector() {
         let rows = [[10, 20, 30, 0, 12, 22, 32, 9], [10, 20, 30, 1, 14, 24, 34, 7]];
         let mut out = Vec::new();
-        Rows::default().residuals(rows.iter().map(|row| &row[..]), &mut out);
+        let mut scratch = Rows::default();
+        for (index, row) in rows.iter().enumerate() {
+            scratch.residuals(row, index == 0, &mut out);
+        }
         assert_eq!(hex::encode(&out), "14768a020000000000020000");
         let (mut first, mut second) = ([0; 8], [0; 8]);
         restore(&out[..6], None, &mut first);
@@ -288,7 +289,9 @@ mod tests {
                 })
                 .collect();
             let mut out = vec![1, 2, 3];
-            rows.residuals(picture.chunks(width * 4), &mut out);
+            for (index, row) in picture.chunks(width * 4).enumerate() {
+                rows.residuals(row, index == 0, &mut out);
+            }
             assert_eq!(out.len(), 3 + width * 3 * 5);
             let mut above: Option<Vec<u8>> = None;
             for (row, residuals) in picture.chunks(width * 4).zip(out[3..].chunks(width * 3)) {

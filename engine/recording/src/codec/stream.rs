@@ -45,10 +45,8 @@ impl Compressor {
             .map_err(|error| Error::internal("restart compressor", error))
     }
 
-    /// Compresses and flushes; replaces `out`.
-    pub(super) fn frame(&mut self, raw: &[u8], out: &mut Vec<u8>) -> Result<()> {
-        let failed = |error| Error::internal("compress frame", error);
-        out.clear();
+    /// Compresses a part of a frame and appends to `out` what that gives by now.
+    pub(super) fn part(&mut self, raw: &[u8], out: &mut Vec<u8>) -> Result<()> {
         let mut input = InBuffer::around(raw);
         while input.pos() < raw.len() {
             out.reserve(STEP);
@@ -57,6 +55,11 @@ impl Compressor {
                 .run(&mut input, &mut OutBuffer::around_pos(out, filled))
                 .map_err(failed)?;
         }
+        Ok(())
+    }
+
+    /// Ends a frame: appends all that is left of it.
+    pub(super) fn flush(&mut self, out: &mut Vec<u8>) -> Result<()> {
         loop {
             out.reserve(STEP);
             let filled = out.len();
@@ -65,6 +68,10 @@ impl Compressor {
             }
         }
     }
+}
+
+fn failed(error: std::io::Error) -> Error {
+    Error::internal("compress frame", error)
 }
 
 /// Decompresses frames; the window is bounded by the format.
