@@ -110,6 +110,33 @@ fn a_ticket_is_taken_once_and_in_time() {
     assert!(!store.take_ticket(&short.id).unwrap(), "expired");
 }
 
+/// Several processes and threads at once, all of which have found the ticket good: one of them takes it.
+#[test]
+fn of_all_who_take_a_ticket_at_once_one_has_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let stores = [(); 2].map(|()| Credentials::open(dir.path()).unwrap());
+    for round in 0..20 {
+        let (ticket, password) = stores[0].issue_ticket(new("alice", MINUTE)).unwrap();
+        let together = std::sync::Barrier::new(12);
+        let (stores, ticket, password, together) = (&stores, &ticket, &password, &together);
+        let taken: Vec<bool> = std::thread::scope(|scope| {
+            let takers: Vec<_> = (0..12)
+                .map(|taker| {
+                    scope.spawn(move || {
+                        let store = &stores[taker % 2];
+                        let proof = store.verify("alice", password, OffsetDateTime::now_utc()).unwrap();
+                        assert_eq!(proof, Some(Proof::Ticket(ticket.clone())));
+                        together.wait();
+                        store.take_ticket(&ticket.id).unwrap()
+                    })
+                })
+                .collect();
+            takers.into_iter().map(|taker| taker.join().unwrap()).collect()
+        });
+        assert_eq!(taken.iter().filter(|taken| **taken).count(), 1, "round {round}");
+    }
+}
+
 #[test]
 fn tickets_are_bounded() {
     let dir = tempfile::tempdir().unwrap();
