@@ -7,6 +7,7 @@ mod demo;
 mod guesses;
 mod mutants;
 mod nla_client;
+pub(super) mod random;
 mod redirections;
 mod sessions;
 mod tls_versions;

@@ -12,7 +12,7 @@ use ironrdp_connector::sspi::{AuthIdentity, Username};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use zeroize::Zeroizing;
 
-use super::{early, encode, read_message};
+use super::{VERSION_WITH_NONCE, early, encode, read_message};
 
 /// More messages than any desktop wants.
 const ROUNDS_MAX: usize = 8;
@@ -69,8 +69,17 @@ pub(in crate::gateway) async fn log_on<S: AsyncRead + AsyncWrite + Unpin>(
         }
         let message = read_message(stream).await?;
         request = TsRequest::from_buffer(&message)?;
+        // sspi says it again
+        request.auth_info = None;
         if let Some(code) = request.error_code.as_ref().filter(|code| code.0 != 0) {
             return Err(LogonError::Refused(code.0));
+        }
+        // its key as it is could be words of its choice, sealed for another server (CVE-2018-0886)
+        if request.version < VERSION_WITH_NONCE {
+            let version = request.version;
+            return Err(LogonError::Protocol(format!(
+                "the desktop speaks version {version}, which can be relayed"
+            )));
         }
         if request
             .pub_key_auth

@@ -8,6 +8,8 @@ pub(super) mod server;
 mod spnego;
 
 #[cfg(test)]
+mod mutants;
+#[cfg(test)]
 mod tests;
 
 use std::io;
@@ -20,6 +22,9 @@ use zeroize::Zeroizing;
 
 /// The longest message we read. NTLM needs some 700 bytes, a `TSCredentials` with a long password some more.
 const MESSAGE_BYTES_MAX: usize = 16 << 10;
+
+/// From this version on the public key is hashed with a nonce.
+const VERSION_WITH_NONCE: u32 = 5;
 
 /// NTSTATUS values that a refused peer is told ([MS-ERREF] 2.3).
 pub(super) mod status {

@@ -17,12 +17,10 @@ use zeroize::Zeroizing;
 
 use super::ntlm::Messages;
 use super::seal::{Seal, same};
-use super::{encode, spnego};
+use super::{VERSION_WITH_NONCE, encode, spnego};
 
 /// The newest version of the protocol, which is what we say.
 const VERSION: u32 = 6;
-/// From this version on the public key is hashed with a nonce.
-const VERSION_WITH_NONCE: u32 = 5;
 /// From this version on a server may say why it refuses.
 const VERSION_WITH_ERRORS: u32 = 3;
 const CLIENT_TO_SERVER: &[u8] = b"CredSSP Client-To-Server Binding Hash\0";
@@ -132,13 +130,15 @@ impl Server {
     /// # Errors
     /// The logon has failed; say so with [`Server::refuse`].
     pub(in crate::gateway) fn process(&mut self, message: &[u8]) -> Result<Step, CredsspError> {
+        // whatever goes wrong from here on ends the logon
+        let state = std::mem::replace(&mut self.state, State::Done);
         let request = guarded(|| TsRequest::from_buffer(message).map_err(|error| error.to_string()))?;
         match self.version {
             None => self.version = Some(request.version),
             Some(version) if version != request.version => return Err(protocol("the version changes")),
             Some(_) => {}
         }
-        match std::mem::replace(&mut self.state, State::Done) {
+        match state {
             State::Init => self.init(&request.nego_tokens.unwrap_or_default()),
             State::Negotiate => {
                 let token = request.nego_tokens.unwrap_or_default();

@@ -12,18 +12,18 @@ use super::client::{Account, LogonError, log_on};
 use super::server::{ClientName, CredsspError, NtHash, Server, Step};
 use super::*;
 
-const KEY: &[u8] = b"content of the subjectPublicKey";
+pub(super) const KEY: &[u8] = b"content of the subjectPublicKey";
 
-fn nt_hash(password: &str) -> NtHash {
+pub(super) fn nt_hash(password: &str) -> NtHash {
     let text: Vec<u8> = password.encode_utf16().flat_map(u16::to_le_bytes).collect();
     Zeroizing::new(Md4::digest(text).into())
 }
 
-fn raw() -> ClientMode {
+pub(super) fn raw() -> ClientMode {
     ClientMode::Ntlm(NtlmConfig::default())
 }
 
-fn in_spnego() -> ClientMode {
+pub(super) fn in_spnego() -> ClientMode {
     ClientMode::Negotiate(NegotiateConfig::new(
         Box::new(NtlmConfig::default()),
         Some("!kerberos,ntlm".to_owned()),
@@ -211,6 +211,15 @@ fn broken_messages_end_the_logon_and_nothing_else() {
             "{bytes:?}"
         );
     }
+    // no name, no workstation
+    let negotiate = [&b"NTLMSSP\0\x01\0\0\0\x05\x02\0\0"[..], &[0; 16]].concat();
+    let right = TsRequest {
+        nego_tokens: Some(negotiate),
+        ..TsRequest::default()
+    };
+    let right = encode(&right).unwrap();
+    assert!(Server::new(KEY.to_vec()).process(&right).is_ok());
+    assert!(server.process(&right).is_err(), "a logon that has failed goes on");
     assert!(server.confirm().is_err() && server.verify(&[nt_hash("x")]).is_err());
     // a short pubKeyAuth, a short authInfo
     let identity = AuthIdentity {
@@ -299,6 +308,31 @@ async fn logs_on_to_desktops() {
     let (refused, seen) = desktop("other", None, &account).await;
     assert!(matches!(refused, Err(LogonError::Refused(0xC000_006D))), "{refused:?}");
     assert_eq!(seen, None);
+}
+
+#[tokio::test]
+async fn desktops_of_before_the_nonce_get_nothing_sealed() {
+    for version in [2, 4] {
+        let (mut ours, mut theirs) = tokio::io::duplex(4096);
+        let serve = async move {
+            let negotiate = read_message(&mut theirs).await.unwrap();
+            let Ok(Step::Reply(challenge)) = Server::new(KEY.to_vec()).process(&negotiate) else {
+                panic!("no challenge")
+            };
+            let mut request = TsRequest::from_buffer(&challenge).unwrap();
+            request.version = version;
+            theirs.write_all(&encode(&request).unwrap()).await.unwrap();
+            assert!(read_message(&mut theirs).await.is_err(), "version {version}");
+        };
+        let account = Account {
+            login: "svc",
+            domain: None,
+            password: "x",
+        };
+        let log_on = async move { log_on(&mut ours, KEY.to_vec(), "desktop", &account, false).await };
+        let (refused, ()) = tokio::join!(log_on, serve);
+        assert!(matches!(refused, Err(LogonError::Protocol(_))), "{refused:?}");
+    }
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use deskreel_rdp::Direction;
 use tokio::io::{AsyncRead, AsyncWriteExt as _, ReadHalf};
 
+use super::random::{Random, mutants, resident_bytes, seed};
 use super::sessions::{Ends, Nowhere, SHADOW, XRDP, XRDP_RESIZE, meet, records};
 use super::*;
 
@@ -18,46 +19,10 @@ const WRITE_PDUS: usize = 8;
 /// What a long run may take more at its end than after its first half, beside the lines of its log.
 const GROWTH_MAX: u64 = 32 << 20;
 
-/// Numbers that are the same in each run ([xorshift64*](https://doi.org/10.18637/jss.v008.i14)).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let high = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32;
-        usize::try_from(high).unwrap() % bound
-    }
-}
-
 /// `pdu` with other bytes, mostly of a length that its header tells.
 fn mutated(random: &mut Random, pdu: &[u8]) -> Vec<u8> {
     let mut pdu = pdu.to_vec();
-    for _ in 0..=random.below(4) {
-        let at = random.below(pdu.len().max(1));
-        match random.below(6) {
-            0 if pdu.len() > 8 => pdu.truncate(at.max(5)),
-            1 => {
-                let filling = vec![u8::try_from(random.below(256)).unwrap(); random.below(64)];
-                pdu.splice(at..at, filling);
-            }
-            2 => {
-                let copy = pdu[at..].to_vec();
-                pdu.extend(copy.iter().take(200));
-            }
-            _ => {
-                if let Some(byte) = pdu.get_mut(at) {
-                    *byte = match random.below(4) {
-                        0 => 0xFF,
-                        1 => 0,
-                        2 => *byte ^ (1 << random.below(8)),
-                        _ => u8::try_from(random.below(256)).unwrap(),
-                    };
-                }
-            }
-        }
-    }
+    random.change(&mut pdu, 5);
     if random.below(8) > 0 && pdu.first() == Some(&3) && pdu.len() > 4 {
         let length = u16::try_from(pdu.len()).unwrap_or(u16::MAX);
         pdu[2..4].copy_from_slice(&length.to_be_bytes());
@@ -116,17 +81,10 @@ async fn provoke(ends: Ends, towards: Direction, capture: &[(Direction, Vec<u8>)
     sent
 }
 
-fn resident_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
-}
-
 #[tokio::test]
 async fn changed_pdus_end_sessions_and_nothing_else() {
-    let given = |name| std::env::var(name).ok().map(|number| number.parse::<usize>().unwrap());
-    let long = given("DESKREEL_MUTANTS");
-    let (count, seed) = (long.unwrap_or(PDUS), given("DESKREEL_SEED").unwrap_or(1));
+    let long = mutants();
+    let (count, seed) = (long.unwrap_or(PDUS), seed());
     // what the tap catches ends up in the recording, which is kept nowhere; other tests panic on purpose
     static PANICS: AtomicUsize = AtomicUsize::new(0);
     if long.is_some() {
@@ -148,7 +106,7 @@ async fn changed_pdus_end_sessions_and_nothing_else() {
     )
     .await;
     let captures = [records(XRDP), records(XRDP_RESIZE), records(SHADOW)];
-    let mut random = Random(0x00DE_5C4E_E100_0000 | seed as u64);
+    let mut random = Random::new(seed);
     let (mut sent, mut sessions) = ([0, 0], 0_u32);
     let mut resident = Vec::new();
     while sent[0] + sent[1] < count {
