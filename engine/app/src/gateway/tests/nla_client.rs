@@ -11,7 +11,7 @@ use tokio_rustls::client::TlsStream;
 use zeroize::Zeroizing;
 
 use super::*;
-use crate::credentials::Credentials;
+use crate::credentials::{Credentials, NewTicket};
 use crate::demo::tests as demo;
 use crate::gateway::credssp::{public_key, read_message};
 
@@ -290,6 +290,38 @@ async fn another_client_takes_the_early_result() {
     assert!(!refused.is_empty(), "{refused}");
     gateway.expect("wrong_password").await;
     gateway.assert_clean().await;
+}
+
+/// The logons run side by side, and the gateway looks tickets up and takes them on threads.
+#[tokio::test]
+async fn of_logons_at_once_with_one_ticket_one_gets_in() {
+    let (addr, _) = bad_peers::desktop_with_tls();
+    let dir = folder(addr, ", logon_failures_max: 100");
+    let store = Credentials::open(&dir.path().join("data")).unwrap();
+    let gateway = start_in(dir).await;
+    let new = NewTicket {
+        user: "alice".to_owned(),
+        desktop: "lab".to_owned(),
+        login: None,
+        ttl: Duration::from_secs(60),
+    };
+    let (_, secret) = store.issue_ticket(new).unwrap();
+    let log_on = || gateway.log_on(protocol::HYBRID, Wrap::Raw, "alice", &secret);
+    let (a, b, c, d, e, f) = tokio::join!(log_on(), log_on(), log_on(), log_on(), log_on(), log_on());
+    let (told, streams): (Vec<_>, Vec<_>) = [a, b, c, d, e, f].into_iter().unzip();
+    let inside = told.iter().filter(|told| told.status.is_none()).count();
+    assert_eq!(inside, 1, "{told:?}");
+    drop(streams);
+    let ended = tokio::time::timeout(PATIENCE, async {
+        while gateway.lines.ends().len() < 6 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    ended.await.expect("all end");
+    let reasons: Vec<String> = gateway.lines.ends().into_iter().map(|(reason, _)| reason).collect();
+    let closed = reasons.iter().filter(|reason| *reason == "client_closed").count();
+    let refused = |reason: &&String| ["ticket_gone", "wrong_password"].contains(&reason.as_str());
+    assert_eq!((closed, reasons.iter().filter(refused).count()), (1, 5), "{reasons:?}");
 }
 
 #[tokio::test]
