@@ -19,7 +19,7 @@ use peers::connection::{DynamicClient, connect_dynamic};
 use peers::desktop::PASSWORD;
 use peers::display::Display;
 use peers::gateway::{Gateway, Settings};
-use peers::process::{free_port, wait_for};
+use peers::process::wait_for;
 use serde_json::{Value, json};
 use tokio_rustls::rustls::ALL_VERSIONS;
 
