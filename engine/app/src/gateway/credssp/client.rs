@@ -78,7 +78,8 @@ pub(in crate::gateway) async fn log_on<S: AsyncRead + AsyncWrite + Unpin>(
         if request.version < VERSION_WITH_NONCE {
             let version = request.version;
             return Err(LogonError::Protocol(format!(
-                "the desktop speaks version {version}, which can be relayed"
+                "the desktop speaks version {version}, below {VERSION_WITH_NONCE} a logon can be used elsewhere \
+                 (CVE-2018-0886): update the desktop"
             )));
         }
         if request
