@@ -49,8 +49,7 @@ impl Author {
         fs::create_dir(folder.join(".cargo")).unwrap();
         fs::write(
             folder.join(".cargo/config.toml"),
-            "[profile.dev]\nopt-level = 1\ndebug = 'line-tables-only'\nincremental = false\n\
-             [profile.dev.package.'*']\nopt-level = 2\ndebug = false\n[profile.dev.build-override]\nopt-level = 0\n",
+            "[profile.dev]\ndebug = false\nincremental = false\n",
         )
         .unwrap();
         let library = target().join(format!("debug/libdeskreel_{kind}_{name}.so"));

@@ -47,15 +47,15 @@ impl Messages {
             return None;
         }
         let user = String::from_utf16(&units(field(message, USER_AT)?)).ok()?;
-        let owner = [&wide(&user.to_uppercase())[..], field(message, DOMAIN_AT)?].concat();
-        let key = keyed(secret, &[&owner]);
+        let domain = field(message, DOMAIN_AT)?;
         let response = field(message, NT_RESPONSE_AT)?;
         let (proof, answered) = response.split_at_checked(PROOF_BYTES)?;
         let challenge = self.challenge.get(SERVER_CHALLENGE_AT..SERVER_CHALLENGE_AT + 8)?;
         let checked = is_checked(response.get(PAIRS_AT..)?)?;
-        if !same(keyed(&key, &[challenge, answered]).as_ref(), proof) {
-            return None;
-        }
+        let key = capitals(&user)
+            .into_iter()
+            .map(|user| keyed(secret, &[&wide(&user), domain]))
+            .find(|key| same(keyed(key, &[challenge, answered]).as_ref(), proof))?;
         let mut session = keyed(&key, &[proof]);
         if flags & KEY_EXCHANGE != 0 {
             let mut sent = Zeroizing::new(<[u8; 16]>::try_from(field(message, SESSION_KEY_AT)?).ok()?);
@@ -74,6 +74,23 @@ impl Messages {
         }
         Some(session)
     }
+}
+
+/// A user's name as clients write it in capitals: Windows letter by letter (`ß` stays), FreeRDP only those of ASCII, others
+/// by all rules of Unicode (`SS`).
+fn capitals(user: &str) -> [String; 3] {
+    let one = |letter: char| {
+        let mut upper = letter.to_uppercase();
+        match (upper.next(), upper.next()) {
+            (Some(upper), None) => upper,
+            _ => letter,
+        }
+    };
+    [
+        user.chars().map(one).collect(),
+        user.to_ascii_uppercase(),
+        user.to_uppercase(),
+    ]
 }
 
 /// Whether the pairs say that the messages are checked; `None` = they have no end.
@@ -144,13 +161,17 @@ mod tests {
 
     /// An AUTHENTICATE of user `User` in `Domain`, with these pairs; the response's own time is 0.
     fn authenticate(pairs: &[u8], proof: Option<&[u8]>, flags: u32, mic: [u8; 16]) -> Vec<u8> {
+        authenticate_as("User", pairs, proof, flags, mic)
+    }
+
+    fn authenticate_as(user: &str, pairs: &[u8], proof: Option<&[u8]>, flags: u32, mic: [u8; 16]) -> Vec<u8> {
         let mut response = proof.unwrap_or(&[0; 16]).to_vec();
         response.extend([1, 1, 0, 0, 0, 0, 0, 0]);
         response.extend([0; 8]);
         response.extend([0xAA; 8]);
         response.extend([0; 4]);
         response.extend(pairs);
-        let parts = [vec![], response, wide("Domain"), wide("User"), vec![], vec![0x55; 16]];
+        let parts = [vec![], response, wide("Domain"), wide(user), vec![], vec![0x55; 16]];
         let mut head = b"NTLMSSP\0\x03\0\0\0".to_vec();
         let mut offset = 88;
         for part in &parts {
@@ -237,6 +258,23 @@ mod tests {
             ..signed
         };
         assert_eq!(other.session_key(&SECRET), None);
+    }
+
+    #[test]
+    fn names_in_capitals_of_windows_freerdp_and_others() {
+        for owner in ["GROßER-ÄRGER", "GROßER-äRGER", "GROSSER-ÄRGER"] {
+            let owner = [wide(owner), wide("Domain")].concat();
+            let draft = messages(authenticate(&pairs(), None, UNICODE, [0; 16]));
+            let answered = &field(&draft.authenticate, NT_RESPONSE_AT).unwrap()[PROOF_BYTES..];
+            let proof = keyed(&keyed(&SECRET, &[&owner]), &[&draft.challenge[24..32], answered]);
+            let proves = |user| {
+                messages(authenticate_as(user, &pairs(), Some(proof.as_ref()), UNICODE, [0; 16]))
+                    .session_key(&SECRET)
+                    .is_some()
+            };
+            assert!(proves("großer-ärger"));
+            assert!(!proves("grober-ärger"));
+        }
     }
 
     #[test]

@@ -320,7 +320,8 @@ async fn of_logons_at_once_with_one_ticket_one_gets_in() {
     ended.await.expect("all end");
     let reasons: Vec<String> = gateway.lines.ends().into_iter().map(|(reason, _)| reason).collect();
     let closed = reasons.iter().filter(|reason| *reason == "client_closed").count();
-    let refused = |reason: &&String| ["ticket_gone", "wrong_password"].contains(&reason.as_str());
+    // the last of them may come when so many have failed that one has to wait
+    let refused = |reason: &&String| ["ticket_gone", "wrong_password", "user_blocked"].contains(&reason.as_str());
     assert_eq!((closed, reasons.iter().filter(refused).count()), (1, 5), "{reasons:?}");
 }
 

@@ -22,8 +22,15 @@ impl Variant {
         let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
         let (before, rest) = manifest.split_once("members = [").unwrap();
         let (_, after) = rest.split_once(']').unwrap();
+        // without the workspace's profiles: what is built here runs for a moment
+        let (after, _) = after.split_once("\n[profile.").unwrap();
         let members = r#"members = ["sdk", "tests/fixtures/storage-memory"]"#;
-        fs::write(workspace.path().join("Cargo.toml"), format!("{before}{members}{after}")).unwrap();
+        let profile = "[profile.dev]\ndebug = false\nincremental = false\n";
+        fs::write(
+            workspace.path().join("Cargo.toml"),
+            format!("{before}{members}{after}\n{profile}"),
+        )
+        .unwrap();
         fs::copy(root.join("Cargo.lock"), workspace.path().join("Cargo.lock")).unwrap();
         for folder in ["sdk", "tests/fixtures/storage-memory"] {
             copy(&root.join(folder), &workspace.path().join(folder));
