@@ -69,11 +69,12 @@ pub struct Gateway {
     pub default_desktop: Option<String>,
     /// From accept until the client has sent what the handshake wants of it.
     pub handshake_timeout: Duration,
-    /// From the client's TLS until the desktop's picture can start; people read certificate warnings in between.
+    /// Without NLA: from the client's TLS until the desktop's picture can start. With it: for the client's logon, and again
+    /// from the desktop's answer until its picture can start. People read certificate warnings in between.
     pub activation_timeout: Duration,
     /// Most pixels of a session's screen, all monitors together.
     pub screen_max_pixels: u64,
-    /// Time to reach the desktop: TCP, X.224 and TLS.
+    /// Time to reach the desktop: TCP, X.224, TLS and, where it wants that, the NLA logon.
     pub connect_timeout: Duration,
     /// Time that open sessions get to end when the gateway is told to stop.
     pub shutdown_timeout: Duration,

@@ -45,6 +45,9 @@ impl Loaded {
         };
         file("gateway.certificate".to_owned(), gateway.certificate.as_deref());
         file("gateway.private_key".to_owned(), gateway.private_key.as_deref());
+        let web = &self.config.web;
+        file("web.certificate".to_owned(), web.certificate.as_deref());
+        file("web.private_key".to_owned(), web.private_key.as_deref());
         for storage in &self.config.storages {
             file(format!("{}.path", storage.source_key), storage.path.as_deref());
         }
@@ -176,7 +179,8 @@ mod tests {
     fn names_and_files_must_exist() {
         assert_eq!(references("gateway: {default_desktop: lab}\n", DESKTOP), [""; 0]);
         let config = "gateway: {default_desktop: lap, certificate: no.pem, private_key: resources}\n\
-                      storages: [{name: a, plugin: b, path: b.so}]\nexporters: [{name: a, plugin: b, path: d.yaml}]\n";
+                      storages: [{name: a, plugin: b, path: b.so}]\nexporters: [{name: a, plugin: b, path: d.yaml}]\n\
+                      web: {certificate: pages.pem, private_key: d.yaml}\n";
         let desktops = DESKTOP.replace("addr: a", "addr: a, gateway: {tls: {verify: ca, ca: roots.pem}}");
         assert_eq!(
             references(config, &desktops),
@@ -184,6 +188,7 @@ mod tests {
                 "d.yaml:1:28: gateway.default_desktop: no desktop \"lap\" in resources, did you mean lab?",
                 "d.yaml:1:46: gateway.certificate: no.pem can't be opened: No such file or directory (os error 2)",
                 "d.yaml:1:67: gateway.private_key: resources is a folder",
+                "d.yaml:4:20: web.certificate: pages.pem can't be opened: No such file or directory (os error 2)",
                 "d.yaml:2:39: storages[0].path: b.so can't be opened: No such file or directory (os error 2)",
                 "windows_desktop/lab: spec.gateway.tls.ca: resources/roots.pem can't be opened: No such file or directory \
                  (os error 2)",

@@ -100,6 +100,10 @@ fn a_healthy_node_and_each_thing_that_can_be_wrong() -> anyhow::Result<()> {
         "{code} {found:?}"
     );
     drop(taken);
+    let taken = TcpListener::bind(("127.0.0.1", 0))?;
+    let pages = format!("web: {{listen: '{}'}}", taken.local_addr()?);
+    let found = with(dir, "port", 3, || configured(&pages), back);
+    assert!(found[0].starts_with("error: web.listen"), "{found:?}");
 
     let found = with(dir, "disk", 3, || configured("spool: {min_free_bytes: 1000TiB}"), back);
     assert!(

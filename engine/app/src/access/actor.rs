@@ -26,6 +26,11 @@ pub(crate) enum Who {
     User(String),
 }
 
+/// Who became this process's account by sudo, as sudo says.
+pub(crate) fn sudo_user() -> Option<String> {
+    std::env::var("SUDO_USER").ok().filter(|user| !user.is_empty())
+}
+
 impl Who {
     /// The account that runs this process.
     ///
@@ -93,9 +98,13 @@ impl Who {
         }
     }
 
-    /// Who acts, for the audit log. Who became root by sudo is told beside it.
+    /// Who acts, for the audit log, where that is this process's account.
     pub(crate) fn actor(&self) -> Actor {
-        let sudo_user = std::env::var("SUDO_USER").ok().filter(|user| !user.is_empty());
+        self.actor_from(sudo_user())
+    }
+
+    /// Who acts, for the audit log. Beside a local account is told who became it [by sudo](sudo_user).
+    pub(crate) fn actor_from(&self, sudo_user: Option<String>) -> Actor {
         Actor {
             user: self.name(),
             sudo_user: sudo_user.filter(|_| matches!(self, Self::Local { .. })),

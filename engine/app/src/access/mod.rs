@@ -18,7 +18,7 @@ mod view;
 mod watch;
 mod withdrawn;
 
-pub(crate) use actor::{Who, closed};
+pub(crate) use actor::{Who, closed, sudo_user};
 pub(crate) use check::{Checked, check, languages, lint};
 pub(crate) use entry::{Entry, ResourceOrigin};
 #[allow(

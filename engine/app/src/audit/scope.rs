@@ -34,7 +34,7 @@ impl Scope {
 pub(crate) struct Actor {
     /// The Deskreel user, or `local:<os user>`.
     pub(crate) user: String,
-    /// Who became root to do it, as sudo says: told, not proved.
+    /// Who became this account by sudo, as sudo says: told, not proved.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) sudo_user: Option<String>,
 }

@@ -58,7 +58,7 @@ pub(crate) struct Args {
 enum Command {
     /// List events, oldest first
     Ls(LsArgs),
-    /// Print the last events, and those to come
+    /// Print the last events; with -f also those to come
     Tail(TailArgs),
     /// Check that no line was changed or removed
     ///

@@ -8,8 +8,8 @@ use crate::output::{self, visible};
 /// Arguments of `doctor`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Looks at configuration, resources, files and keys, disks, catalog, audit log, clock, certificates, ports \
-                  and storages. Changes nothing. Every finding says what to do.\n\nExit code 0 = all is well, 2 = the \
+    after_help = "Looks at configuration, resources, files and keys, disks, catalog, audit log, clock, certificates, ports, \
+                  storages, exporters and the running gateway. Changes nothing. Every finding says what to do.\n\nExit code 0 = all is well, 2 = the \
                   configuration or its resources can't be loaded, 3 = other findings, 4 = catalog or audit log are not as \
                   they were written.\n\nExamples:\n  deskreel doctor\n  deskreel doctor --format json | jq '.findings[] | \
                   select(.state != \"ok\")'"

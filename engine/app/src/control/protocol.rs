@@ -33,6 +33,9 @@ pub(crate) enum Request {
         id: String,
         /// Told to the session's user (in the recording and the log) and to auditors.
         reason: String,
+        /// Who became root or the gateway's account by sudo, for the audit log: told, not proved.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sudo_user: Option<String>,
     },
     /// Follow one until it ends.
     Watch {
@@ -41,6 +44,9 @@ pub(crate) enum Request {
         /// Pictures too, so often.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         frame_interval_ms: Option<u64>,
+        /// As with `terminate`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sudo_user: Option<String>,
     },
 }
 

@@ -21,7 +21,7 @@ use super::protocol::{
 use super::{SOCKET, watch};
 use crate::access::recordings::{Asker, Gate, Looked, Purpose, Refused, Ruler, facts};
 use crate::access::{Access, View, Who, withdrawn};
-use crate::audit::{Actor, Audit, RecordingAction};
+use crate::audit::{Audit, RecordingAction};
 use crate::catalog::{self, Catalog, SessionRow};
 use crate::gateway::end::{EndReason, Ended};
 use crate::gateway::registry::{Facts, Registry, Running};
@@ -88,7 +88,11 @@ impl Server {
     #[cfg(test)]
     pub(super) fn visitor(&self, who: Who) -> Visitor {
         let desk = self.desk.clone();
-        Visitor { desk, who }
+        Visitor {
+            desk,
+            who,
+            sudo_user: None,
+        }
     }
 
     /// Answers until it is dropped.
@@ -130,8 +134,9 @@ impl Drop for Server {
 
 /// One connection: one request and its answers.
 async fn serve(stream: UnixStream, desk: &Desk, has_room: bool) -> io::Result<()> {
-    let visitor = Visitor {
+    let mut visitor = Visitor {
         desk: desk.clone(),
+        sudo_user: None,
         who: Who::of(stream.peer_cred()?.uid(), rustix::process::geteuid().as_raw()),
     };
     let (reader, mut writer) = stream.into_split();
@@ -147,14 +152,24 @@ async fn serve(stream: UnixStream, desk: &Desk, has_room: bool) -> io::Result<()
     let done = match serde_json::from_slice(&line) {
         Ok(Request::List {}) => visitor.list().await,
         Ok(Request::Show { id }) => visitor.show(id).await,
-        Ok(Request::Terminate { id, reason }) => visitor.terminate(id, &reason).await,
-        Ok(Request::Watch { id, frame_interval_ms }) => match visitor.watch(id, frame_interval_ms).await {
-            Ok((running, looked)) => {
-                let every = frame_interval_ms.map(Duration::from_millis);
-                return watch::run(&mut writer, &running, every, visitor.withdrawn(looked)).await;
+        Ok(Request::Terminate { id, reason, sudo_user }) => {
+            visitor.sudo_user = sudo_user;
+            visitor.terminate(id, &reason).await
+        }
+        Ok(Request::Watch {
+            id,
+            frame_interval_ms,
+            sudo_user,
+        }) => {
+            visitor.sudo_user = sudo_user;
+            match visitor.watch(id, frame_interval_ms).await {
+                Ok((running, looked)) => {
+                    let every = frame_interval_ms.map(Duration::from_millis);
+                    return watch::run(&mut writer, &running, every, visitor.withdrawn(looked)).await;
+                }
+                Err(problem) => Err(problem),
             }
-            Err(problem) => Err(problem),
-        },
+        }
         Err(problem) => {
             let problem = format!("the request can't be read: {problem}");
             Err(error(ErrorKind::Request, &problem))
@@ -168,6 +183,8 @@ async fn serve(stream: UnixStream, desk: &Desk, has_room: bool) -> io::Result<()
 pub(super) struct Visitor {
     desk: Desk,
     who: Who,
+    /// Whom the account was before sudo, as it says itself.
+    sudo_user: Option<String>,
 }
 
 impl Visitor {
@@ -307,7 +324,7 @@ impl Visitor {
 impl Visitor {
     /// The rules as they are now. Blocks.
     fn with_gate<T>(&self, work: impl FnOnce(&Gate<'_>) -> T) -> T {
-        let Self { desk, who } = self;
+        let Self { desk, who, sudo_user } = self;
         let view = desk.access.view();
         let (asker, locks) = (who.asker(&view), view.locks());
         work(&Gate {
@@ -319,10 +336,7 @@ impl Visitor {
             },
             audit: &desk.audit,
             catalog: &desk.catalog,
-            actor: Actor {
-                user: who.name(),
-                ..Actor::default()
-            },
+            actor: who.actor_from(sudo_user.clone()),
             address: None,
         })
     }

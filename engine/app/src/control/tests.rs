@@ -106,6 +106,7 @@ async fn sessions_are_listed_shown_and_ended() {
     let terminate = |reason: &str| Request::Terminate {
         id: one.facts.id.to_string(),
         reason: reason.to_owned(),
+        sudo_user: None,
     };
     for wrong in ["", "two\nlines", &"x".repeat(1001)] {
         assert_eq!(kind(&ask(dir.path(), &terminate(wrong)).await), ErrorKind::Request);
@@ -140,6 +141,7 @@ async fn nonsense_is_answered_in_bounds() {
     let watch = |frame_interval_ms| Request::Watch {
         id: "1".to_owned(),
         frame_interval_ms,
+        sudo_user: None,
     };
     assert_eq!(kind(&ask(dir.path(), &watch(None)).await), ErrorKind::NotFound);
 }
@@ -252,6 +254,36 @@ async fn other_accounts_are_ruled_and_every_refusal_is_told() {
             "DRA05W gus",
             "DRA06I gus"
         ]
+    );
+}
+
+/// Who took the gateway's account by sudo stands in the audit log, beside the account. Other accounts can't claim it.
+#[tokio::test]
+async fn who_came_by_sudo_is_told() {
+    let (_dir, loaded) = ruled();
+    let registry = Registry::new(9);
+    let data_dir = loaded.config.data_dir.clone();
+    let access = Access::start(&loaded).unwrap();
+    let audit = Audit::open(&loaded.config).unwrap();
+    let one = running("01902b6e-0000-7000-8000-000000000001");
+    let catalog = Catalog::open(&data_dir).unwrap();
+    catalog.session_started(&new_session(&one)).unwrap();
+    let _entered = registry.enter(&one).unwrap();
+    let server = Server::bind(&data_dir, registry, audit, access).unwrap();
+    let _server = tokio::spawn(server.run());
+    let request = Request::Terminate {
+        id: one.facts.id.to_string(),
+        reason: "go home".to_owned(),
+        sudo_user: Some("wim".to_owned()),
+    };
+    assert_eq!(ask(&data_dir, &request).await, Answer::Terminating { id: one.facts.id });
+    let events = crate::audit::last(&data_dir, &crate::audit::Filter::default(), usize::MAX).unwrap();
+    let fields = &events.last().unwrap().fields;
+    assert!(fields["user"].as_str().unwrap().starts_with("local:"), "{fields:?}");
+    assert_eq!(fields["sudo_user"], "wim");
+    assert_eq!(
+        Who::User("eve".to_owned()).actor_from(Some("wim".to_owned())).sudo_user,
+        None
     );
 }
 

@@ -1,4 +1,4 @@
-//! Certificates: the gateway's own, and the authorities that desktops are checked by.
+//! Certificates: the gateway's own, that of the pages, and the authorities that desktops are checked by.
 
 use std::path::Path;
 
@@ -19,17 +19,14 @@ const CHECK: &str = "certificate";
 /// Time before the end of a certificate from which an operator is warned.
 const WARN_BEFORE: Duration = Duration::days(30);
 
+/// What renews a certificate in place.
+const RENEW: &str = "put the renewed certificate in its place; a running gateway takes it at once";
+
 /// Looks at the certificates.
 pub(super) fn examine(loaded: &Loaded, now: OffsetDateTime, report: &mut Report) {
     let gateway = &loaded.config.gateway;
     match &gateway.certificate {
-        Some(file) => certificate(
-            "gateway.certificate",
-            file,
-            now,
-            "put the renewed certificate in its place; a running gateway takes it at once",
-            report,
-        ),
+        Some(file) => certificate("gateway.certificate", file, now, RENEW, report),
         None => {
             let file = kept_certificate(&loaded.config.data_dir);
             if file.exists() {
@@ -39,6 +36,9 @@ pub(super) fn examine(loaded: &Loaded, now: OffsetDateTime, report: &mut Report)
                 report.ok(CHECK, "a self-signed one is made at the first start");
             }
         }
+    }
+    if let Some(file) = &loaded.config.web.certificate {
+        certificate("web.certificate", file, now, RENEW, report);
     }
     let Ok(snapshot) = look(loaded) else { return };
     let view = snapshot.view(now);

@@ -18,7 +18,11 @@ pub(super) fn examine(config: &Config, report: &mut Report) {
         .listeners
         .iter()
         .map(|listener| ("gateway.listeners", listener.listen));
-    let all = [("gateway.listen", gateway.listen)].into_iter().chain(more);
+    let pages = config.web.listen.map(|listen| ("web.listen", listen));
+    let all = [("gateway.listen", gateway.listen)]
+        .into_iter()
+        .chain(more)
+        .chain(pages);
     for (key, address) in all {
         if report.running {
             listening(key, address, report);
@@ -58,7 +62,7 @@ fn free(key: &str, address: SocketAddr, report: &mut Report) {
     let remedy = match error.kind() {
         ErrorKind::AddrInUse => "stop the program that listens there (`ss -ltnp` names it), or choose another port",
         ErrorKind::PermissionDenied => {
-            "run the service with CAP_NET_BIND_SERVICE, as the unit file in docs/operations.md does, or choose a port from 1024 on"
+            "give the service CAP_NET_BIND_SERVICE (systemd: `AmbientCapabilities=CAP_NET_BIND_SERVICE`), or choose a port from 1024 on"
         }
         ErrorKind::AddrNotAvailable => "write an address that this machine has, or 0.0.0.0 for all of them",
         _ => "choose another address",

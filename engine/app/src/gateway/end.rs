@@ -36,7 +36,8 @@ pub(crate) enum EndReason {
     X224Oversized,
     /// The X.224 request can't be read.
     X224Malformed,
-    /// The client did not finish its handshake within `gateway.handshake_timeout`.
+    /// The client did not finish its handshake within `gateway.handshake_timeout`, or its NLA logon within
+    /// `gateway.activation_timeout`.
     HandshakeTimeout,
     /// `gateway.sessions_max` is reached.
     TooManySessions,

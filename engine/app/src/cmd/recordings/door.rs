@@ -17,22 +17,14 @@ use crate::catalog::{Catalog, SessionRow};
 /// It is somebody else.
 pub(in crate::cmd) fn local(loaded: &Loaded, action: &str) -> anyhow::Result<Actor> {
     match Who::is(&loaded.config.data_dir)? {
-        Who::Local { os_user } => Ok(actor(&Asker::Local { os_user })),
+        who @ Who::Local { .. } => Ok(who.actor()),
         Who::User(name) => anyhow::bail!("{name} may not {action}: only root and the account that owns data_dir may"),
-    }
-}
-
-/// Who asks, for the audit log. Who became root by sudo is told beside it.
-fn actor(asker: &Asker) -> Actor {
-    let sudo = std::env::var("SUDO_USER").ok();
-    Actor {
-        user: asker.name(),
-        sudo_user: sudo.filter(|_| rustix::process::geteuid().is_root()),
     }
 }
 
 /// The rules, as whoever is at the keyboard meets them.
 pub(in crate::cmd) struct Rules {
+    actor: Actor,
     asker: Asker,
     roles: RoleSet,
     locks: Locks,
@@ -46,8 +38,10 @@ impl Rules {
     pub(in crate::cmd) fn open(loaded: &Loaded) -> anyhow::Result<Self> {
         let now = OffsetDateTime::now_utc();
         let who = Who::is(&loaded.config.data_dir)?;
+        let actor = who.actor();
         if let Who::Local { os_user } = who {
             return Ok(Self {
+                actor,
                 asker: Asker::Local { os_user },
                 roles: RoleSet::default(),
                 locks: Locks {
@@ -61,6 +55,7 @@ impl Rules {
             .context("read the resources that rule access to recordings")?
             .view(now);
         Ok(Self {
+            actor,
             asker: Asker::User(who.facts(&view)),
             locks: view.locks(),
             unavailable: view.unavailable,
@@ -87,9 +82,9 @@ impl Rules {
             .known(&Catalog::open_or_nothing(&loaded.config.data_dir)?, prefix)?)
     }
 
-    /// Who asks, for the audit log. Who became root by sudo is told beside it.
+    /// Who asks, for the audit log.
     pub(in crate::cmd) fn actor(&self) -> Actor {
-        actor(&self.asker)
+        self.actor.clone()
     }
 }
 

@@ -1,6 +1,7 @@
 //! `sessions terminate`.
 
 use super::problem;
+use crate::access::sudo_user;
 use crate::cmd::{Global, Outcome};
 use crate::control::client::ask_once;
 use crate::control::protocol::{Answer, Request};
@@ -21,6 +22,7 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
     let request = Request::Terminate {
         id: args.id.clone(),
         reason: args.reason.clone(),
+        sudo_user: sudo_user(),
     };
     match ask_once(&data_dir, &request)? {
         Answer::Terminating { id } => {

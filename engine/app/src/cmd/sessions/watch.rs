@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
 use super::problem;
+use crate::access::sudo_user;
 use crate::cmd::{Global, Listing, Outcome};
 use crate::control::client::{Answers, ask};
 use crate::control::protocol::{Answer, Request};
@@ -48,6 +49,7 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Outcome> {
     let request = Request::Watch {
         id: args.id.clone(),
         frame_interval_ms: args.output.as_ref().map(|_| interval_ms),
+        sudo_user: sudo_user(),
     };
     let answers = waiting(ask(&data_dir, &request)?)?;
     let mut words = Words::default();
