@@ -46,7 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             length_to_client += length;
         }
         for event in events.drain(..) {
-            if let TapEvent::Damage(rect) = &event {
+            if let TapEvent::Damage(rect) | TapEvent::DamageWithin(rect) = &event {
                 pixels += u64::from(rect.width) * u64::from(rect.height);
             }
             *counts.entry(name(&event)).or_insert(0u64) += 1;
@@ -85,7 +85,7 @@ fn config(channels: &str) -> Result<TapConfig, Box<dyn Error>> {
 fn name(event: &TapEvent) -> String {
     match event {
         TapEvent::Undecoded(undecoded) => format!("Undecoded {}: {}", undecoded.kind.as_str(), undecoded.error),
-        TapEvent::Damage(_) => "Damage".to_owned(),
+        TapEvent::Damage(_) | TapEvent::DamageWithin(_) => "Damage".to_owned(),
         TapEvent::Pointer(_) => "Pointer".to_owned(),
         TapEvent::Input(_) => "Input".to_owned(),
         other => format!("{other:?}"),

@@ -76,7 +76,7 @@ fn copy_damage(tap: &Tap, events: &[TapEvent], copy: &mut Vec<u8>) {
         let picture = tap.picture().unwrap();
         match event {
             TapEvent::Resized { .. } => *copy = [0, 0, 0, 255].repeat(picture.rgba.len() / 4),
-            TapEvent::Damage(rect) => {
+            TapEvent::Damage(rect) | TapEvent::DamageWithin(rect) => {
                 for y in rect.y..rect.y + rect.height {
                     let start = usize::from(y) * picture.stride + usize::from(rect.x) * 4;
                     let span = start..start + usize::from(rect.width) * 4;

@@ -82,7 +82,7 @@ fn check(tap: &Tap, out: &mut Vec<TapEvent>) {
     // what came before lies on another picture
     for event in out.drain(..).skip(last.unwrap_or(0)) {
         match event {
-            TapEvent::Damage(rect) => {
+            TapEvent::Damage(rect) | TapEvent::DamageWithin(rect) => {
                 let picture = tap.picture().expect("painted on a picture");
                 assert!(rect.width > 0 && rect.height > 0);
                 assert!(u32::from(rect.x) + u32::from(rect.width) <= u32::from(picture.width));

@@ -66,7 +66,9 @@ pub(crate) enum EndReason {
     WrongPassword,
     /// The user has no password and no ticket here, or isn't known at all.
     UnknownUser,
-    /// Too many logons of the user have failed.
+    /// Logons of the user from this address have failed, and the next one came too soon.
+    UserWaits,
+    /// Too many logons of the user have failed, from wherever.
     UserBlocked,
     /// Too many logons from the address have failed.
     AddressBlocked,
@@ -200,6 +202,7 @@ impl EndReason {
             Self::ClientLogonInvalid => "client_logon_invalid",
             Self::WrongPassword => "wrong_password",
             Self::UnknownUser => "unknown_user",
+            Self::UserWaits => "user_waits",
             Self::UserBlocked => "user_blocked",
             Self::AddressBlocked => "address_blocked",
             Self::TicketElsewhere => "ticket_elsewhere",
@@ -257,6 +260,7 @@ impl EndReason {
             | Self::Locked
             | Self::WrongPassword
             | Self::UnknownUser
+            | Self::UserWaits
             | Self::UserBlocked
             | Self::AddressBlocked
             | Self::TicketElsewhere

@@ -57,7 +57,7 @@ struct Counts {
     addresses: Table<IpAddr, Bucket>,
     /// Until when a user's address is known.
     trusted: Table<Pair, Instant>,
-    /// Until when the audit log need not hear of a refusal again: of a name, or of an address.
+    /// Until when the audit log need not hear of a refusal again: of a name, of an address (name 0), of one at the other.
     told: Table<(u64, Option<IpAddr>), Instant>,
 }
 
@@ -107,12 +107,13 @@ impl Guard {
         bucket.is_some_and(|bucket| bucket.is_full(per_address_max, block, now))
     }
 
-    /// Whether the audit log should hear that nobody listens to `user`, or with `None` to anybody at `address`: once within
-    /// `gateway.logon_block`. Who goes on guessing doesn't fill it.
-    pub(crate) fn is_news(&self, user: Option<&str>, address: IpAddr, now: Instant) -> bool {
-        let key = match user {
-            Some(user) => (self.names.hash_one(user), None),
-            None => (0, Some(network(address))),
+    /// Whether the audit log should hear that nobody listens to `user` (here or anywhere) or to `address`: once within
+    /// `gateway.logon_block` each. Who goes on guessing doesn't fill it.
+    pub(crate) fn is_news(&self, block: Blocked, user: &str, address: IpAddr, now: Instant) -> bool {
+        let key = match block {
+            Blocked::Wait => (self.names.hash_one(user), Some(network(address))),
+            Blocked::User => (self.names.hash_one(user), None),
+            Blocked::Address => (0, Some(network(address))),
         };
         let mut counts = self.lock();
         if counts.told.get(&key).is_some_and(|until| *until > now) {

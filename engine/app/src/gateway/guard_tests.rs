@@ -172,14 +172,18 @@ fn a_block_is_news_once() {
     let guard = guard(5, 100);
     let now = Instant::now();
     let (here, there) = (address("192.0.2.1"), address("198.51.100.7"));
-    assert!(guard.is_news(Some("alice"), here, now));
+    // who mistypes at the own desk hides nothing of what others do elsewhere
+    assert!(guard.is_news(Blocked::Wait, "alice", here, now));
+    assert!(!guard.is_news(Blocked::Wait, "alice", here, now));
+    assert!(guard.is_news(Blocked::Wait, "alice", there, now));
+    assert!(guard.is_news(Blocked::User, "alice", here, now));
     // many addresses guess at one name
-    assert!(!guard.is_news(Some("alice"), there, now));
-    assert!(guard.is_news(Some("bob"), here, now));
+    assert!(!guard.is_news(Blocked::User, "alice", there, now));
+    assert!(guard.is_news(Blocked::User, "bob", here, now));
     // one address guesses at many names
-    assert!(guard.is_news(None, here, now));
-    assert!(!guard.is_news(None, here, now + BLOCK / 2));
-    assert!(guard.is_news(None, there, now));
-    assert!(guard.is_news(None, here, now + BLOCK));
-    assert!(guard.is_news(Some("alice"), here, now + BLOCK));
+    assert!(guard.is_news(Blocked::Address, "alice", here, now));
+    assert!(!guard.is_news(Blocked::Address, "bob", here, now + BLOCK / 2));
+    assert!(guard.is_news(Blocked::Address, "bob", there, now));
+    assert!(guard.is_news(Blocked::Address, "alice", here, now + BLOCK));
+    assert!(guard.is_news(Blocked::User, "alice", here, now + BLOCK));
 }

@@ -117,14 +117,14 @@ pub(super) async fn accept(
 /// Listens to a logon: it counts as failed until it has turned out right.
 ///
 /// # Errors
-/// [`EndReason::UserBlocked`], [`EndReason::AddressBlocked`]
+/// [`EndReason::UserWaits`], [`EndReason::UserBlocked`], [`EndReason::AddressBlocked`]
 pub(super) fn listen<'a>(shared: &'a Shared, user: &str, address: IpAddr) -> Result<Attempt<'a>, Ended> {
     shared
         .guard
         .listen(user, address, Instant::now())
         .map_err(|blocked| match blocked {
             Blocked::Wait => Ended::new(
-                EndReason::UserBlocked,
+                EndReason::UserWaits,
                 format!("logons of {user:?} from {address} have failed, the next one comes too soon"),
             ),
             Blocked::User => Ended::new(

@@ -20,6 +20,7 @@ use super::credssp::early;
 use super::desktop::{Desktop, DesktopLeg, Hello};
 use super::end::{EndReason, Ended};
 use super::grant::Grant;
+use super::guard::Blocked;
 use super::handover::Handover;
 use super::judge::DesktopAccount;
 use super::limits::Permit;
@@ -98,10 +99,14 @@ pub(super) async fn serve(
         let ended = Box::pin(admitted.drive(stream, &mut shutdown, &mut account)).await;
         log_end(&ended, &account, admitted.started_at);
         let guard = &admitted.shared.guard;
-        let is_news = match ended.reason {
-            EndReason::UserBlocked => guard.is_news(Some(&account.user), peer.ip(), Instant::now()),
-            EndReason::AddressBlocked => guard.is_news(None, peer.ip(), Instant::now()),
-            _ => true,
+        let is_news = || {
+            let block = match ended.reason {
+                EndReason::UserWaits => Blocked::Wait,
+                EndReason::UserBlocked => Blocked::User,
+                EndReason::AddressBlocked => Blocked::Address,
+                _ => return true,
+            };
+            guard.is_news(block, &account.user, peer.ip(), Instant::now())
         };
         tell::over(&admitted.audit, &ended, &account, is_news).await;
     };

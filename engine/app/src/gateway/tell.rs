@@ -9,20 +9,23 @@ use crate::audit::{DisconnectReason, Event, Login, LoginVia, SessionAudit, Sessi
 /// Writes what is to be said at the end, and waits until it is durable: a peer that is refused again and again waits for
 /// the disk, not the other way round.
 ///
-/// Without `is_news` the audit log has heard lately that nobody listens to this peer.
-pub(super) async fn over(audit: &SessionAudit, ended: &Ended, account: &Account, is_news: bool) {
+/// `is_news` is asked where there is something to say: false = the audit log has heard it lately.
+pub(super) async fn over(audit: &SessionAudit, ended: &Ended, account: &Account, is_news: impl FnOnce() -> bool) {
     let events = if audit.is_told() {
         [disconnected(ended), None]
-    } else if !is_news {
-        [None, None]
     } else {
         describe(audit, ended, account);
         let user = audit.scope().user;
-        if is_failed_login(ended.reason) && !user.is_empty() {
+        let is_login = is_failed_login(ended.reason) && !user.is_empty();
+        let events = [rejected(ended), refused(audit, ended)];
+        if !(is_login || events.iter().any(Option::is_some)) || !is_news() {
+            return;
+        }
+        if is_login {
             let login = Login::failed(LoginVia::Rdp, ended.reason.code(), &ended.detail);
             audit.login(&user, login);
         }
-        [rejected(ended), refused(audit, ended)]
+        events
     };
     for event in events.into_iter().flatten() {
         if let Err(error) = audit.write(event).await {
@@ -85,6 +88,7 @@ fn is_failed_login(reason: EndReason) -> bool {
         reason,
         EndReason::WrongPassword
             | EndReason::UnknownUser
+            | EndReason::UserWaits
             | EndReason::UserBlocked
             | EndReason::AddressBlocked
             | EndReason::TicketElsewhere

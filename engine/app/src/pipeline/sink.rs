@@ -94,16 +94,16 @@ impl Sink {
         if self.torn.as_ref().is_some_and(|(torn, _)| *torn == number) {
             return Ok(());
         }
-        let appended = self.append_to_open(number, bytes);
-        match appended {
-            Err(error) if !self.shared.is_strict() => {
-                let error = format!("{error:#}");
-                tracing::error!(session = %self.shared.id, error, "what was recorded is not durable yet");
-                self.torn = Some((number, error));
-                Ok(())
-            }
-            appended => appended,
+        let Err(error) = self.append_to_open(number, bytes) else {
+            return Ok(());
+        };
+        // more of it may be on its way here
+        self.torn = Some((number, format!("{error:#}")));
+        if self.shared.is_strict() {
+            return Err(error);
         }
+        tracing::error!(session = %self.shared.id, error = format!("{error:#}"), "what was recorded is not durable yet");
+        Ok(())
     }
 
     fn append_to_open(&mut self, number: u32, bytes: &[u8]) -> anyhow::Result<()> {
@@ -123,8 +123,10 @@ impl Sink {
     }
 
     /// What the disk said when it did not take all of the open segment, which can only be written whole once it is sealed.
+    /// With strict nothing is made of that: the session ends.
     pub(super) fn torn(&self) -> Option<&str> {
-        self.torn.as_ref().map(|(_, error)| error.as_str())
+        let torn = self.torn.as_ref().filter(|_| !self.shared.is_strict());
+        torn.map(|(_, error)| error.as_str())
     }
 
     /// Whether a segment did not get its whole way: no manifest may be made, the recording has to be closed from what is

@@ -28,6 +28,8 @@ const SLOW_JOB: Duration = Duration::from_secs(1);
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// The thread's stack: a catalog's statement and a file are all that it holds.
 const STACK_BYTES: usize = 512 << 10;
+/// What is said when the thread has ended by itself.
+const GONE: &str = "the writer is gone";
 
 /// What is to be written.
 enum Job {
@@ -136,6 +138,12 @@ impl Desk {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The thread has ended by itself, and with it what waits.
+    fn gone(&self) {
+        self.lock().broken.get_or_insert_with(|| GONE.to_owned());
+        self.changed.notify_all();
+    }
+
     /// The disk did not take something, with best effort: waits and says whether it is to be tried again.
     fn again(&self, shared: &Shared, error: &str) -> bool {
         let mut state = self.lock();
@@ -204,7 +212,10 @@ impl Writer {
     fn send(&self, job: Job) -> anyhow::Result<()> {
         self.desk.lock().begin(job.cost(), Instant::now());
         let sent = self.jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok());
-        anyhow::ensure!(sent, "the writer is gone");
+        if !sent {
+            self.desk.gone();
+        }
+        anyhow::ensure!(sent, GONE);
         Ok(())
     }
 
@@ -373,8 +384,20 @@ impl Writer {
     }
 }
 
+/// Tells those that wait for the thread that it has panicked.
+struct Alive<'a>(&'a Desk);
+
+impl Drop for Alive<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.gone();
+        }
+    }
+}
+
 /// The thread.
 fn run(mut sink: Sink, jobs: &mpsc::Receiver<Job>, desk: &Desk) {
+    let _alive = Alive(desk);
     let shared = Arc::clone(&sink.shared);
     while let Ok(job) = jobs.recv() {
         let was_torn = sink.torn().is_some();

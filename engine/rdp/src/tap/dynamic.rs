@@ -17,8 +17,8 @@ use crate::wire::egfx;
 
 /// Longest message of a channel, packed; the largest picture has less.
 const MESSAGE_MAX_BYTES: usize = 48 << 20;
-/// Longest PDU of the client that is looked at: only its answers matter.
-const CLIENT_PDU_MAX_BYTES: usize = 4096;
+/// Longest PDU of the client that is looked at: whatever fits into one chunk, as all of those that matter do.
+const CLIENT_PDU_MAX_BYTES: usize = 64 << 10;
 /// Numbers whose requests are counted; the filter lets no more of them pass.
 const AWAITED_MAX: usize = 1024;
 
@@ -134,8 +134,8 @@ impl Dynamic {
             Ok(Some(pdu)) => pdu,
             Ok(None) => return,
             Err(error) => {
-                // whose message it was is not known; the client's mean nothing for the picture, and of what is followed of them
-                // the filter lets none be split
+                // whose message it was is not known; the client's mean nothing for the picture, and what is followed of them
+                // comes in one chunk, or the filter ends the session
                 if let Some(channel) = graphics.as_mut().filter(|_| from_desktop) {
                     channel.graphics.lose();
                     sink.undecoded(UndecodedKind::Graphics, error.to_string(), chunk.data);

@@ -46,6 +46,8 @@ pub enum TapEvent {
     /// These pixels of [`Tap::picture`](super::Tap::picture) were painted; one event a rectangle. Parts beyond the
     /// picture are cut off.
     Damage(Rect),
+    /// Of one PDU that paints more rectangles than are told one by one: the others lie in here, which need not all be painted.
+    DamageWithin(Rect),
     /// The desktop closed a frame (frame marker): everything damaged so far belongs together. Many desktops never say so.
     FrameEnd,
     /// The mouse pointer's shape, place or visibility as the desktop wants it.

@@ -55,7 +55,8 @@ impl Layout {
     pub(super) fn message(&mut self, message: &[u8], sink: &mut Sink<'_>) {
         match monitor::wish(message) {
             Ok(Some(monitors)) if self.asked.as_ref() != Some(&monitors) => {
-                self.asked = Some(monitors.clone());
+                // during a gap nobody hears of it: the next of its kind is news
+                self.asked = Some(monitors.clone()).filter(|_| !sink.is_silent());
                 sink.push(TapEvent::Monitors { asked: true, monitors });
             }
             Ok(_) => {}

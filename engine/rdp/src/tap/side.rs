@@ -17,7 +17,7 @@ const SIDES_MAX: usize = 16;
 #[derive(Default)]
 pub(super) struct Sides {
     open: BTreeMap<u32, Side>,
-    /// Some were open when it was lost which number is which.
+    /// It was lost which number is which, or that one was opened.
     forgotten: bool,
 }
 
@@ -67,14 +67,15 @@ impl Sides {
 
     /// PDUs were dropped unseen, of those that open channels too: which number is which is not known any more.
     pub(super) fn forget(&mut self) {
-        self.forgotten |= !self.open.is_empty();
+        self.forgotten = true;
         self.open.clear();
     }
 
     /// A gap ends: whether something is missing behind it, too.
     pub(super) fn restart(&mut self, sink: &mut Sink<'_>) {
         if std::mem::take(&mut self.forgotten) {
-            let error = "touch and monitors are not followed until the desktop opens their channels anew";
+            let error =
+                "touch and monitors, if there are any, are not followed until the desktop opens their channels anew";
             sink.undecoded(UndecodedKind::Input, error, &[]);
         }
     }

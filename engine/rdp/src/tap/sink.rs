@@ -2,7 +2,7 @@
 
 use super::event::{Rect, TapEvent, Undecoded, UndecodedKind};
 
-/// Rectangles and ends of frames of one PDU that are told one by one; what is painted beyond them widens the last rectangle.
+/// Rectangles and ends of frames of one PDU that are told one by one; for what is painted beyond them there is one around it.
 const PAINTED_MAX: usize = 4096;
 
 /// What is kept of a gap until its end.
@@ -20,8 +20,8 @@ pub(super) struct Sink<'a> {
     untold: bool,
     /// Rectangles and ends of frames so far.
     painted: usize,
-    /// Place of the last rectangle in `out`, if it lies on the picture that is there now.
-    last: Option<usize>,
+    /// Place in `out` of the rectangle around those beyond them, if it lies on the picture that is there now.
+    around: Option<usize>,
 }
 
 impl<'a> Sink<'a> {
@@ -33,7 +33,7 @@ impl<'a> Sink<'a> {
             redact: false,
             untold: false,
             painted: 0,
-            last: None,
+            around: None,
         }
     }
 
@@ -51,7 +51,7 @@ impl<'a> Sink<'a> {
 
     pub(super) fn push(&mut self, event: TapEvent) {
         if matches!(event, TapEvent::Resized { .. }) {
-            self.last = None;
+            self.around = None;
         }
         let kept = matches!(event, TapEvent::ScreenTooLarge { .. }) && self.out.len() < UNHEARD_MAX;
         if !self.silent || kept {
@@ -71,16 +71,18 @@ impl<'a> Sink<'a> {
             last.width += rect.width;
             return;
         }
-        if self.painted >= PAINTED_MAX
-            && let Some(at) = self.last
-            && let Some(TapEvent::Damage(last)) = self.out.get_mut(at)
-        {
-            *last = union(*last, rect);
+        if self.painted < PAINTED_MAX {
+            self.painted += 1;
+            self.out.push(TapEvent::Damage(rect));
             return;
         }
-        self.painted += 1;
-        self.last = Some(self.out.len());
-        self.out.push(TapEvent::Damage(rect));
+        match self.around.and_then(|at| self.out.get_mut(at)) {
+            Some(TapEvent::DamageWithin(around)) => *around = union(*around, rect),
+            _ => {
+                self.around = Some(self.out.len());
+                self.out.push(TapEvent::DamageWithin(rect));
+            }
+        }
     }
 
     /// Ends a frame; a second end in a row says nothing new.
@@ -172,17 +174,19 @@ mod tests {
         sink.push(TapEvent::Resized { width: 9, height: 9 });
         sink.damage(rect(8, 8));
         sink.damage(rect(6, 5));
-        let [.., TapEvent::Resized { .. }, TapEvent::Damage(last)] = &out[..] else {
+        let [.., TapEvent::Resized { .. }, TapEvent::DamageWithin(last)] = &out[..] else {
             panic!("{:?}", out.last());
         };
         // on the new picture there was none to widen
         assert_eq!((last.x, last.y, last.width, last.height), (6, 5, 3, 4));
-        assert_eq!(out.len(), PAINTED_MAX + 2);
+        assert_eq!(out.len(), PAINTED_MAX + 3);
+        let exact = out.iter().filter(|event| matches!(event, TapEvent::Damage(_)));
+        assert_eq!(exact.count(), PAINTED_MAX / 2);
         let all = out.iter().filter_map(|event| match event {
-            TapEvent::Damage(rect) => Some(*rect),
+            TapEvent::Damage(rect) | TapEvent::DamageWithin(rect) => Some(*rect),
             _ => None,
         });
-        let all = all.take(PAINTED_MAX / 2).reduce(union);
+        let all = all.take(PAINTED_MAX / 2 + 1).reduce(union);
         assert_eq!(
             all.map(|rect| (rect.x, rect.y, rect.width, rect.height)),
             Some((0, 0, 99, 400))

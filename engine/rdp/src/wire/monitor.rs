@@ -69,14 +69,17 @@ pub fn layout(bytes: &[u8]) -> Result<Vec<Monitor>, WireError> {
 /// The layout that a message of the display channel asks for; `None` for other messages.
 ///
 /// # Errors
-/// [`WireError`]
+/// [`WireError`], where the message is not as long as it says too: others might find a second one behind it.
 pub fn wish(message: &[u8]) -> Result<Option<Vec<Monitor>>, WireError> {
     let mut cursor = Cursor::new(message, "display control message");
-    if cursor.u32()? != DISPLAY_LAYOUT {
+    let kind = cursor.u32()?;
+    let length = cursor.u32()?;
+    if length as usize != message.len() {
+        return Err(cursor.invalid("Length", length));
+    }
+    if kind != DISPLAY_LAYOUT {
         return Ok(None);
     }
-    // length of all
-    cursor.skip(4)?;
     match cursor.u32()? {
         DISPLAY_MONITOR => {}
         size => return Err(cursor.invalid("MonitorLayoutSize", size)),
@@ -104,7 +107,10 @@ pub fn wish(message: &[u8]) -> Result<Option<Vec<Monitor>>, WireError> {
             primary,
         });
     }
-    Ok(Some(monitors))
+    match cursor.left() {
+        0 => Ok(Some(monitors)),
+        left => Err(cursor.invalid("number of bytes behind the last monitor", left as u64)),
+    }
 }
 
 fn count(cursor: &mut Cursor<'_>) -> Result<u32, WireError> {
@@ -171,7 +177,8 @@ mod tests {
                 prop_assert!(monitor.left <= monitor.right && monitor.top <= monitor.bottom);
             }
             let _ = wish(&bytes);
-            let asked = [&[2, 0, 0, 0, 0, 0, 0, 0, 40, 0, 0, 0, 3, 0, 0, 0][..], &bytes].concat();
+            let length = (bytes.len() as u32 + 16).to_le_bytes();
+            let asked = [&[2, 0, 0, 0][..], &length, &[40, 0, 0, 0, 3, 0, 0, 0], &bytes].concat();
             for monitor in wish(&asked).ok().flatten().unwrap_or_default() {
                 prop_assert!(monitor.left <= monitor.right && monitor.top <= monitor.bottom);
             }

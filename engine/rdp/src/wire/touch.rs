@@ -82,12 +82,15 @@ pub struct Contact {
 /// Calls `each` for every contact of a message, in order; other messages have none.
 ///
 /// # Errors
-/// [`WireError`]; what stands before the fault is told.
+/// [`WireError`], where the message is not as long as it says too: others might find a second one behind it. What stands
+/// before the fault is told.
 pub fn contacts(message: &[u8], mut each: impl FnMut(Contact)) -> Result<(), WireError> {
     let mut cursor = Cursor::new(message, "touch message");
     let kind = cursor.u16()?;
-    // length of all
-    cursor.skip(4)?;
+    let length = cursor.u32()?;
+    if length as usize != message.len() {
+        return Err(cursor.invalid("pduLength", length));
+    }
     if !matches!(kind, event::TOUCH | event::PEN) {
         return Ok(());
     }
@@ -102,7 +105,10 @@ pub fn contacts(message: &[u8], mut each: impl FnMut(Contact)) -> Result<(), Wir
             each(contact(&mut cursor, kind == event::PEN)?);
         }
     }
-    Ok(())
+    match cursor.left() {
+        0 => Ok(()),
+        left => Err(cursor.invalid("number of bytes behind the last contact", left as u64)),
+    }
 }
 
 fn contact(cursor: &mut Cursor<'_>, pen: bool) -> Result<Contact, WireError> {
@@ -327,7 +333,8 @@ mod tests {
 
         #[test]
         fn any_bytes_are_read_or_refused(kind in 0..10_u8, bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
-            let message = [&[kind, 0, 0, 0, 0, 0][..], &bytes].concat();
+            let length = (bytes.len() as u32 + 6).to_le_bytes();
+            let message = [&[kind, 0][..], &length, &bytes].concat();
             let mut count = 0;
             let _ = contacts(&message, |_| count += 1);
             // the shortest contact has five bytes

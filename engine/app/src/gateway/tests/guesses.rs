@@ -40,6 +40,28 @@ async fn every_kind_of_nla_guess_counts_and_the_address_is_blocked() {
     }
 }
 
+/// Who is not listened to and says no name is not told of, and hides nothing of those who say one.
+#[tokio::test]
+async fn the_audit_log_hears_once_of_a_blocked_address() {
+    let (_desktop, addr) = untouched().await;
+    let mut gateway = start_in(folder(addr, ", logon_failures_per_address_max: 3, logon_block: 1h")).await;
+    for reason in ["wrong_password", "wrong_password", "wrong_password"] {
+        gateway.log_on(protocol::HYBRID, Wrap::Raw, "alice", "wrong").await;
+        gateway.expect(reason).await;
+    }
+    gateway.say(&connection_request(protocol::SSL, None)).await;
+    gateway.expect("address_blocked").await;
+    for _ in 0..2 {
+        gateway.log_on(protocol::HYBRID, Wrap::Raw, "bob", "wrong").await;
+        gateway.expect("address_blocked").await;
+    }
+    gateway.assert_clean().await;
+    let told = crate::audit::last(gateway.shared.sessions.data_dir(), &crate::audit::Filter::default(), 50).unwrap();
+    let blocked = told.iter().filter(|event| event.text("error") == "address_blocked");
+    // a logon and the session that it would have begun
+    assert_eq!(blocked.count(), 2, "{told:?}");
+}
+
 #[tokio::test]
 async fn a_name_that_fails_has_to_wait_and_others_do_not() {
     let (desktop, addr) = untouched().await;
@@ -58,7 +80,7 @@ async fn a_name_that_fails_has_to_wait_and_others_do_not() {
             break;
         }
     }
-    assert_eq!(reason, "user_blocked");
+    assert_eq!(reason, "user_waits");
     assert!(is_untouched(&desktop).await);
     let (told, _) = gateway.log_on(protocol::HYBRID, Wrap::Raw, "bob", PASSWORD).await;
     assert_eq!(told.status, Some(LOGON_FAILURE));

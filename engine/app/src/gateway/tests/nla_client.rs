@@ -321,7 +321,7 @@ async fn of_logons_at_once_with_one_ticket_one_gets_in() {
     let reasons: Vec<String> = gateway.lines.ends().into_iter().map(|(reason, _)| reason).collect();
     let closed = reasons.iter().filter(|reason| *reason == "client_closed").count();
     // the last of them may come when so many have failed that one has to wait
-    let refused = |reason: &&String| ["ticket_gone", "wrong_password", "user_blocked"].contains(&reason.as_str());
+    let refused = |reason: &&String| ["ticket_gone", "wrong_password", "user_waits"].contains(&reason.as_str());
     assert_eq!((closed, reasons.iter().filter(refused).count()), (1, 5), "{reasons:?}");
 }
 

@@ -307,6 +307,8 @@ impl Work {
                 }
                 self.damaged(at, rect);
             }
+            // not all of it is painted
+            TapEvent::DamageWithin(rect) => self.damaged(at, convert::rect(rect)),
             TapEvent::Resized { width, height } => {
                 let whole = Rect::new(0, 0, width, height);
                 if let Some(unpainted) = self.unpainted() {

@@ -152,7 +152,7 @@ fn bgrx(rgb: &[u8]) -> Vec<u8> {
 
 fn damage(events: &[TapEvent]) -> Vec<(u16, u16, u16, u16)> {
     let rect = |event: &TapEvent| match event {
-        TapEvent::Damage(rect) => Some((rect.x, rect.y, rect.width, rect.height)),
+        TapEvent::Damage(rect) | TapEvent::DamageWithin(rect) => Some((rect.x, rect.y, rect.width, rect.height)),
         _ => None,
     };
     events.iter().filter_map(rect).collect()

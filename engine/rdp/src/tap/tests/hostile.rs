@@ -7,7 +7,7 @@ use super::*;
 fn assert_sane(tap: &Tap, events: &[TapEvent]) {
     for event in events {
         match event {
-            TapEvent::Damage(rect) => {
+            TapEvent::Damage(rect) | TapEvent::DamageWithin(rect) => {
                 let picture = tap.picture().unwrap();
                 assert!(rect.width > 0 && rect.height > 0);
                 assert!(

@@ -153,6 +153,30 @@ fn what_is_no_touch_is_evidence_without_its_bytes() {
     assert_eq!(feed(&mut tap, TO_DESKTOP, &says(24, &FINGER)), [down()]);
 }
 
+/// What a desktop may find where it reads by the lengths in the messages, or in more than clients say at once.
+#[test]
+fn nothing_hides_behind_a_message() {
+    let mut tap = with(InputLevel::Mouse, false, &[]);
+    feed(&mut tap, TO_CLIENT, &create(4, CHANNEL));
+    feed(&mut tap, TO_CLIENT, &create(5, DISPLAY_CHANNEL));
+    let hovering_ends = [6, 0, 7, 0, 0, 0, 3];
+    assert_eq!(feed(&mut tap, TO_DESKTOP, &says(4, &hovering_ends)), []);
+    for front in [&hovering_ends[..], &FINGER] {
+        let events = feed(&mut tap, TO_DESKTOP, &says(4, &[front, &FINGER].concat()));
+        assert_eq!(undecoded(&events).length, front.len() + FINGER.len());
+    }
+    let mut two = FINGER;
+    two[2] = 50;
+    let events = feed(&mut tap, TO_DESKTOP, &says(4, &[&two[..], &FINGER].concat()));
+    assert_eq!(events[0], down());
+    assert_eq!(undecoded(&events[1..]).length, 50);
+    undecoded(&feed(&mut tap, TO_DESKTOP, &says(5, &[wish(80), wish(90)].concat())));
+
+    // a chunk longer than any client's
+    let long = [&FINGER[..], &[0; 9000]].concat();
+    assert_eq!(undecoded(&feed(&mut tap, TO_DESKTOP, &says(4, &long))).length, 9025);
+}
+
 #[test]
 fn monitors_are_told_where_they_become_others() {
     let mut tap = with(InputLevel::None, true, &TWO);
@@ -171,11 +195,14 @@ fn monitors_are_told_where_they_become_others() {
     assert_eq!(feed(&mut tap, TO_DESKTOP, &says(7, &wish(90))), [asked(90)]);
     undecoded(&feed(&mut tap, TO_DESKTOP, &says(7, &wish(0))));
 
-    // what a gap has swallowed is told at its end
+    // what a gap has swallowed is told at its end, or when the client says it again
     tap.skip(TO_CLIENT, &layout(&TWO));
+    tap.skip(TO_DESKTOP, &says(7, &wish(70)));
     let mut out = Vec::new();
     tap.restart(&mut out);
     assert!(out.contains(&shown(&TWO)), "{out:?}");
+    assert_eq!(feed(&mut tap, TO_DESKTOP, &says(7, &wish(70))), [asked(70)]);
+    assert_eq!(feed(&mut tap, TO_DESKTOP, &says(7, &wish(70))), []);
     out.clear();
     tap.restart(&mut out);
     assert!(!out.contains(&shown(&TWO)), "{out:?}");
@@ -227,6 +254,15 @@ fn numbers_of_channels_that_were_lost_are_not_guessed() {
     let mut out = Vec::new();
     tap.restart(&mut out);
     let told = |event: &TapEvent| matches!(event, TapEvent::Undecoded(fault) if fault.error.contains("opens their channels anew"));
+    assert_eq!(out.iter().filter(|event| told(event)).count(), 1, "{out:?}");
+    // the first of them may have been opened just then
+    let mut other = with(InputLevel::Mouse, false, &[]);
+    other.lost(Loss {
+        channels: true,
+        ..Loss::default()
+    });
+    out.clear();
+    other.restart(&mut out);
     assert_eq!(out.iter().filter(|event| told(event)).count(), 1, "{out:?}");
     // a number of a form that there is not, which FreeRDP takes for four bytes
     undecoded(&feed(
