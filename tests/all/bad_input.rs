@@ -184,7 +184,7 @@ fn a_role_that_cannot_be_parsed_never_widens_access() -> anyhow::Result<()> {
         .replace("logins: [root]", "login: [root]");
     fs::write(&file, format!("{bad}{desktops}{}", user("ann", "dev")))?;
     rustix::process::kill_process(gateway.process.pid(), rustix::process::Signal::HUP)?;
-    wait_for(Duration::from_secs(10), "the log to say so", || {
+    wait_for(Duration::from_secs(60), "the log to say so", || {
         let log = gateway.process.log();
         Ok(log.contains("SIGHUP: nothing is changed") && log.contains("did you mean windows_desktop_logins?"))
     })?;
@@ -218,7 +218,7 @@ fn a_role_that_cannot_be_parsed_never_widens_access() -> anyhow::Result<()> {
     gateway.process.end();
     told(&gateway)?;
     let gateway = Gateway::restart(dir.path(), port)?;
-    wait_for(Duration::from_secs(10), "the log to say so", || {
+    wait_for(Duration::from_secs(60), "the log to say so", || {
         Ok(gateway
             .process
             .log()

@@ -39,7 +39,7 @@ fn text_passes_both_ways() -> anyhow::Result<()> {
     std::thread::sleep(Duration::from_secs(1));
     let pasted = std::path::PathBuf::from(format!("/home/{USER}/pasted"));
     let _ = std::fs::remove_file(&pasted);
-    wait_for(Duration::from_secs(30), "the client's text on the desktop", || {
+    wait_for(Duration::from_secs(60), "the client's text on the desktop", || {
         client.type_text("xclip -selection clipboard -o > ~/pasted")?;
         client.key("Return")?;
         std::thread::sleep(Duration::from_secs(2));
@@ -49,11 +49,11 @@ fn text_passes_both_ways() -> anyhow::Result<()> {
     // To the client: the other way round.
     client.type_text("echo -n from the desktop | xclip -selection clipboard -i")?;
     client.key("Return")?;
-    wait_for(Duration::from_secs(30), "the desktop's text at the client", || {
+    wait_for(Duration::from_secs(60), "the desktop's text at the client", || {
         let got = client
             .display
             .command("timeout")
-            .args(["3", "xclip", "-selection", "clipboard", "-o"])
+            .args(["20", "xclip", "-selection", "clipboard", "-o"])
             .output()?;
         Ok(got.stdout == b"from the desktop")
     })

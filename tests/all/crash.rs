@@ -12,7 +12,7 @@ use peers::gateway::{Gateway, Settings, run_in};
 const CLOCK: &str = "while :; do date +%s.%N; sleep 0.1; done";
 
 /// What a busy machine adds: the desktop paints late, and the disk answers late.
-const BUSY: Duration = Duration::from_secs(2);
+const BUSY: Duration = Duration::from_secs(3);
 
 fn killed_session(test: &str, storage_mode: &'static str, may_lose: Duration) -> anyhow::Result<()> {
     let Some(_peers) = Peers::take(test) else { return Ok(()) };

@@ -65,7 +65,7 @@ fn a_healthy_node_and_each_thing_that_can_be_wrong() -> anyhow::Result<()> {
     let dir = folder.path();
     let mut gateway = Gateway::start(dir, &Settings::of(free_port()?, "async"))?;
     // it listens for clients a moment before it can be asked
-    wait_for(Duration::from_secs(10), "the control socket", || {
+    wait_for(Duration::from_secs(60), "the control socket", || {
         Ok(dir.join("data/control.sock").exists())
     })?;
     let (code, report) = doctor(dir);

@@ -14,9 +14,10 @@ use serde_json::Value;
 
 use crate::rights::role;
 
-/// What the desktop's user does with the drive `home` in the session, and what it came to.
+/// What the desktop's user does with the drive `home` in the session, and what it came to. Where the drive must not be there
+/// nothing is missed by not waiting long for it.
 const WORK: &str = "d=$HOME/thinclient_drives; i=0; \
-    while [ ! -e $d/home/in.bin ] && [ $i -lt 20 ]; do sleep 0.5; i=$((i+1)); done; \
+    while [ ! -e $d/home/in.bin ] && [ $i -lt TRIES ]; do sleep 0.5; i=$((i+1)); done; \
     ls $d > $HOME/drives.ls; sha256sum < $d/home/in.bin > $HOME/drives.sum; \
     cp $d/home/in.bin $d/home/out.bin; mkdir $d/home/made; mv $d/home/old.txt $d/home/new.txt; \
     rm $d/home/gone.txt; ls $d/home >> $HOME/drives.ls; echo done >> $HOME/drives.sum; sleep 1000";
@@ -46,7 +47,8 @@ impl Session {
         fs::write(shared.join("in.bin"), &content)?;
         fs::write(shared.join("old.txt"), "old")?;
         fs::write(shared.join("gone.txt"), "gone")?;
-        let xrdp = Xrdp::start_running(dir, Some(WORK))?;
+        let tries = if options.contains("false") { "10" } else { "120" };
+        let xrdp = Xrdp::start_running(dir, Some(&WORK.replace("TRIES", tries)))?;
         let gateway_dir = dir.join("gateway");
         role(&gateway_dir, options)?;
         let settings = Settings {
@@ -88,7 +90,7 @@ impl Session {
                 .any(|event| event["event"] == "windows.desktop.session.end")
         };
         let mut trail = Vec::new();
-        wait_for(Duration::from_secs(20), "the end in the audit log", || {
+        wait_for(Duration::from_secs(60), "the end in the audit log", || {
             let log = self.gateway.json(&["audit", "ls", "--session", &id])?;
             trail = log.as_array().cloned().unwrap_or_default();
             Ok(ended(&trail))

@@ -355,7 +355,7 @@ fn two_engines_share_a_folder() {
     assert_eq!(a.row(&of_a)["hold"], "case 18");
 
     // While a records, b sees it and leaves it alone, over a start of its gateway too.
-    let mut running = Background(a.demo(16).spawn().unwrap());
+    let mut running = Background(a.demo(24).spawn().unwrap());
     b.configure("catalog: {sync_interval: 1s}\n");
     let gateway = b.serve();
     let mut id = String::new();

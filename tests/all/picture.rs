@@ -65,6 +65,8 @@ fn a_resize_is_followed() -> anyhow::Result<()> {
         "800",
         "600",
     ])?;
+    // The client's window changes before the desktop follows it, which no screenshot tells apart.
+    std::thread::sleep(Duration::from_secs(4));
     let after = Moment::now(&client, "after the resize")?;
     client.process.end();
     let recording = gateway.wait_recording(0, &["complete"])?;

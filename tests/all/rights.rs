@@ -87,7 +87,7 @@ impl Seat {
             .client
             .display
             .command("timeout")
-            .args(["3", "xclip", "-selection", "clipboard", "-o"])
+            .args(["20", "xclip", "-selection", "clipboard", "-o"])
             .output()?;
         Ok(String::from_utf8_lossy(&got.stdout).into_owned())
     }
@@ -101,7 +101,7 @@ impl Seat {
             self.client
                 .type_text(&format!("({command}; echo done) > {file} 2>&1"))?;
             self.client.key("Return")?;
-            for _ in 0..8 {
+            for _ in 0..40 {
                 std::thread::sleep(Duration::from_millis(500));
                 said = std::fs::read_to_string(&file).unwrap_or_default();
                 if said.ends_with("done\n") {
@@ -199,7 +199,7 @@ fn a_clipboard_that_opens_to_the_client_only() -> anyhow::Result<()> {
         "copied",
         "echo -n from the desktop | xclip -selection clipboard -i >/dev/null",
     )?;
-    wait_for(Duration::from_secs(30), "the desktop's text at the client", || {
+    wait_for(Duration::from_secs(60), "the desktop's text at the client", || {
         Ok(seat.paste_at_client()? == "from the desktop")
     })?;
     let (events, trail) = seat.leave("clipboard")?;
@@ -230,7 +230,7 @@ fn told_without_recording(options: &str, more: &str) -> anyhow::Result<()> {
         "copied",
         "echo -n from the desktop | xclip -selection clipboard -i >/dev/null",
     )?;
-    wait_for(Duration::from_secs(30), "the desktop's text at the client", || {
+    wait_for(Duration::from_secs(60), "the desktop's text at the client", || {
         Ok(seat.paste_at_client()? == "from the desktop")
     })?;
     let (events, trail) = seat.leave("clipboard")?;

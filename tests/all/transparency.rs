@@ -2,6 +2,7 @@
 //! that takes.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use deskreel_rdp::wire::capability::set;
@@ -11,6 +12,7 @@ use peers::client::Client;
 use peers::desktop::{Shadow, USER, Xrdp};
 use peers::display::Display;
 use peers::gateway::{Gateway, Settings};
+use peers::process::wait_for;
 use peers::spy::{Facts, Seen, Spy};
 use peers::weston::Weston;
 
@@ -42,7 +44,11 @@ fn work(dir: &Path, label: &str, port: u16, options: &[&str]) -> anyhow::Result<
     client.display.wait_settled()?;
     client.click(300, 300)?;
     client.type_text("seq 1 60")?;
+    let before = client.display.wait_settled()?;
     client.key("Return")?;
+    wait_for(Duration::from_secs(60), "the numbers", || {
+        Ok(client.display.screenshot()?.differing(&before, 0) > 500)
+    })?;
     client.display.wait_settled()?;
     client.process.end();
     Ok(())

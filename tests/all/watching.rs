@@ -43,7 +43,7 @@ fn the_browser_shows_what_the_rdp_client_saw() -> anyhow::Result<()> {
     let home = dir.path().join("gateway");
     role(&home, "record_session: {input: all}")?;
     let mut gateway = Gateway::start(&home, &settings)?;
-    gateway.process.wait_listening(port, Duration::from_secs(30))?;
+    gateway.process.wait_listening(port, Duration::from_secs(60))?;
     let mut client = Client::start(dir.path(), "client", gateway.port, USER, &[])?;
     let mut moments = work(&client)?;
     // Nothing happens for a while, which is no matter of how quick anything is.
@@ -115,7 +115,7 @@ fn the_browser_follows_a_real_session() -> anyhow::Result<()> {
         ..Settings::of(xrdp.port, "async")
     };
     let mut gateway = Gateway::start(&dir.path().join("gateway"), &settings)?;
-    gateway.process.wait_listening(port, Duration::from_secs(30))?;
+    gateway.process.wait_listening(port, Duration::from_secs(60))?;
     let mut client = Client::start(dir.path(), "client", gateway.port, USER, &[])?;
     let painted = client.display.wait_painted(8);
     painted.map_err(|error| error.context(gateway.process.log()))?;

@@ -141,7 +141,7 @@ pub(crate) fn serve(home: &Path, more: &str) -> anyhow::Result<(Gateway, u16)> {
     let text = fs::read_to_string(&config)?;
     fs::write(&config, format!("{text}web: {{listen: '127.0.0.1:{port}'{more}}}\n"))?;
     let mut gateway = Gateway::restart(home, crate::docs::listening_port(home)?)?;
-    gateway.process.wait_listening(port, Duration::from_secs(30))?;
+    gateway.process.wait_listening(port, Duration::from_secs(60))?;
     Ok((gateway, port))
 }
 
@@ -321,7 +321,7 @@ fn a_running_session_is_followed_and_ended() -> anyhow::Result<()> {
     ])
     .arg(&home);
     let mut demo = Process::start("demo", dir.path(), &demo)?;
-    demo.wait_listening(port, Duration::from_secs(30))?;
+    demo.wait_listening(port, Duration::from_secs(60))?;
     let all = "kind: role\nversion: v7\nmetadata: {name: all}\nspec: {allow: {rules: [{resources: [session], verbs: ['*']}]}}\n";
     let role = dir.path().join("role.yaml");
     fs::write(&role, all)?;
@@ -476,7 +476,7 @@ fn sign_ins_outlive_a_restart_until_they_are_ended() -> anyhow::Result<()> {
     let rdp = gateway.port;
     drop(gateway);
     let mut gateway = Gateway::restart(&demo.home, rdp)?;
-    gateway.process.wait_listening(port, Duration::from_secs(30))?;
+    gateway.process.wait_listening(port, Duration::from_secs(60))?;
     let status = |browser: &Browser| anyhow::Ok(browser.again()?.get("/api/me")?.status);
     assert_eq!((status(&ann)?, status(&bob)?, status(&eve)?), (200, 200, 200));
     assert_eq!(status(&out)?, 401, "signed out before");

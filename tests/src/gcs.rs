@@ -91,7 +91,7 @@ impl Gcs {
 
     fn wait_ready(&mut self) -> anyhow::Result<()> {
         let port = self.port;
-        wait_for(Duration::from_secs(30), "the GCS server to answer", || {
+        wait_for(Duration::from_secs(60), "the GCS server to answer", || {
             anyhow::ensure!(self.process.is_running(), "it ended");
             Ok(http::get(port, "/healthz").is_ok_and(|status| status == 200))
         })

@@ -1,10 +1,11 @@
 //! Node and Chromium: the scripts in `tests/web`.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, bail};
+use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 
 use crate::process::run;
@@ -25,12 +26,13 @@ fn modules() -> anyhow::Result<PathBuf> {
         .context("a target folder")?;
     let folder = target.join("web-tests");
     fs::create_dir_all(&folder)?;
+    // Tests come here at the same time.
+    let lock = File::create(folder.join("lock"))?;
+    flock(&lock, FlockOperation::LockExclusive)?;
     let wanted = fs::read_to_string(script("package.json"))?;
-    let package = folder.join("package.json");
-    let is_there = fs::read_to_string(&package).is_ok_and(|there| there == wanted)
-        && folder.join("node_modules/playwright-core/package.json").exists();
-    if !is_there {
-        fs::write(&package, wanted)?;
+    let done = folder.join("packages");
+    if !fs::read_to_string(&done).is_ok_and(|there| there == wanted) {
+        fs::write(folder.join("package.json"), &wanted)?;
         let prefix = folder.display().to_string();
         run(
             "npm",
@@ -43,6 +45,7 @@ fn modules() -> anyhow::Result<PathBuf> {
                 &prefix,
             ],
         )?;
+        fs::write(done, wanted)?;
     }
     Ok(folder)
 }
