@@ -109,7 +109,7 @@ fn many_places_are_few_rectangles() {
         .map(|index| ((index % 256 * 2) as u16, (index / 256 * 2) as u16))
         .collect();
     let events = send(&mut tap, &[from_cache(3, 1, &places)]);
-    assert_eq!(events.len(), 4096);
+    assert_eq!(events.len(), 4097);
     let last = damage(&events).pop();
     let (left, top) = (0, 30);
     assert!(

@@ -161,7 +161,7 @@ fn many_regions_cannot_fill_the_memory() {
     // beside most of the tiles
     let many = vec![area(0, 0, 1, 1); 5000];
     let events = send(&mut tap, &[progressive_bits(1, &progressive(true, &[(&many, &tiles)]))]);
-    assert_eq!(damage(&events).len(), 4096);
+    assert_eq!(damage(&events).len(), 4097);
     assert!(tap.is_right());
     let many = vec![whole[0].clone(); 5000];
     let events = send(&mut tap, &[progressive_bits(1, &progressive(true, &[(&many, &tiles)]))]);
