@@ -8,9 +8,10 @@ use anyhow::Context as _;
 use peers::gateway::{Gateway, deskreel, run_in};
 use serde_json::Value;
 
-/// Runs for ever, makes what the others look at, needs a session that is open (limits.rs), a second storage (keep.rs) or a new
-/// plugin (plugin_authors.rs): other tests run it.
+/// Runs for ever, makes what the others look at, needs a session that is open (limits.rs), a second storage (keep.rs), a desktop of
+/// the name (pins.rs) or a new plugin (plugin_authors.rs): other tests run it.
 const RUN_ELSEWHERE: &[&str] = &[
+    "pins rm",
     "plugins check",
     "storages copy",
     "serve",

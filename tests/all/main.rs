@@ -25,6 +25,7 @@ mod matrix;
 mod nla;
 mod other_servers;
 mod picture;
+mod pins;
 mod plugin_authors;
 mod redirection;
 mod rights;

@@ -13,6 +13,7 @@ mod exports;
 mod get;
 mod keys;
 mod lock;
+mod pins;
 mod plugins;
 mod progress;
 mod recordings;
@@ -204,6 +205,8 @@ enum Command {
     Storages(storages::Args),
     /// This node's signing key
     Keys(keys::Args),
+    /// List and forget certificates of desktops that were trusted on first use
+    Pins(pins::Args),
     /// Make, list and withdraw one-time tickets
     Tickets(tickets::Args),
     /// Print shell completions
@@ -251,6 +254,7 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Sessions(args) => sessions::run(&cli.global, &args),
         Command::Storages(args) => storages::run(&cli.global, args),
         Command::Keys(args) => keys::run(&cli.global, &args),
+        Command::Pins(args) => pins::run(&cli.global, args),
         Command::Tickets(args) => tickets::run(&cli.global, args),
         Command::Completions { shell } => {
             let mut command = <Cli as clap::CommandFactory>::command();

@@ -19,7 +19,7 @@ mod limits;
 mod locks;
 mod name;
 mod nla;
-mod pins;
+pub(crate) mod pins;
 mod prove;
 pub(crate) mod registry;
 mod relay;
