@@ -66,7 +66,9 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<Outcome> {
                 )
             })?;
         }
-        Command::Rm { desktops } => {
+        Command::Rm { mut desktops } => {
+            desktops.sort();
+            desktops.dedup();
             let actor = local(&loaded, "forget what a desktop showed")?;
             let known = pins.all()?;
             if let Some(desktop) = desktops.iter().find(|desktop| !known.contains_key(*desktop)) {
@@ -82,7 +84,8 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<Outcome> {
                     changed: vec!["pin".to_owned()],
                 });
                 audit.emit_or_fail(actor.clone(), &event)?;
-                pins.forget(&desktop)?;
+                let forgotten = pins.forget(&desktop, &known[&desktop])?;
+                anyhow::ensure!(forgotten, "{desktop}: the pin has changed meanwhile; look again");
                 println!("{desktop}: the next connection trusts what answers");
             }
         }

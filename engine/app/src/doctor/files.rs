@@ -27,10 +27,15 @@ pub(super) fn examine(loaded: &Loaded, report: &mut Report) {
         inside(&config.data_dir.join("audit"), &folder, report);
         inside(&config.data_dir.join("keys"), &folder, report);
     }
-    if let Some(key) = &config.gateway.private_key
-        && let Ok(metadata) = fs::metadata(key)
-    {
-        private("gateway.private_key", key, &metadata, report);
+    for (name, key) in [
+        ("gateway.private_key", &config.gateway.private_key),
+        ("web.private_key", &config.web.private_key),
+    ] {
+        if let Some(key) = key
+            && let Ok(metadata) = fs::metadata(key)
+        {
+            private(name, key, &metadata, report);
+        }
     }
     let resources = &config.access.resources_dir;
     let believed = loaded.file.iter().map(|file| ("the configuration", file));

@@ -188,7 +188,7 @@ impl Desktops {
         if logon.is_some()
             && let Some(sha256) = leg.first_use.take()
         {
-            self.trust(&desktop.resource, &sha256)?;
+            self.trust(&desktop.resource, &sha256).await?;
         }
         if let (protocol::HYBRID | protocol::HYBRID_EX, Some(logon)) = (selected_protocol, logon) {
             log_on(desktop, &mut leg, logon).await?;
@@ -200,15 +200,29 @@ impl Desktops {
     ///
     /// # Errors
     /// As [`Pins::remember`].
-    pub(super) fn trust(&self, resource: &WindowsDesktop, sha256: &str) -> Result<(), Ended> {
-        let WindowsDesktop { name, addr, .. } = resource;
-        if self.pins.remember(name, addr, sha256)? == Trust::FirstUse {
+    pub(super) async fn trust(&self, resource: &Arc<WindowsDesktop>, sha256: &str) -> Result<(), Ended> {
+        let trust = self.ask_pins(resource, sha256, Pins::remember).await?;
+        let WindowsDesktop { name, addr, .. } = &**resource;
+        if trust == Trust::FirstUse {
             info!(
                 desktop = name,
                 addr, sha256, "desktop's certificate trusted on first use"
             );
         }
         Ok(())
+    }
+
+    /// On a thread of its own: a `data_dir` that hangs holds up who comes, and nobody who is there.
+    async fn ask_pins(
+        &self,
+        resource: &Arc<WindowsDesktop>,
+        sha256: &str,
+        ask: fn(&Pins, &str, &str, &str) -> Result<Trust, Ended>,
+    ) -> Result<Trust, Ended> {
+        let (pins, resource, sha256) = (self.pins.clone(), Arc::clone(resource), sha256.to_owned());
+        tokio::task::spawn_blocking(move || ask(&pins, &resource.name, &resource.addr, &sha256))
+            .await
+            .unwrap_or_else(|panicked| Err(Ended::new(EndReason::Internal, format!("ask the pins: {panicked}"))))
     }
 
     async fn check(&self, desktop: &Desktop, how: &DesktopTls, sha256: &str) -> Result<Trust, Ended> {
@@ -219,15 +233,7 @@ impl Desktops {
                 EndReason::DesktopPinMismatch,
                 format!("desktop {name} at {addr} shows certificate {sha256}, but spec.gateway.tls.sha256 is {pinned}"),
             )),
-            (Verify::Pin, None) => {
-                let (pins, resource) = (self.pins.clone(), Arc::clone(&desktop.resource));
-                let sha256 = sha256.to_owned();
-                // a data_dir that hangs holds up who comes, and nobody who is there
-                let check = move || pins.check(&resource.name, &resource.addr, &sha256);
-                tokio::task::spawn_blocking(check).await.unwrap_or_else(|panicked| {
-                    Err(Ended::new(EndReason::Internal, format!("look at the pins: {panicked}")))
-                })
-            }
+            (Verify::Pin, None) => self.ask_pins(&desktop.resource, sha256, Pins::check).await,
             // the verifier of the handshake has done it
             (Verify::Ca, _) => Ok(Trust::Known),
             (Verify::None, _) => {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::end::{EndReason, Ended};
 use super::tls::write_atomically;
+use crate::private;
 
 const FILE: &str = "pins.json";
 /// Held by whoever changes the file.
@@ -94,16 +95,17 @@ impl Pins {
         Ok(Trust::FirstUse)
     }
 
-    /// Forgets what `desktop` showed: what it shows next is trusted. False: nothing was remembered of it.
+    /// Forgets what `desktop` showed: what it shows next is trusted. False: it is not `pin` that is remembered.
     ///
     /// # Errors
     /// The store can't be read or written.
-    pub(crate) fn forget(&self, desktop: &str) -> anyhow::Result<bool> {
+    pub(crate) fn forget(&self, desktop: &str, pin: &Pin) -> anyhow::Result<bool> {
         let _lock = self.lock()?;
         let mut pins = self.all()?;
-        if pins.remove(desktop).is_none() {
+        if pins.get(desktop) != Some(pin) {
             return Ok(false);
         }
+        pins.remove(desktop);
         self.write(&pins)?;
         Ok(true)
     }
@@ -123,6 +125,9 @@ impl Pins {
                 .truncate(false)
                 .mode(0o600)
                 .open(&path)?;
+            if let Some(folder) = path.parent() {
+                private::give_to_owner_of(folder, &path)?;
+            }
             flock(&file, FlockOperation::LockExclusive)?;
             Ok::<_, std::io::Error>(file)
         };
@@ -158,6 +163,8 @@ fn broken(error: &anyhow::Error) -> Ended {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+
     use super::*;
 
     #[test]
@@ -189,9 +196,12 @@ mod tests {
         let command = Pins::open(dir.path()).unwrap();
         gateway.remember("lab", "a:1", "aa").unwrap();
         gateway.remember("office", "b:1", "bb").unwrap();
-        assert!(!command.forget("lap").unwrap());
-        assert!(command.forget("lab").unwrap());
-        assert!(!command.forget("lab").unwrap());
+        let all = command.all().unwrap();
+        assert!(!command.forget("lap", &all["lab"]).unwrap());
+        // nobody has looked at that one
+        assert!(!command.forget("lab", &all["office"]).unwrap());
+        assert!(command.forget("lab", &all["lab"]).unwrap());
+        assert!(!command.forget("lab", &all["lab"]).unwrap());
         assert_eq!(gateway.remember("lab", "a:1", "cc").unwrap(), Trust::FirstUse);
         assert_eq!(command.check("lab", "a:1", "cc").unwrap(), Trust::Known);
         let all = command.all().unwrap();
@@ -204,15 +214,36 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let pins = Pins::open(dir.path()).unwrap();
         pins.remember("old", "a:1", "aa").unwrap();
+        let old = pins.all().unwrap().remove("old").unwrap();
         std::thread::scope(|scope| {
             for index in 0..8 {
                 let pins = &pins;
                 scope.spawn(move || pins.remember(&format!("desktop-{index}"), "a:1", "aa").unwrap());
             }
-            scope.spawn(|| pins.forget("old").unwrap());
+            scope.spawn(|| assert!(pins.forget("old", &old).unwrap()));
         });
         assert_eq!(pins.all().unwrap().len(), 8);
         assert!(!pins.all().unwrap().contains_key("old"));
+    }
+
+    /// What root forgets, a gateway of another account goes on with.
+    #[test]
+    fn the_files_belong_to_the_owner_of_the_folder() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: only root makes files for others");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::chown(dir.path(), Some(65_534), Some(65_534)).unwrap();
+        let pins = Pins::open(dir.path()).unwrap();
+        pins.remember("lab", "a:1", "aa").unwrap();
+        let pin = pins.all().unwrap().remove("lab").unwrap();
+        pins.forget("lab", &pin).unwrap();
+        for file in [FILE, LOCK] {
+            let metadata = std::fs::metadata(dir.path().join(file)).unwrap();
+            let (owner, mode) = (metadata.uid(), metadata.permissions().mode() & 0o777);
+            assert_eq!((owner, mode), (65_534, 0o600), "{file}");
+        }
     }
 
     #[test]

@@ -24,6 +24,7 @@ use tokio_rustls::rustls::{
 use tracing::{info, warn};
 
 use super::credssp;
+use crate::private;
 
 const CERTIFICATE_FILE: &str = "gateway.crt";
 const KEY_FILE: &str = "gateway.key";
@@ -228,7 +229,8 @@ fn keep_self_signed(data_dir: &Path) -> anyhow::Result<(PathBuf, PathBuf)> {
     Ok((certificate, private_key))
 }
 
-/// Writes a whole file or nothing: temporary file, fsync, rename, fsync of the folder.
+/// Writes a whole file or nothing: temporary file, fsync, rename, fsync of the folder. It belongs to the folder's owner, also when
+/// root writes it.
 pub(super) fn write_atomically(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
     let temporary = path.with_extension("new");
     let _ = fs::remove_file(&temporary);
@@ -240,6 +242,9 @@ pub(super) fn write_atomically(path: &Path, bytes: &[u8], mode: u32) -> anyhow::
             .open(&temporary)?;
         file.write_all(bytes)?;
         file.sync_all()?;
+        if let Some(folder) = path.parent() {
+            private::give_to_owner_of(folder, &temporary)?;
+        }
         fs::rename(&temporary, path)?;
         if let Some(folder) = path.parent() {
             fs::File::open(folder)?.sync_all()?;

@@ -306,8 +306,11 @@ impl Sessions {
             // A recorder that waits for a storage is let go by the courier's stall, later than this perhaps.
             if tokio::time::timeout_at(deadline, shared.wait_closed()).await.is_err() {
                 shared.spooled.store(true, Ordering::Release);
-                let _ = tokio::time::timeout(grace, shared.wait_closed()).await;
             }
+        }
+        for shared in &running {
+            // Err = the next start closes it
+            let _ = tokio::time::timeout_at(deadline + grace, shared.wait_closed()).await;
         }
         let (done, stopped) = oneshot::channel();
         if inner.orders.send(Order::Stop { deadline, done }).await.is_ok() {

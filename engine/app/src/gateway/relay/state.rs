@@ -354,7 +354,7 @@ impl Relay {
         self.enter(&grant)?;
         // Whoever only looks in doesn't choose the moment at which a certificate is trusted.
         if let Some(sha256) = &self.first_use {
-            self.shared.desktops.trust(&self.resource, sha256)?;
+            self.shared.desktops.trust(&self.resource, sha256).await?;
         }
         self.phases().decide(rights::channel_rights(&grant.decision.rights));
         // Err = it was decided before the relay began
