@@ -2,7 +2,8 @@
 //!
 //! Bytes in, events out; no clock, no IO, no errors: what cannot be decoded is an [`TapEvent::Undecoded`] that holds the
 //! deepest layer reached. The tap starts at the first Demand Active and must see every PDU of both directions from then
-//! on, in order; during a gap [`Tap::skip`] keeps the histories running without decoding.
+//! on, in order; during a gap [`Tap::skip`] keeps the histories running without decoding. Whoever looks at the picture now and
+//! then only need not have all decoded that was on it: [`Tap::defer`].
 
 mod bitmap;
 mod bulk;

@@ -1,7 +1,8 @@
 //! The recorder thread of one session: queue -> tap -> frames and events -> segments.
 //!
 //! Damage gathers until the desktop closes a frame or `frame_interval` has passed since the first of it, so that a
-//! settled screen is always recorded exactly and a moving one at most 25 times a second.
+//! settled screen is always recorded exactly and a moving one at most 25 times a second. What is painted over in between the tap
+//! does not even decode.
 
 mod ending;
 mod moves;
