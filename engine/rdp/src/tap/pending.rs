@@ -73,6 +73,17 @@ impl Pending {
         self.bytes.len() + length <= BYTES_MAX && self.paints.len() < PAINTS_MAX && self.rects.len() < RECTS_MAX
     }
 
+    /// There is another one at hand. Nothing is left of one that was never kept: what it would have covered must stay.
+    pub(super) fn begin(&mut self) {
+        self.cut = false;
+        self.rects.truncate(self.known());
+    }
+
+    /// How many rectangles belong to what was kept.
+    fn known(&self) -> usize {
+        self.paints.last().map_or(0, |last| last.rects.1)
+    }
+
     /// The one at hand paints this.
     pub(super) fn add_rect(&mut self, rect: Rect) {
         self.cut |= self.rects.len() >= 2 * RECTS_MAX;
@@ -83,7 +94,7 @@ impl Pending {
 
     /// Keeps the one at hand, which paints what was added since the last one; false if that is nothing.
     pub(super) fn keep(&mut self, what: What, context: Context, unit: &[u8]) -> bool {
-        let first = self.paints.last().map_or(0, |last| last.rects.1);
+        let first = self.known();
         let whole = !std::mem::take(&mut self.cut);
         if first == self.rects.len() {
             return false;
@@ -160,5 +171,82 @@ impl Paint {
     /// Whether all that it paints is painted over.
     pub(super) fn is_hidden(&self, hidden: &[bool]) -> bool {
         self.whole && hidden.iter().all(|hidden| *hidden)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn only_what_was_kept_covers() {
+        let picture = Framebuffer::new(64, 64).unwrap();
+        let rect = |width, height| Rect {
+            x: 0,
+            y: 0,
+            width,
+            height,
+        };
+        let mut pending = Pending::default();
+        let mut keep = |rects: &[Rect], kept: bool| {
+            pending.begin();
+            rects.iter().for_each(|rect| pending.add_rect(*rect));
+            if kept {
+                assert_eq!(
+                    pending.keep(What::Bitmap, Context::default(), b"unit"),
+                    !rects.is_empty()
+                );
+            }
+            pending.hidden(&picture)
+        };
+        assert_eq!(keep(&[rect(64, 32)], true), [false]);
+        // a decoder panicked
+        keep(&[rect(64, 64)], false);
+        assert_eq!(keep(&[], true), [false]);
+        assert_eq!(keep(&[rect(64, 31)], true), [false, false]);
+        assert_eq!(
+            keep(&[rect(1, 32), rect(64, 32)], true),
+            [true, true, true, false],
+            "of one, too"
+        );
+    }
+
+    #[test]
+    fn one_with_too_many_rectangles_is_never_hidden() {
+        let picture = Framebuffer::new(64, 64).unwrap();
+        let small = Rect {
+            x: 0,
+            y: 0,
+            width: 1,
+            height: 1,
+        };
+        let whole = Rect {
+            width: 64,
+            height: 64,
+            ..small
+        };
+        let mut pending = Pending::default();
+        for rects in [RECTS_MAX, 2 * RECTS_MAX + 1] {
+            pending.begin();
+            (0..rects).for_each(|_| pending.add_rect(small));
+            assert!(pending.keep(What::Bitmap, Context::default(), &[]));
+            assert!(!pending.has_room(0));
+        }
+        pending.begin();
+        // there is no room for it, either
+        pending.add_rect(whole);
+        assert!(!pending.keep(What::Bitmap, Context::default(), &[]));
+        assert_eq!(pending.rects.len(), 2 * RECTS_MAX);
+        let hidden = vec![true; 2 * RECTS_MAX];
+        assert!(pending.hidden(&picture).len() == hidden.len());
+        let seen: Vec<bool> = pending
+            .paints(&hidden)
+            .map(|(paint, _, hidden)| !paint.is_hidden(hidden))
+            .collect();
+        assert_eq!(seen, [false, true]);
+        pending.clear();
+        assert!(pending.is_empty() && pending.has_room(BYTES_MAX) && !pending.has_room(BYTES_MAX + 1));
     }
 }

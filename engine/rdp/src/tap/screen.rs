@@ -182,6 +182,7 @@ impl Screen {
             self.settle(sink);
         }
         if self.pending.has_room(length) {
+            self.pending.begin();
             Stage::Look
         } else {
             Stage::Now
