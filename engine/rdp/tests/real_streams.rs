@@ -88,6 +88,49 @@ fn copy_damage(tap: &Tap, events: &[TapEvent], copy: &mut Vec<u8>) {
     }
 }
 
+/// A second tap, which decodes only now and then.
+struct Deferred {
+    tap: Tap,
+    /// Chooses the moments.
+    state: u64,
+}
+
+impl Deferred {
+    fn new(config: TapConfig) -> Self {
+        Self {
+            tap: Tap::new(config),
+            state: 1,
+        }
+    }
+
+    fn pdu(&mut self, direction: Direction, pdu: &[u8], expected: &[TapEvent], other: &Tap) {
+        let mut events = Vec::new();
+        self.tap.defer(direction, pdu, &mut events);
+        assert_eq!(events, expected);
+        self.state = self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        if self.state >> 59 == 0 {
+            self.compare(other);
+        }
+    }
+
+    fn compare(&mut self, other: &Tap) {
+        let mut events = Vec::new();
+        self.tap.settle(&mut events);
+        assert_eq!(events, []);
+        let rgba = |tap: &Tap| tap.picture().map(|picture| picture.rgba.to_vec());
+        assert!(rgba(&self.tap) == rgba(other), "decoded later it is another picture");
+    }
+
+    fn finish(mut self, other: &Tap) {
+        self.compare(other);
+        let count = |tap: &Tap| {
+            let decoded = tap.decoded();
+            decoded.raw + decoded.rle + decoded.planar + decoded.remote_fx
+        };
+        assert!(count(&self.tap) <= count(other));
+    }
+}
+
 /// Decodes a fixture; no channel of any pixel may be off by more than `tolerance`.
 #[track_caller]
 fn check(name: &str, tolerance: u8) -> Vec<TapEvent> {
@@ -96,13 +139,16 @@ fn check(name: &str, tolerance: u8) -> Vec<TapEvent> {
         pdus,
         screenshot,
     } = load(name);
+    let config_again = config.clone();
     let mut tap = Tap::new(config);
     let mut events = Vec::new();
     let mut copy = Vec::new();
+    let mut deferred = Deferred::new(config_again);
     for (direction, pdu) in &pdus {
         let mut new = Vec::new();
         tap.pdu(*direction, pdu, &mut new);
         copy_damage(&tap, &new, &mut copy);
+        deferred.pdu(*direction, pdu, &new, &tap);
         events.append(&mut new);
     }
     let undecoded: Vec<_> = events
@@ -131,6 +177,7 @@ fn check(name: &str, tolerance: u8) -> Vec<TapEvent> {
         "worst difference {worst}, {different} pixels differ"
     );
     assert!(copy == picture.rgba, "something was painted without a damage event");
+    deferred.finish(&tap);
     events
 }
 

@@ -2,8 +2,9 @@
 //! input. Records: a byte, length (u16, little endian), bytes. The byte's low three bits: 0 a PDU of the desktop as it is, 1 one
 //! of the client; 2 fast-path updates, 3 fast-path input; 4 a share data PDU of the desktop (its type, its compression, its
 //! body), 5 one of the client; 6 the bits of a bitmap, after a byte with its depth; 7 the bits of a surface command, after a byte
-//! with the codec's number. A record with bit 7 comes in a gap, which ends with the next one that doesn't. Damage must lie inside
-//! the picture, and no decoder of ours may panic.
+//! with the codec's number. A record with bit 7 comes in a gap, which ends with the next one that doesn't. A second tap
+//! decodes later, at the records with bit 6: then both must show the same. Damage must lie inside the picture, and no decoder of
+//! ours may panic.
 #![no_main]
 
 use deskreel_rdp::Direction::{self, ToClient, ToDesktop};
@@ -83,10 +84,10 @@ fn check(tap: &Tap, out: &mut Vec<TapEvent>) {
     for event in out.drain(..).skip(last.unwrap_or(0)) {
         match event {
             TapEvent::Damage(rect) | TapEvent::DamageWithin(rect) => {
-                let picture = tap.picture().expect("painted on a picture");
+                let (width, height) = tap.size().expect("painted on a picture");
                 assert!(rect.width > 0 && rect.height > 0);
-                assert!(u32::from(rect.x) + u32::from(rect.width) <= u32::from(picture.width));
-                assert!(u32::from(rect.y) + u32::from(rect.height) <= u32::from(picture.height));
+                assert!(u32::from(rect.x) + u32::from(rect.width) <= u32::from(width));
+                assert!(u32::from(rect.y) + u32::from(rect.height) <= u32::from(height));
             }
             TapEvent::Undecoded(undecoded) => assert!(!undecoded.error.contains("tap panicked"), "{undecoded:?}"),
             _ => {}
@@ -94,14 +95,22 @@ fn check(tap: &Tap, out: &mut Vec<TapEvent>) {
     }
 }
 
+fn settle(later: &mut Tap, now: &Tap, out: &mut Vec<TapEvent>) {
+    later.settle(out);
+    check(later, out);
+    let (later, now) = (later.picture(), now.picture());
+    assert!(later.map(|picture| picture.rgba) == now.map(|picture| picture.rgba));
+}
+
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    let mut tap = Tap::new(TapConfig {
+    let config = TapConfig {
         input: InputLevel::All,
         // a picture of any size that a peer may ask for would be filled again and again
         screen_max_pixels: 1 << 20,
         max_request_size: 1 << 20,
         ..TapConfig::default()
-    });
+    };
+    let (mut tap, mut later) = (Tap::new(config.clone()), Tap::new(config));
     let mut out = Vec::new();
     let screen = fields(&[32, 1, 1, 1, EDGE, EDGE, 0, 1, 1, 0, 1, 0]);
     // RemoteFX is 3, NSCodec 1
@@ -109,9 +118,11 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let codecs = [&[2][..], &codec(3, 0x7677_2F12), &codec(1, 0xCA8D_1BB9)].concat();
     let demand = activation(ToClient, 1, &[], &[set(2, &screen)]);
     let confirm = activation(ToDesktop, 3, &fields(&[1002]), &[set(2, &screen), set(0x1D, &codecs)]);
-    tap.pdu(ToClient, &demand, &mut out);
-    tap.pdu(ToDesktop, &confirm, &mut out);
-    assert!(tap.picture().is_some(), "{out:?}");
+    for tap in [&mut tap, &mut later] {
+        tap.pdu(ToClient, &demand, &mut out);
+        tap.pdu(ToDesktop, &confirm, &mut out);
+        assert!(tap.picture().is_some(), "{out:?}");
+    }
     let mut bytes = bytes;
     let mut in_gap = false;
     while let [kind, a, b, rest @ ..] = bytes {
@@ -130,13 +141,22 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         if kind & 0x80 != 0 {
             in_gap = true;
             tap.skip(direction, &pdu);
+            later.skip(direction, &pdu);
             continue;
         }
         if std::mem::take(&mut in_gap) {
             tap.restart(&mut out);
             check(&tap, &mut out);
+            later.restart(&mut out);
+            check(&later, &mut out);
         }
         tap.pdu(direction, &pdu, &mut out);
         check(&tap, &mut out);
+        later.defer(direction, &pdu, &mut out);
+        check(&later, &mut out);
+        if kind & 0x40 != 0 {
+            settle(&mut later, &tap, &mut out);
+        }
     }
+    settle(&mut later, &tap, &mut out);
 });

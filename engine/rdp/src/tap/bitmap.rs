@@ -3,6 +3,7 @@
 use super::color::{Depth, Palette};
 use super::event::{Decoded, Rect, UndecodedKind};
 use super::framebuffer::Framebuffer;
+use super::pending::Stage;
 use super::planar::{PlanarDecoder, Rows};
 use super::reader::Reader;
 use super::rle;
@@ -23,7 +24,7 @@ pub(super) struct Bitmaps {
 }
 
 /// One `TS_BITMAP_DATA`.
-struct Bitmap<'a> {
+pub(super) struct Bitmap<'a> {
     left: u16,
     top: u16,
     right: u16,
@@ -36,7 +37,7 @@ struct Bitmap<'a> {
 }
 
 impl<'a> Bitmap<'a> {
-    fn read(reader: &mut Reader<'a>) -> Option<Self> {
+    pub(super) fn read(reader: &mut Reader<'a>) -> Option<Self> {
         Some(Self {
             left: reader.u16()?,
             top: reader.u16()?,
@@ -59,47 +60,45 @@ impl<'a> Bitmap<'a> {
         let rows = usize::from(self.bottom.checked_sub(self.top)?) + 1;
         Some((columns.min(self.width), rows.min(self.height)))
     }
+
+    /// What of the picture it paints.
+    pub(super) fn place(&self, screen: &Framebuffer) -> Option<Rect> {
+        let (columns, rows) = self.shown()?;
+        screen.clip(self.left.into(), self.top.into(), columns, rows)
+    }
+}
+
+/// Takes an update after its type field apart: each bitmap, and the bytes that it was read from.
+pub(super) fn bitmaps<'a>(
+    data: &'a [u8],
+    sink: &mut Sink<'_>,
+    mut each: impl FnMut(&Bitmap<'a>, &'a [u8], &mut Sink<'_>),
+) {
+    let mut reader = Reader::new(data);
+    let Some(count) = reader.u16() else {
+        sink.undecoded(UndecodedKind::Bitmap, "bitmap update without a count", data);
+        return;
+    };
+    for index in 0..count {
+        let start = reader.rest();
+        let Some(bitmap) = Bitmap::read(&mut reader) else {
+            let error = format!("bitmap update ends in rectangle {} of {count}", index + 1);
+            sink.undecoded(UndecodedKind::Bitmap, error, start);
+            return;
+        };
+        each(&bitmap, &start[..start.len() - reader.rest().len()], sink);
+    }
 }
 
 impl Bitmaps {
-    /// Takes an update after its type field.
-    pub(super) fn update(&mut self, screen: &mut Framebuffer, palette: &Palette, data: &[u8], sink: &mut Sink<'_>) {
-        let mut reader = Reader::new(data);
-        let Some(count) = reader.u16() else {
-            sink.undecoded(UndecodedKind::Bitmap, "bitmap update without a count", data);
-            return;
-        };
-        for index in 0..count {
-            let start = reader.rest();
-            let Some(bitmap) = Bitmap::read(&mut reader) else {
-                let error = format!("bitmap update ends in rectangle {} of {count}", index + 1);
-                sink.undecoded(UndecodedKind::Bitmap, error, start);
-                return;
-            };
-            let rect = bitmap
-                .shown()
-                .and_then(|(columns, rows)| screen.clip(bitmap.left.into(), bitmap.top.into(), columns, rows));
-            match self.paint(screen, palette, &bitmap, rect) {
-                Ok(()) => {
-                    if let Some(rect) = rect {
-                        sink.damage(rect);
-                    }
-                }
-                Err(error) => {
-                    let unit = &start[..start.len() - reader.rest().len()];
-                    sink.undecoded_at(UndecodedKind::Bitmap, None, rect, error, unit);
-                }
-            }
-        }
-    }
-
-    fn paint(
+    /// Paints a bitmap, or with [`Stage::Look`] only looks at its header; tells what it paints.
+    pub(super) fn paint(
         &mut self,
         screen: &mut Framebuffer,
         palette: &Palette,
         bitmap: &Bitmap<'_>,
-        rect: Option<Rect>,
-    ) -> Result<(), String> {
+        stage: Stage<'_>,
+    ) -> Result<Option<Rect>, String> {
         let (width, height) = (bitmap.width, bitmap.height);
         if width == 0 || height == 0 || bitmap.shown().is_none() {
             return Err(format!("empty bitmap of {width}x{height}"));
@@ -109,10 +108,27 @@ impl Bitmaps {
         }
         let depth = Depth::from_bits(bitmap.bits).ok_or_else(|| format!("bitmap of {} bpp", bitmap.bits))?;
         // A rectangle beyond the picture is not worth decoding, and no fault.
-        let Some(rect) = rect else { return Ok(()) };
+        let Some(rect) = bitmap.place(screen) else {
+            return Ok(None);
+        };
         if depth == Depth::Rgb8 {
             palette.check()?;
         }
+        if let Stage::Look = stage {
+            return Ok(Some(rect));
+        }
+        self.decode(screen, palette, bitmap, (rect, depth))?;
+        Ok(Some(rect))
+    }
+
+    fn decode(
+        &mut self,
+        screen: &mut Framebuffer,
+        palette: &Palette,
+        bitmap: &Bitmap<'_>,
+        (rect, depth): (Rect, Depth),
+    ) -> Result<(), String> {
+        let (width, height) = (bitmap.width, bitmap.height);
         if bitmap.flags & COMPRESSED == 0 {
             let stride = (width * depth.bytes()).next_multiple_of(4);
             self.decoded.raw += 1;

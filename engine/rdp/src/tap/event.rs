@@ -43,8 +43,8 @@ pub enum TapEvent {
         /// Rows.
         height: u16,
     },
-    /// These pixels of [`Tap::picture`](super::Tap::picture) were painted; one event a rectangle. Parts beyond the
-    /// picture are cut off.
+    /// These pixels of [`Tap::picture`](super::Tap::picture) were painted, or are by the next
+    /// [`Tap::settle`](super::Tap::settle); one event a rectangle. Parts beyond the picture are cut off.
     Damage(Rect),
     /// Of one PDU that paints more rectangles than are told one by one: the others lie in here, which need not all be painted.
     DamageWithin(Rect),

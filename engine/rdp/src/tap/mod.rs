@@ -2,7 +2,8 @@
 //!
 //! Bytes in, events out; no clock, no IO, no errors: what cannot be decoded is an [`TapEvent::Undecoded`] that holds the
 //! deepest layer reached. The tap starts at the first Demand Active and must see every PDU of both directions from then
-//! on, in order; during a gap [`Tap::skip`] keeps the histories running without decoding.
+//! on, in order; during a gap [`Tap::skip`] keeps the histories running without decoding. Whoever looks at the picture now and
+//! then only need not have all decoded that was on it: [`Tap::defer`].
 
 mod bitmap;
 mod bulk;
@@ -18,8 +19,10 @@ mod gfx;
 mod guard;
 mod input;
 mod layout;
+mod mask;
 mod mppc;
 mod nsc;
+mod pending;
 mod planar;
 mod pointer;
 mod reader;
@@ -168,7 +171,30 @@ impl Tap {
 
     /// Takes one whole PDU (TPKT or fast-path) and appends what it means to `out`.
     pub fn pdu(&mut self, direction: Direction, pdu: &[u8], out: &mut Vec<TapEvent>) {
-        self.session.set_painting(true);
+        self.settle(out);
+        self.take(direction, pdu, false, out);
+    }
+
+    /// Takes one whole PDU as [`Tap::pdu`] does, but keeps bitmaps and surface bits as they came until [`Tap::settle`]: what is
+    /// painted over before that is not decoded. [`TapEvent::Damage`] is told at once, for something that can't be decoded, too;
+    /// that it can't be is told when it is tried. What is kept is bounded: where there is no room, it is decoded in here.
+    pub fn defer(&mut self, direction: Direction, pdu: &[u8], out: &mut Vec<TapEvent>) {
+        self.take(direction, pdu, true, out);
+    }
+
+    /// Decodes what [`Tap::defer`] has kept, so that [`Tap::picture`] shows it, and appends a [`TapEvent::Undecoded`] of what
+    /// can't be decoded; there are no other events. Nothing is told of what was painted over: nobody could have seen it.
+    pub fn settle(&mut self, out: &mut Vec<TapEvent>) {
+        let undecoded_max_bytes = self.session.config().undecoded_max_bytes;
+        let mut sink = Sink::new(out, undecoded_max_bytes, false);
+        let session = &mut self.session;
+        if let Err(error) = guarded("tap", || session.settle(&mut sink)) {
+            Sink::new(out, undecoded_max_bytes, false).undecoded(UndecodedKind::Pdu, error, &[]);
+        }
+    }
+
+    fn take(&mut self, direction: Direction, pdu: &[u8], deferring: bool, out: &mut Vec<TapEvent>) {
+        self.session.set_painting(true, deferring);
         let undecoded_max_bytes = self.session.config().undecoded_max_bytes;
         let mut sink = Sink::new(out, undecoded_max_bytes, false);
         let session = &mut self.session;
@@ -184,7 +210,8 @@ impl Tap {
     /// history, codec tables, pointer cache, desktop size and all of the graphics pipeline stay in step. Call
     /// [`Tap::restart`] when the gap ends.
     pub fn skip(&mut self, direction: Direction, pdu: &[u8]) {
-        self.session.set_painting(false);
+        self.settle_before_gap();
+        self.session.set_painting(false, false);
         let mut sink = Sink::new(&mut self.unheard, 0, true);
         let session = &mut self.session;
         // That something is missing is what a gap says, but what outlives it is told at its end.
@@ -198,6 +225,7 @@ impl Tap {
     /// PDUs were dropped and this tap never saw them, not even in [`Tap::skip`]. What follows refers to them: it is not
     /// decoded until the sender starts its history anew, and [`Tap::is_right`] says when that is.
     pub fn lost(&mut self, loss: Loss) {
+        self.settle_before_gap();
         self.session.lost(loss);
     }
 
@@ -216,12 +244,24 @@ impl Tap {
         out.append(&mut self.unheard);
     }
 
+    /// What is pending refers to what a gap may change; whatever of it can't be decoded is told when the gap ends.
+    fn settle_before_gap(&mut self) {
+        let mut late = Vec::new();
+        self.settle(&mut late);
+        self.unheard.append(&mut late);
+    }
+
     /// What was decoded so far, by encoding.
     pub fn decoded(&self) -> Decoded {
         self.session.decoded()
     }
 
-    /// The picture as decoded so far; `None` before the first Demand Active.
+    /// The picture's columns and rows; `None` before the first Demand Active.
+    pub fn size(&self) -> Option<(u16, u16)> {
+        self.session.picture().map(|picture| (picture.width, picture.height))
+    }
+
+    /// The picture as decoded so far, and so without what [`Tap::settle`] would decode; `None` before the first Demand Active.
     pub fn picture(&self) -> Option<Picture<'_>> {
         self.session.picture()
     }

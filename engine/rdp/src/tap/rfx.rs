@@ -14,6 +14,7 @@ use ironrdp_pdu::codecs::rfx::RfxRectangle;
 use super::event::Rect;
 use super::framebuffer::Framebuffer;
 use super::guard::guarded;
+use super::pending::Stage;
 use super::work::{STEP, Work};
 use cover::{Cover, Part};
 use tile::TileDecoder;
@@ -29,14 +30,24 @@ const PART: u64 = 4 * STEP;
 /// Pixels of a tile.
 const TILE_PIXELS: usize = EDGE * EDGE;
 
+/// What a message refers to of those before it.
+pub(super) type Context = MessageDecoder;
+
 /// The codec's state from message to message.
 #[derive(Default)]
 pub(super) struct RemoteFx {
-    messages: MessageDecoder,
-    tiles: TileDecoder,
-    /// Scratch: what of a tile is shown.
+    context: Context,
+    tiles: Tiles,
+}
+
+/// Paints tiles. All of it is scratch.
+#[derive(Default)]
+struct Tiles {
+    decoder: TileDecoder,
+    /// What of a tile is shown.
     cover: Cover,
     parts: Vec<Part>,
+    rects: Vec<Rect>,
 }
 
 impl RemoteFx {
@@ -46,30 +57,59 @@ impl RemoteFx {
         matches!(data, [0xC0..=0xC7, 0xCC, ..])
     }
 
+    /// What the next message refers to.
+    pub(super) fn context(&self) -> Context {
+        self.context.clone()
+    }
+
     /// Paints a message with its origin at `left`, `top` and tells what it has painted, also before an error; what there is no
     /// work for any more is one.
     pub(super) fn paint(
         &mut self,
         screen: &mut Framebuffer,
-        (left, top): (u16, u16),
+        at: (u16, u16),
         data: &[u8],
         (work, damage): (&mut Work, &mut impl FnMut(Rect)),
     ) -> Result<(), String> {
-        let messages = &mut self.messages;
-        let message = guarded("RemoteFX parser", || messages.parse(data))?.map_err(|error| chain(&error))?;
+        self.go(screen, at, data, Stage::Now, (work, damage))
+    }
+
+    /// As [`RemoteFx::paint`], or a part of that. Each stage takes the same from `work` and tells the same rectangles, but
+    /// [`Stage::Look`] also those of tiles that can't be decoded.
+    pub(super) fn go(
+        &mut self,
+        screen: &mut Framebuffer,
+        at: (u16, u16),
+        data: &[u8],
+        stage: Stage<'_>,
+        (work, damage): (&mut Work, &mut impl FnMut(Rect)),
+    ) -> Result<(), String> {
+        let mut then = match stage {
+            Stage::Later { context, .. } => Some(context.clone()),
+            Stage::Now | Stage::Look => None,
+        };
+        let context = then.as_mut().unwrap_or(&mut self.context);
+        let message = guarded("RemoteFX parser", || context.parse(data))?.map_err(|error| chain(&error))?;
         let mut result = Ok(());
+        let mut told = 0;
         for frame in &message.frames {
-            result = result.and(self.paint_frame(screen, (left, top), frame, (&mut *work, &mut *damage)));
+            let painted = self
+                .tiles
+                .paint_frame(screen, at, frame, (stage, &mut told), (&mut *work, &mut *damage));
+            result = result.and(painted);
         }
         result
     }
+}
 
+impl Tiles {
     /// Paints each tile where any rectangle covers it, and that once.
     fn paint_frame(
         &mut self,
         screen: &mut Framebuffer,
         (left, top): (u16, u16),
         frame: &Frame<'_>,
+        (stage, told): (Stage<'_>, &mut usize),
         (work, damage): (&mut Work, &mut impl FnMut(Rect)),
     ) -> Result<(), String> {
         // No rectangle at all means the whole frame.
@@ -99,15 +139,32 @@ impl RemoteFx {
             }
             let pixels: usize = self.parts.iter().map(|(_, _, width, height)| width * height).sum();
             work.spend(DECODING * TILE_PIXELS as u64 + PART * self.parts.len() as u64 + pixels as u64)?;
-            if let Err(error) = self.tiles.decode(tile, &set.quants, set.entropy_algorithm) {
+            let parts = self.parts.iter();
+            let rects =
+                parts.filter_map(|&(column, row, width, height)| screen.clip(at.0 + column, at.1 + row, width, height));
+            self.rects.clear();
+            self.rects.extend(rects);
+            let first = std::mem::replace(told, *told + self.rects.len());
+            match stage {
+                Stage::Look => {
+                    self.rects.iter().for_each(|rect| damage(*rect));
+                    continue;
+                }
+                Stage::Later { hidden, .. } => {
+                    let hidden = hidden.get(first..*told).unwrap_or_default();
+                    if !hidden.is_empty() && hidden.iter().all(|hidden| *hidden) {
+                        continue;
+                    }
+                }
+                Stage::Now => {}
+            }
+            if let Err(error) = self.decoder.decode(tile, &set.quants, set.entropy_algorithm) {
                 result = Err(format!("tile {}, {}: {error}", tile.x, tile.y));
                 continue;
             }
-            for &(column, row, width, height) in &self.parts {
-                let Some(rect) = screen.clip(at.0 + column, at.1 + row, width, height) else {
-                    continue;
-                };
-                screen.paint(rect, |line, out| self.tiles.pixels(row + line, column, out));
+            for &rect in &self.rects {
+                let (column, row) = (usize::from(rect.x) - at.0, usize::from(rect.y) - at.1);
+                screen.paint(rect, |line, out| self.decoder.pixels(row + line, column, out));
                 damage(rect);
             }
         }

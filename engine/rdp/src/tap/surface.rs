@@ -2,11 +2,12 @@
 
 use super::bitmap::paint_raw;
 use super::color::{Depth, Palette};
-use super::event::{Decoded, UndecodedKind};
+use super::event::{Decoded, Rect, UndecodedKind};
 use super::framebuffer::Framebuffer;
 use super::nsc::NsCodec;
+use super::pending::Stage;
 use super::reader::Reader;
-use super::rfx::RemoteFx;
+use super::rfx::{Context, RemoteFx};
 use super::sink::Sink;
 use super::work::Work;
 
@@ -60,7 +61,7 @@ impl Codecs {
     }
 
     /// The codec of surface bits, by id; without an entry by the look of the data.
-    fn of(&self, id: u8, data: &[u8]) -> Option<Codec> {
+    pub(super) fn of(&self, id: u8, data: &[u8]) -> Option<Codec> {
         match (id, self.0[usize::from(id)]) {
             (1.., Some(codec)) => Some(codec),
             _ => RemoteFx::is_message(data).then_some(Codec::RemoteFx),
@@ -78,14 +79,14 @@ fn codecs_entry(reader: &mut Reader<'_>) -> Option<(u32, u8)> {
 }
 
 /// Surface bits after their command type.
-struct Bits<'a> {
+pub(super) struct Bits<'a> {
     left: u16,
     top: u16,
     bits: u8,
-    codec_id: u8,
+    pub(super) codec_id: u8,
     width: usize,
     height: usize,
-    data: &'a [u8],
+    pub(super) data: &'a [u8],
 }
 
 impl<'a> Bits<'a> {
@@ -115,6 +116,18 @@ impl<'a> Bits<'a> {
             data,
         })
     }
+
+    /// The bits of a whole command.
+    pub(super) fn of_command(unit: &'a [u8]) -> Option<Self> {
+        let mut reader = Reader::new(unit);
+        reader.skip(2)?;
+        Self::read(&mut reader)
+    }
+
+    /// What of the picture lies in their rectangle.
+    pub(super) fn place(&self, screen: &Framebuffer) -> Option<Rect> {
+        screen.clip(self.left.into(), self.top.into(), self.width, self.height)
+    }
 }
 
 /// Decoders of surface commands.
@@ -129,91 +142,99 @@ pub(super) struct Surfaces {
 /// How many pixels could be copied while NSCodec makes one, of which a few bytes fill as many as they like.
 const NS_CODEC_PIXEL: u64 = 8;
 
-impl Surfaces {
-    /// Takes the commands of one surface update.
-    pub(super) fn update(&mut self, screen: &mut Framebuffer, palette: &Palette, data: &[u8], sink: &mut Sink<'_>) {
-        let mut reader = Reader::new(data);
-        let mut work = Work::of_update(screen);
-        while !reader.is_empty() {
-            let start = reader.rest();
-            let whole = match reader.u16() {
-                Some(FRAME_MARKER) => reader.u16().map(|action| {
-                    // Some desktops leave the frame id out at the end of an update.
-                    let _ = reader.u32();
-                    if action == MARKER_END {
-                        sink.frame_end();
-                    }
-                }),
-                Some(SET_BITS | STREAM_BITS) => Bits::read(&mut reader).map(|bits| {
-                    let unit = &start[..start.len() - reader.rest().len()];
-                    self.bits(screen, palette, (&bits, unit), &mut work, sink);
-                }),
-                Some(kind) => {
-                    // Its length is unknown, so all that follows is lost with it.
-                    sink.undecoded(
-                        UndecodedKind::SurfaceCommand,
-                        format!("surface command {kind:#06x}"),
-                        start,
-                    );
-                    return;
+/// Takes the commands of one surface update apart: surface bits, and the whole command that they stand in.
+pub(super) fn commands<'a>(
+    data: &'a [u8],
+    sink: &mut Sink<'_>,
+    mut each: impl FnMut(&Bits<'a>, &'a [u8], &mut Sink<'_>),
+) {
+    let mut reader = Reader::new(data);
+    while !reader.is_empty() {
+        let start = reader.rest();
+        let whole = match reader.u16() {
+            Some(FRAME_MARKER) => reader.u16().map(|action| {
+                // Some desktops leave the frame id out at the end of an update.
+                let _ = reader.u32();
+                if action == MARKER_END {
+                    sink.frame_end();
                 }
-                None => None,
-            };
-            if whole.is_none() {
-                sink.undecoded(UndecodedKind::SurfaceCommand, "surface command ends too early", start);
+            }),
+            Some(SET_BITS | STREAM_BITS) => Bits::read(&mut reader).map(|bits| {
+                each(&bits, &start[..start.len() - reader.rest().len()], sink);
+            }),
+            Some(kind) => {
+                // Its length is unknown, so all that follows is lost with it.
+                sink.undecoded(
+                    UndecodedKind::SurfaceCommand,
+                    format!("surface command {kind:#06x}"),
+                    start,
+                );
                 return;
             }
+            None => None,
+        };
+        if whole.is_none() {
+            sink.undecoded(UndecodedKind::SurfaceCommand, "surface command ends too early", start);
+            return;
         }
     }
+}
 
-    /// Takes surface bits, and the whole command that they stand in; `work` is for what else comes of the update, too.
-    fn bits(
+impl Surfaces {
+    /// What the next RemoteFX message refers to.
+    pub(super) fn context(&self) -> Context {
+        self.remote_fx.context()
+    }
+
+    /// Paints surface bits, or with [`Stage::Look`] only looks at their headers, and tells what they paint; `work` is for what
+    /// else comes of the update, too.
+    pub(super) fn paint(
         &mut self,
         screen: &mut Framebuffer,
         palette: &Palette,
-        (bits, unit): (&Bits<'_>, &[u8]),
-        work: &mut Work,
-        sink: &mut Sink<'_>,
-    ) {
-        let rect = screen.clip(bits.left.into(), bits.top.into(), bits.width, bits.height);
-        let result = match self.codecs.of(bits.codec_id, bits.data) {
+        (bits, codec): (&Bits<'_>, Option<Codec>),
+        stage: Stage<'_>,
+        (work, damage): (&mut Work, &mut impl FnMut(Rect)),
+    ) -> Result<(), String> {
+        let look = matches!(stage, Stage::Look);
+        let rect = bits.place(screen);
+        let size = (bits.width, bits.height);
+        match codec {
             Some(Codec::RemoteFx) => {
-                self.decoded.remote_fx += 1;
-                let mut damage = |rect| sink.damage(rect);
+                self.decoded.remote_fx += u64::from(!look);
                 let at = (bits.left, bits.top);
-                self.remote_fx.paint(screen, at, bits.data, (work, &mut damage))
+                return self.remote_fx.go(screen, at, bits.data, stage, (work, damage));
             }
-            Some(Codec::Nsc) => match rect {
+            Some(Codec::Nsc) => {
                 // wholly beyond the picture, or empty
-                None => Ok(()),
-                Some(rect) => {
-                    let size = (bits.width, bits.height);
-                    let paid = work.spend(NS_CODEC_PIXEL * (size.0 * size.1) as u64);
-                    let painted = paid.and_then(|()| {
-                        self.decoded.ns_codec += 1;
-                        self.ns_codec.paint(screen, rect, size, bits.data)
-                    });
-                    painted.map(|()| sink.damage(rect))
+                let Some(rect) = rect else { return Ok(()) };
+                work.spend(NS_CODEC_PIXEL * (size.0 * size.1) as u64)?;
+                if !look {
+                    self.decoded.ns_codec += 1;
+                    self.ns_codec.paint(screen, rect, size, bits.data)?;
                 }
-            },
-            Some(Codec::Other(name)) => Err(format!("no decoder for {name}")),
-            None if bits.codec_id == 0 => match (rect, Depth::from_bits(bits.bits.into())) {
-                (_, None) => Err(format!("surface bits of {} bpp", bits.bits)),
-                (None, _) if bits.width == 0 || bits.height == 0 => Err("empty surface bits".to_owned()),
+            }
+            Some(Codec::Other(name)) => return Err(format!("no decoder for {name}")),
+            None if bits.codec_id == 0 => {
+                let depth = Depth::from_bits(bits.bits.into());
+                let depth = depth.ok_or_else(|| format!("surface bits of {} bpp", bits.bits))?;
+                if size.0 == 0 || size.1 == 0 {
+                    return Err("empty surface bits".to_owned());
+                }
                 // Wholly beyond the picture.
-                (None, _) => Ok(()),
-                (Some(_), Some(Depth::Rgb8)) if palette.check().is_err() => palette.check(),
-                (Some(rect), Some(depth)) => {
-                    self.decoded.raw += 1;
-                    let stride = bits.width * depth.bytes();
-                    paint_raw(screen, palette, rect, depth, (bits.height, stride), bits.data)
-                        .map(|()| sink.damage(rect))
+                let Some(rect) = rect else { return Ok(()) };
+                if depth == Depth::Rgb8 {
+                    palette.check()?;
                 }
-            },
-            None => Err("codec that the client did not announce".to_owned()),
-        };
-        if let Err(error) = result {
-            sink.undecoded_at(UndecodedKind::SurfaceCommand, Some(bits.codec_id), rect, error, unit);
+                if !look {
+                    self.decoded.raw += 1;
+                    let stride = size.0 * depth.bytes();
+                    paint_raw(screen, palette, rect, depth, (size.1, stride), bits.data)?;
+                }
+            }
+            None => return Err("codec that the client did not announce".to_owned()),
         }
+        rect.into_iter().for_each(damage);
+        Ok(())
     }
 }

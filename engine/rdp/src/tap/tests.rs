@@ -4,6 +4,7 @@
 
 mod bitmaps;
 mod build;
+mod deferred;
 mod gaps;
 mod graphics;
 mod hostile;

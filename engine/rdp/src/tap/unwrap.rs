@@ -78,8 +78,15 @@ impl Session {
         &self.config
     }
 
-    pub(super) fn set_painting(&mut self, painting: bool) {
+    /// What becomes of paint: during a gap it is not looked at, and else decoded at once or kept for [`Session::settle`].
+    pub(super) fn set_painting(&mut self, painting: bool, deferring: bool) {
         self.screen.painting = painting;
+        self.screen.deferring = deferring;
+    }
+
+    /// Decodes what is pending.
+    pub(super) fn settle(&mut self, sink: &mut Sink<'_>) {
+        self.screen.settle(sink);
     }
 
     pub(super) fn picture(&self) -> Option<Picture<'_>> {

@@ -14,6 +14,7 @@ const TILE: u64 = 64;
 pub(super) const STEP: u64 = 64;
 
 /// What is left for the rest of a message, in pixels.
+#[derive(Clone, Copy)]
 pub(super) struct Work {
     left: u64,
     over: bool,

@@ -127,8 +127,8 @@ impl Work {
     /// The desktop has not painted so many pixels. If they fit into the last row and column, it takes the rectangle that it was
     /// asked for, whose edges belong to it, for one whose edges don't.
     fn ask_again(&self, missing: usize) {
-        let Some(picture) = self.tap.picture() else { return };
-        let edges = usize::from(picture.width) + usize::from(picture.height);
+        let Some((width, height)) = self.tap.size() else { return };
+        let edges = usize::from(width) + usize::from(height);
         self.shared.want_refresh(if missing < edges {
             Refresh::WithEdges
         } else {

@@ -1,7 +1,8 @@
 //! The recorder thread of one session: queue -> tap -> frames and events -> segments.
 //!
 //! Damage gathers until the desktop closes a frame or `frame_interval` has passed since the first of it, so that a
-//! settled screen is always recorded exactly and a moving one at most 25 times a second.
+//! settled screen is always recorded exactly and a moving one at most 25 times a second. What is painted over in between the tap
+//! does not even decode.
 
 mod ending;
 mod moves;
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use deskreel_rdp::Direction;
-use deskreel_rdp::tap::{Tap, TapEvent};
+use deskreel_rdp::tap::{self, Tap, TapEvent};
 use deskreel_rdp::wire::find_pdu;
 use deskreel_recording::event::{Drive, GapReason, Input, SessionEnd, SessionEvent};
 use deskreel_recording::{Event, Picture, Recorder, Rect};
@@ -126,6 +127,18 @@ pub(super) fn run(setup: Setup) -> bool {
     shared.fail(&error);
     tracing::error!(session = %shared.id, error, "the recording could not be closed; it is recovered from what is durable");
     false
+}
+
+/// A copy of the picture.
+fn look(picture: tap::Picture<'_>, time_ns: u64) -> Look {
+    let row = usize::from(picture.width) * 4;
+    let rows = picture.rgba.chunks(picture.stride).take(usize::from(picture.height));
+    Look {
+        time_ns,
+        width: picture.width,
+        height: picture.height,
+        rgba: rows.flat_map(|bytes| bytes.iter().take(row)).copied().collect(),
+    }
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {
@@ -268,7 +281,8 @@ impl Work {
             }
             What::Wish(Wish::Look(asked)) => {
                 // Err = it is not wanted any more
-                let _ = asked.send(self.look(at));
+                let look = self.look(at)?;
+                let _ = asked.send(look);
                 Ok(None)
             }
             What::End(end) => Ok(Some(end)),
@@ -290,7 +304,12 @@ impl Work {
             self.flush_frame()?;
         }
         let mut out = std::mem::take(&mut self.out);
-        self.tap.pdu(direction, pdu, &mut out);
+        if self.gap.is_some() {
+            // what can't be decoded is not painted: the gap goes on
+            self.tap.pdu(direction, pdu, &mut out);
+        } else {
+            self.tap.defer(direction, pdu, &mut out);
+        }
         let handled = out.drain(..).try_for_each(|event| self.event(at, event));
         out.shrink_to(OUT_KEPT);
         self.out = out;
@@ -422,7 +441,7 @@ impl Work {
         }
     }
 
-    fn undecoded(&mut self, at: u64, undecoded: deskreel_rdp::tap::Undecoded) -> anyhow::Result<()> {
+    fn undecoded(&mut self, at: u64, undecoded: tap::Undecoded) -> anyhow::Result<()> {
         self.undecoded.count += 1;
         let cost = UNDECODED_COST + undecoded.data.len() as u64;
         let kept = self.undecoded.kept_bytes.saturating_add(cost);
@@ -457,16 +476,16 @@ impl Work {
     }
 
     /// The picture as it is now.
-    fn look(&self, time_ns: u64) -> Option<Look> {
-        let picture = self.tap.picture()?;
-        let row = usize::from(picture.width) * 4;
-        let rows = picture.rgba.chunks(picture.stride).take(usize::from(picture.height));
-        Some(Look {
-            time_ns,
-            width: picture.width,
-            height: picture.height,
-            rgba: rows.flat_map(|bytes| bytes.iter().take(row)).copied().collect(),
-        })
+    fn look(&mut self, time_ns: u64) -> anyhow::Result<Option<Look>> {
+        self.settle(time_ns)?;
+        Ok(self.tap.picture().map(|picture| look(picture, time_ns)))
+    }
+
+    /// Has the tap decode what it has kept: [`Tap::picture`] is right until the next PDU.
+    fn settle(&mut self, at: u64) -> anyhow::Result<()> {
+        let mut out = Vec::new();
+        self.tap.settle(&mut out);
+        out.into_iter().try_for_each(|event| self.event(at, event))
     }
 
     /// Records an event that isn't a picture.
@@ -503,6 +522,7 @@ impl Work {
         }
         self.flush_move()?;
         let at = self.last_damage_ns;
+        self.settle(at)?;
         self.last_frame_ns = at;
         self.rested = false;
         if let (Some(picture), Some(recorder)) = (self.tap.picture(), self.recorder.as_mut()) {

@@ -24,13 +24,22 @@ const STRIPE: u16 = 32;
 
 /// Fast-path bitmaps that paint rows `from..to` of the screen in one colour.
 fn paint(width: u16, from: u16, to: u16) -> Bytes {
+    stripes(width, from, to, |pixels| pixels)
+}
+
+/// The same with bitmaps that end after their first pixel.
+fn broken(width: u16, from: u16, to: u16) -> Bytes {
+    stripes(width, from, to, |_| 1)
+}
+
+fn stripes(width: u16, from: u16, to: u16, length: fn(u16) -> u16) -> Bytes {
     let mut bitmaps = Vec::new();
     let mut count = 0_u16;
     for top in (from..to).step_by(STRIPE.into()) {
         let height = STRIPE.min(to - top);
         // One run of a colour (MEGA_MEGA_COLOR_RUN), at 16 bits a pixel, without a compression header.
         let mut run = vec![0xF3];
-        run.extend((width * height).to_le_bytes());
+        run.extend(length(width * height).to_le_bytes());
         run.extend(RED.0.to_le_bytes());
         let fields = [0, top, width - 1, top + height - 1, width, height, 16, 0x0401, 5];
         bitmaps.extend(fields.iter().flat_map(|field: &u16| field.to_le_bytes()));
@@ -208,6 +217,29 @@ async fn skipping_ends_without_a_new_history() {
     let (at, gap) = the_gap(&events);
     assert!(!gap.detail.as_ref().unwrap().contains("dropped"), "{gap:?}");
     assert_eq!(first_picture_after(&events, at), [RED.1]);
+}
+
+/// Bitmaps that can't be decoded end no gap; without one they are evidence of the next picture.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_broken_is_not_painted() {
+    let session = Session::new(Duration::from_secs(600)).await;
+    let stripes = session.height.div_ceil(STRIPE);
+    session.shared().queue.shed();
+    session.recorder.wants_refresh().await;
+    session.send(broken(session.width, 0, session.height)).await;
+    let sent = session.facts.started_at.elapsed();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    session.send(paint(session.width, 0, session.height)).await;
+    session.send(broken(session.width, 0, session.height)).await;
+    let events = session.end().await;
+    let (at, gap) = the_gap(&events);
+    assert!(u128::from(gap.to_ns) > sent.as_nanos());
+    assert_eq!(first_picture_after(&events, at), [RED.1]);
+    let undecoded = events
+        .iter()
+        .filter(|(_, event)| matches!(event, Event::Undecoded(_)))
+        .count();
+    assert_eq!(undecoded, 2 * usize::from(stripes));
 }
 
 /// Some desktops take a rectangle that ends with the last pixel for one that ends before it.

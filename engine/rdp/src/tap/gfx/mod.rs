@@ -6,7 +6,6 @@
 mod clear;
 mod codecs;
 mod columns;
-mod mask;
 mod progressive;
 mod surface;
 mod zgfx;
@@ -137,6 +136,8 @@ impl Graphics {
     /// Takes one whole message of the desktop.
     pub(super) fn message(&mut self, data: &[u8], screen: &mut Screen, sink: &mut Sink<'_>) {
         self.untold &= sink.is_silent();
+        // what these commands show is painted at once, and after all that came before
+        screen.settle(sink);
         if self.lost {
             sink.undecoded(UndecodedKind::Graphics, LOST, data);
             return;

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::mask::Mask;
 use crate::tap::event::Rect;
 use crate::tap::framebuffer::Framebuffer;
+use crate::tap::mask::Mask;
 use crate::tap::work::{STEP, Work};
 
 /// Most surfaces at a time; a Windows desktop has one a monitor.

@@ -32,7 +32,7 @@ pub(super) fn graphics_config() -> TapConfig {
 }
 
 /// A session whose graphics channel is open.
-fn opened(width: u16, height: u16) -> Tap {
+pub(super) fn opened(width: u16, height: u16) -> Tap {
     let mut tap = Tap::new(graphics_config());
     feed(&mut tap, TO_CLIENT, &demand_active(width, height));
     feed(&mut tap, TO_DESKTOP, &confirm_active(&[]));
@@ -55,7 +55,7 @@ fn open(tap: &mut Tap, id: u32) {
 }
 
 /// A packed message as PDUs.
-fn packed(message: &[u8]) -> Vec<Vec<u8>> {
+pub(super) fn packed(message: &[u8]) -> Vec<Vec<u8>> {
     let parts = dvc::data(ID, message);
     parts
         .iter()
@@ -78,13 +78,13 @@ fn reset(width: u32, height: u32) -> Vec<u8> {
     encode(command::RESET_GRAPHICS, &body)
 }
 
-fn create_surface(id: u16, width: u16, height: u16) -> Vec<u8> {
+pub(super) fn create_surface(id: u16, width: u16, height: u16) -> Vec<u8> {
     let mut body = fields(&[id, width, height]);
     body.push(0x20);
     encode(command::CREATE_SURFACE, &body)
 }
 
-fn map(id: u16, x: u16, y: u16) -> Vec<u8> {
+pub(super) fn map(id: u16, x: u16, y: u16) -> Vec<u8> {
     encode(command::MAP_SURFACE_TO_OUTPUT, &fields(&[id, 0, x, 0, y, 0]))
 }
 
@@ -94,9 +94,9 @@ fn map_scaled(id: u16, x: u16, y: u16, width: u16, height: u16) -> Vec<u8> {
 }
 
 /// Left, top, right, bottom.
-type Edges = [u16; 4];
+pub(super) type Edges = [u16; 4];
 
-fn fill(id: u16, [red, green, blue]: [u8; 3], rects: &[Edges]) -> Vec<u8> {
+pub(super) fn fill(id: u16, [red, green, blue]: [u8; 3], rects: &[Edges]) -> Vec<u8> {
     let mut body = id.to_le_bytes().to_vec();
     body.extend([blue, green, red, 0]);
     body.extend(u16::try_from(rects.len()).unwrap().to_le_bytes());

@@ -234,7 +234,7 @@ fn surface_commands_are_split() {
 }
 
 /// An NSCodec picture of one grey, without a loss.
-fn ns_codec(width: u16, height: u16, grey: u8) -> Vec<u8> {
+pub(super) fn ns_codec(width: u16, height: u16, grey: u8) -> Vec<u8> {
     let size = u32::from(width) * u32::from(height);
     let plane = |value: u8| {
         let run = (size - 4).to_le_bytes();

@@ -1,4 +1,4 @@
-//! Which pixels of a surface were painted since the output was reset.
+//! Which pixels are painted: of a surface since the output was reset, of the picture by what came later.
 
 use crate::tap::event::Rect;
 
