@@ -114,10 +114,11 @@ impl Bitmaps {
         if depth == Depth::Rgb8 {
             palette.check()?;
         }
+        let data = encoded(bitmap, rect, depth)?;
         if let Stage::Look = stage {
             return Ok(Some(rect));
         }
-        self.decode(screen, palette, bitmap, (rect, depth))?;
+        self.decode(screen, palette, (bitmap, data), (rect, depth))?;
         Ok(Some(rect))
     }
 
@@ -125,27 +126,17 @@ impl Bitmaps {
         &mut self,
         screen: &mut Framebuffer,
         palette: &Palette,
-        bitmap: &Bitmap<'_>,
+        (bitmap, data): (&Bitmap<'_>, &[u8]),
         (rect, depth): (Rect, Depth),
     ) -> Result<(), String> {
         let (width, height) = (bitmap.width, bitmap.height);
         if bitmap.flags & COMPRESSED == 0 {
-            let stride = (width * depth.bytes()).next_multiple_of(4);
             self.decoded.raw += 1;
-            return paint_raw(screen, palette, rect, depth, (height, stride), bitmap.data);
+            return paint_raw(screen, palette, rect, depth, (height, stride(width, depth)), data);
         }
-        let data = if bitmap.flags & NO_HEADER == 0 {
-            body_after_header(bitmap.data).ok_or("bitmap is shorter than its compression header says")?
-        } else {
-            bitmap.data
-        };
         if depth == Depth::Xrgb8888 {
             self.decoded.planar += 1;
             return self.planar.paint(screen, rect, (width, height), Rows::Up, data);
-        }
-        // No order makes more pixels from a byte.
-        if data.len().saturating_mul(65535) < width * height {
-            return Err(format!("bitmap of {width}x{height} in {} bytes", data.len()));
         }
         self.pixels.clear();
         self.pixels.resize(width * height, 0);
@@ -160,6 +151,30 @@ impl Bitmaps {
     }
 }
 
+/// Bytes of a row of a bitmap that is not compressed.
+fn stride(width: usize, depth: Depth) -> usize {
+    (width * depth.bytes()).next_multiple_of(4)
+}
+
+/// The bytes that make up the pixels, if there can be enough of them: what has too few paints nothing.
+fn encoded<'a>(bitmap: &Bitmap<'a>, rect: Rect, depth: Depth) -> Result<&'a [u8], String> {
+    let (width, height) = (bitmap.width, bitmap.height);
+    if bitmap.flags & COMPRESSED == 0 {
+        has_rows(rect, depth, (height, stride(width, depth)), bitmap.data)?;
+        return Ok(bitmap.data);
+    }
+    let data = if bitmap.flags & NO_HEADER == 0 {
+        body_after_header(bitmap.data).ok_or("bitmap is shorter than its compression header says")?
+    } else {
+        bitmap.data
+    };
+    // No order makes more pixels from a byte.
+    if depth != Depth::Xrgb8888 && data.len().saturating_mul(65535) < width * height {
+        return Err(format!("bitmap of {width}x{height} in {} bytes", data.len()));
+    }
+    Ok(data)
+}
+
 /// Skips `TS_CD_HEADER` and keeps what it counts.
 fn body_after_header(data: &[u8]) -> Option<&[u8]> {
     let mut reader = Reader::new(data);
@@ -167,6 +182,21 @@ fn body_after_header(data: &[u8]) -> Option<&[u8]> {
     let length = reader.len16()?;
     reader.skip(4)?;
     reader.take(length)
+}
+
+/// Whether a bitmap that is not compressed has the rows that `rect` shows; gives the bytes that are shown of each.
+pub(super) fn has_rows(
+    rect: Rect,
+    depth: Depth,
+    (height, stride): (usize, usize),
+    data: &[u8],
+) -> Result<usize, String> {
+    let row_bytes = usize::from(rect.width) * depth.bytes();
+    let needed = (height.saturating_sub(1)) * stride + row_bytes;
+    if data.len() < needed || usize::from(rect.height) > height || row_bytes > stride {
+        return Err(format!("bitmap of {} bytes, needs {}", data.len(), height * stride));
+    }
+    Ok(row_bytes)
 }
 
 /// Paints a bitmap that is not compressed, rows from the last up, `stride` bytes each.
@@ -178,11 +208,7 @@ pub(super) fn paint_raw(
     (height, stride): (usize, usize),
     data: &[u8],
 ) -> Result<(), String> {
-    let row_bytes = usize::from(rect.width) * depth.bytes();
-    let needed = (height.saturating_sub(1)) * stride + row_bytes;
-    if data.len() < needed || usize::from(rect.height) > height || row_bytes > stride {
-        return Err(format!("bitmap of {} bytes, needs {}", data.len(), height * stride));
-    }
+    let row_bytes = has_rows(rect, depth, (height, stride), data)?;
     screen.paint(rect, |row, out| {
         let start = (height - 1 - row) * stride;
         let line = &data[start..start + row_bytes];

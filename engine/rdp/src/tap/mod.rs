@@ -56,6 +56,8 @@ use crate::Direction;
 use crate::wire::dvc;
 use crate::wire::monitor::Monitor;
 
+/// What is told at most of what was pending when a gap began and can't be decoded.
+const LATE_MAX: usize = 64;
 /// Name of the clipboard's channel, [MS-RDPECLIP] 1.3.
 const CLIPBOARD_CHANNEL: &str = "cliprdr";
 
@@ -153,6 +155,8 @@ pub struct Tap {
     session: Session,
     /// What of a gap is told at its end.
     unheard: Vec<TapEvent>,
+    /// What was pending when a gap began and could not be decoded; told at its end.
+    late: Vec<TapEvent>,
 }
 
 impl Tap {
@@ -161,6 +165,7 @@ impl Tap {
         Self {
             session: Session::new(config),
             unheard: Vec::new(),
+            late: Vec::new(),
         }
     }
 
@@ -240,15 +245,18 @@ impl Tap {
     /// Ends a gap: the picture is black (nobody knows what it is) but for the surfaces of the graphics pipeline; its size, the
     /// pointer and the wish for a full repaint are reported, and whether something on these surfaces could not be decoded.
     pub fn restart(&mut self, out: &mut Vec<TapEvent>) {
+        self.settle_before_gap();
         self.session.restart(&mut Sink::new(out, 0, false));
+        out.append(&mut self.late);
         out.append(&mut self.unheard);
     }
 
     /// What is pending refers to what a gap may change; whatever of it can't be decoded is told when the gap ends.
     fn settle_before_gap(&mut self) {
-        let mut late = Vec::new();
+        let mut late = std::mem::take(&mut self.late);
         self.settle(&mut late);
-        self.unheard.append(&mut late);
+        late.truncate(LATE_MAX);
+        self.late = late;
     }
 
     /// What was decoded so far, by encoding.

@@ -16,6 +16,8 @@ const PAINTS_MAX: usize = 16 << 10;
 const RECTS_MAX: usize = 64 << 10;
 /// To see what is painted over takes a bit for each pixel of the picture: too dear where less than this part of it is painted.
 const WORTHWHILE: u64 = 16;
+/// Pixels of rectangles of which that is looked at: sizes on the wire are cheap, and each costs a walk over its part of those bits.
+const COMPARED_MAX: u64 = 4 << 30;
 
 /// How far to go with what paints.
 #[derive(Clone, Copy)]
@@ -92,10 +94,11 @@ impl Pending {
         }
     }
 
-    /// Keeps the one at hand, which paints what was added since the last one; false if that is nothing.
-    pub(super) fn keep(&mut self, what: What, context: Context, unit: &[u8]) -> bool {
+    /// Keeps the one at hand, which paints what was added since the last one; false if that is nothing. One that is not
+    /// `sound` would have painted more: it is never hidden.
+    pub(super) fn keep(&mut self, what: What, context: Context, unit: &[u8], sound: bool) -> bool {
         let first = self.known();
-        let whole = !std::mem::take(&mut self.cut);
+        let whole = !std::mem::take(&mut self.cut) && sound;
         if first == self.rects.len() {
             return false;
         }
@@ -141,7 +144,14 @@ impl Pending {
         }
         let mut mask = Mask::new(width, height);
         let mut all = false;
+        let mut left = COMPARED_MAX;
         for (rect, hidden) in rects.iter().zip(&mut hidden).rev() {
+            if !all {
+                let Some(less) = left.checked_sub(pixels(rect)) else {
+                    break;
+                };
+                left = less;
+            }
             *hidden = all || mask.covers(*rect);
             if !*hidden {
                 all = mask.paint(*rect);
@@ -197,7 +207,7 @@ mod tests {
             rects.iter().for_each(|rect| pending.add_rect(*rect));
             if kept {
                 assert_eq!(
-                    pending.keep(What::Bitmap, Context::default(), b"unit"),
+                    pending.keep(What::Bitmap, Context::default(), b"unit", true),
                     !rects.is_empty()
                 );
             }
@@ -233,13 +243,13 @@ mod tests {
         for rects in [RECTS_MAX, 2 * RECTS_MAX + 1] {
             pending.begin();
             (0..rects).for_each(|_| pending.add_rect(small));
-            assert!(pending.keep(What::Bitmap, Context::default(), &[]));
+            assert!(pending.keep(What::Bitmap, Context::default(), &[], true));
             assert!(!pending.has_room(0));
         }
         pending.begin();
         // there is no room for it, either
         pending.add_rect(whole);
-        assert!(!pending.keep(What::Bitmap, Context::default(), &[]));
+        assert!(!pending.keep(What::Bitmap, Context::default(), &[], true));
         assert_eq!(pending.rects.len(), 2 * RECTS_MAX);
         let hidden = vec![true; 2 * RECTS_MAX];
         assert!(pending.hidden(&picture).len() == hidden.len());

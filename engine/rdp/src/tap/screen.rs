@@ -198,7 +198,7 @@ impl Screen {
                 sink.damage(rect);
                 if let Stage::Look = stage {
                     self.pending.add_rect(rect);
-                    self.pending.keep(What::Bitmap, self.surfaces.context(), unit);
+                    self.pending.keep(What::Bitmap, self.surfaces.context(), unit, true);
                 }
             }
             Err(error) => sink.undecoded_at(UndecodedKind::Bitmap, None, bitmap.place(picture), error, unit),
@@ -231,8 +231,8 @@ impl Screen {
             codec,
             work: work_before,
         };
-        // what fails half-way fails again
-        if look && pending.keep(what, context, unit) {
+        // what fails half-way fails again, and is told then
+        if look && pending.keep(what, context, unit, result.is_ok()) {
             return;
         }
         if let Err(error) = result {
@@ -245,6 +245,8 @@ impl Screen {
     /// be: then all is, in order, and whatever can't be is told.
     pub(super) fn settle(&mut self, sink: &mut Sink<'_>) {
         if self.pending.is_empty() {
+            // nothing of one that was never kept stays
+            self.pending.begin();
             return;
         }
         let mut pending = std::mem::take(&mut self.pending);

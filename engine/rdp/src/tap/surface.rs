@@ -1,6 +1,6 @@
 //! Surface commands, [MS-RDPBCGR] 2.2.9.2: split here, decoded one by one.
 
-use super::bitmap::paint_raw;
+use super::bitmap::{has_rows, paint_raw};
 use super::color::{Depth, Palette};
 use super::event::{Decoded, Rect, UndecodedKind};
 use super::framebuffer::Framebuffer;
@@ -226,9 +226,10 @@ impl Surfaces {
                 if depth == Depth::Rgb8 {
                     palette.check()?;
                 }
+                let stride = size.0 * depth.bytes();
+                has_rows(rect, depth, (size.1, stride), bits.data)?;
                 if !look {
                     self.decoded.raw += 1;
-                    let stride = size.0 * depth.bytes();
                     paint_raw(screen, palette, rect, depth, (size.1, stride), bits.data)?;
                 }
             }

@@ -450,8 +450,9 @@ impl Work {
             return self.push(at, &Event::Undecoded(convert::undecoded(undecoded, true)));
         }
         match &mut self.undecoded.over {
-            Some((_, last)) => {
-                *last = at;
+            // what waited for a picture has that one's time, which may be before the last
+            Some((first, last)) => {
+                (*first, *last) = ((*first).min(at), (*last).max(at));
                 Ok(())
             }
             None => {
@@ -517,7 +518,7 @@ impl Work {
 
     /// Records the picture if something was painted. Not in a gap: parts of it are not known yet.
     fn flush_frame(&mut self) -> anyhow::Result<()> {
-        if self.gap.is_some() || self.first_damage_ns.take().is_none() {
+        if self.gap.is_some() || self.first_damage_ns.is_none() {
             return Ok(());
         }
         self.flush_move()?;
@@ -537,6 +538,7 @@ impl Work {
             }
         }
         self.damage.clear();
+        self.first_damage_ns = None;
         Ok(())
     }
 

@@ -91,6 +91,39 @@ fn what_lies_below_something_broken_is_shown() {
     assert_eq!(undecoded(&defer(&mut tap, &wrong)).error, "bitmap of 33 bpp");
 }
 
+/// What it has not painted is nowhere told, so nobody can have covered it.
+#[test]
+fn what_fails_half_way_is_told_though_its_begin_is_covered() {
+    // more tiles than an update of such a screen may ask for
+    let mut tiles = vec![(0, 0, [200, 90, 20]); 14];
+    tiles.push((1, 0, [20, 90, 200]));
+    let update = surface_bits(0, 0, 128, 64, 3, 32, &remote_fx(128, 64, &[], &tiles));
+    let pdus = [fast_path(&[(4, 0, 0, &update)]), planar_at(0, 0, 64, 1)];
+    let mut now = active(128, 64);
+    let told: Vec<_> = pdus.iter().flat_map(|pdu| feed(&mut now, TO_CLIENT, pdu)).collect();
+    let is_fault = |event: &&TapEvent| matches!(event, TapEvent::Undecoded(fault) if fault.error.contains("too much"));
+    assert_eq!(told.iter().filter(is_fault).count(), 1, "{told:?}");
+    let mut later = active(128, 64);
+    for pdu in &pdus {
+        assert!(!defer(&mut later, pdu).iter().any(|event| is_fault(&event)));
+    }
+    assert_eq!(settle(&mut later).iter().filter(is_fault).count(), 1);
+    assert!(now.picture().unwrap().rgba == later.picture().unwrap().rgba);
+}
+
+/// What can't be all there by its length is told at once.
+#[test]
+fn what_is_too_short_covers_nothing() {
+    let mut tap = active(64, 64);
+    defer(&mut tap, &planar_at(0, 0, 64, 1));
+    let raw = bitmap_update(&[Bitmap::new(0, 0, 64, 64, 32, 0, &[1; 64])]);
+    undecoded(&defer(&mut tap, &share_data(2, 0, &raw)));
+    let bits = surface_bits(0, 0, 64, 64, 0, 32, &[1; 64]);
+    undecoded(&defer(&mut tap, &fast_path(&[(4, 0, 0, &bits)])));
+    assert_eq!(settle(&mut tap), []);
+    assert_eq!(tap.decoded().planar, 1);
+}
+
 #[test]
 fn nothing_pending_outlives_a_gap_or_waits_behind_other_paint() {
     let mut tap = active(64, 64);
