@@ -57,7 +57,7 @@ fn work(dir: &Path, label: &str, port: u16, options: &[&str]) -> anyhow::Result<
 /// How many bytes of the desktop there may be with the gateway for 100 without it.
 const BYTES_PERCENT: u64 = 105;
 /// Sessions that are compared at most: what a desktop puts in one frame, and what in two, is up to the moment.
-const ATTEMPTS: usize = 6;
+const ATTEMPTS: usize = 16;
 
 /// The same work directly and through the gateway, as the desktop sees it, and the latter as the client sees it. Where the
 /// desktop is `quiet`, paints nothing by itself, the bytes are compared as well.

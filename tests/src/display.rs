@@ -79,7 +79,15 @@ impl Display {
     /// # Errors
     /// The display is gone.
     pub fn screenshot(&self) -> anyhow::Result<Picture> {
-        Picture::from_xwd(&run("xwd", &["-root", "-silent", "-display", &self.name])?)
+        let take = || run("xwd", &["-root", "-silent", "-display", &self.name]);
+        // It fails over a window that is closed while it looks at all of them.
+        for _ in 0..5 {
+            if let Ok(taken) = take() {
+                return Picture::from_xwd(&taken);
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Picture::from_xwd(&take()?)
     }
 
     /// Drives keyboard and mouse: the arguments of one `xdotool` call.
