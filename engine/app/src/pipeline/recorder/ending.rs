@@ -244,7 +244,6 @@ impl Work {
             return Err(error);
         }
         let Ending { at_ns, mut end, failed } = ending;
-        self.tell_decoded();
         let mut drives = Vec::new();
         self.ranges.finish(&mut drives);
         match &failed {
@@ -282,6 +281,7 @@ impl Work {
                 }
             }
         }
+        self.tell_decoded();
         end.error_info = end.error_info.or(self.error_info);
         let recorder = self.recorder.take().context("the recorder is gone")?;
         let (segment, manifest) = recorder.finish(at_ns, end.clone()).context("close the recording")?;
