@@ -1,11 +1,12 @@
 //! `deskreel pins`: certificates of desktops that were trusted on first use.
 
+use deskreel_config::ResourceKind;
 use serde::Serialize;
 
 use super::recordings::door::local;
+use super::users::tell_change;
 use super::{Global, Listing, Outcome};
 use crate::access::Who;
-use crate::audit::{Audit, Event, ResourceChange, ResourceVerb};
 use crate::gateway::pins::Pins;
 use crate::output;
 
@@ -49,7 +50,7 @@ struct Row {
 pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<Outcome> {
     let loaded = global.load()?;
     // who may not open the folder hears so
-    Who::is(&loaded.config.data_dir)?;
+    let who = Who::is(&loaded.config.data_dir)?;
     let pins = Pins::open(&loaded.config.data_dir)?;
     match args.command {
         Command::Ls { listing } => {
@@ -69,21 +70,13 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<Outcome> {
         Command::Rm { mut desktops } => {
             desktops.sort();
             desktops.dedup();
-            let actor = local(&loaded, "forget what a desktop showed")?;
+            local(&loaded, "forget what a desktop showed")?;
             let known = pins.all()?;
             if let Some(desktop) = desktops.iter().find(|desktop| !known.contains_key(*desktop)) {
                 anyhow::bail!("nothing is remembered of desktop {desktop}; `deskreel pins ls` lists what is");
             }
-            let audit = Audit::open(&loaded.config)?;
             for desktop in desktops {
-                let event = Event::Resource(ResourceChange {
-                    kind: deskreel_config::ResourceKind::WindowsDesktop.into(),
-                    verb: ResourceVerb::Updated,
-                    name: desktop.clone(),
-                    origin: "dynamic".to_owned(),
-                    changed: vec!["pin".to_owned()],
-                });
-                audit.emit_or_fail(actor.clone(), &event)?;
+                tell_change(&loaded, &who, (ResourceKind::WindowsDesktop, &desktop), "pin")?;
                 let forgotten = pins.forget(&desktop, &known[&desktop])?;
                 anyhow::ensure!(forgotten, "{desktop}: the pin has changed meanwhile; look again");
                 println!("{desktop}: the next connection trusts what answers");

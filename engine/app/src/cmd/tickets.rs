@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use deskreel_config::ResourceKind;
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -127,7 +128,7 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<Outcome> {
             let who = may_change(&loaded, &snapshot, &args.user)?;
             // a file that can't be written must not cost a ticket
             let file = args.output.as_deref().map(create).transpose()?;
-            tell_change(&loaded, &who, &args.user, "ticket")?;
+            tell_change(&loaded, &who, (ResourceKind::User, &args.user), "ticket")?;
             let (ticket, secret) = store.issue_ticket(NewTicket {
                 user: args.user,
                 desktop: args.desktop,
@@ -162,7 +163,7 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<Outcome> {
             for id in &ids {
                 if let Some(ticket) = store.tickets()?.iter().find(|ticket| ticket.id == *id) {
                     let who = may_change(&loaded, &snapshot, &ticket.user)?;
-                    tell_change(&loaded, &who, &ticket.user, "ticket")?;
+                    tell_change(&loaded, &who, (ResourceKind::User, &ticket.user), "ticket")?;
                 }
                 if !store.take_ticket(id)? {
                     bail!("no ticket {id}: it was used, has expired or never was");

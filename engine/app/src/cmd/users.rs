@@ -126,7 +126,7 @@ fn passwd(global: &Global, name: &str) -> anyhow::Result<()> {
         anyhow::bail!("there is no user/{name}");
     }
     let password = read_new_password(name)?;
-    tell_change(&loaded, &who, name, "password")?;
+    tell_change(&loaded, &who, (ResourceKind::User, name), "password")?;
     Credentials::open(&loaded.config.data_dir)?.set_password(name, &password)?;
     println!("password of {name} set");
     Ok(())
@@ -144,12 +144,18 @@ pub(super) fn may_change(loaded: &Loaded, snapshot: &Snapshot, user: &str) -> an
     Ok(who)
 }
 
-/// Writes the event of a change of what a user logs on with; where it can't be written, nothing may change.
-pub(super) fn tell_change(loaded: &Loaded, who: &Who, user: &str, what: &str) -> anyhow::Result<()> {
+/// Writes the event of a change of something that belongs to a resource and is kept apart from it, as what a user logs on
+/// with; where it can't be written, nothing may change.
+pub(super) fn tell_change(
+    loaded: &Loaded,
+    who: &Who,
+    (kind, name): (ResourceKind, &str),
+    what: &str,
+) -> anyhow::Result<()> {
     let event = Event::Resource(ResourceChange {
-        kind: ResourceKind::User.into(),
+        kind: kind.into(),
         verb: ResourceVerb::Updated,
-        name: user.to_owned(),
+        name: name.to_owned(),
         origin: "dynamic".to_owned(),
         changed: vec![what.to_owned()],
     });

@@ -1,10 +1,10 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use deskreel_config::{ClusterMode, Loaded, OnFailure, Sources};
+use deskreel_config::{ClusterMode, OnFailure, Sources};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 use uuid::Uuid;
@@ -17,7 +17,7 @@ use crate::audit::Audit;
 use crate::catalog::{Catalog, IdentityKind, NewSession};
 use crate::gateway::end::{EndReason, Ended};
 use crate::gateway::grant::testing::everything;
-use crate::gateway::registry::{Facts, Registry, Running};
+use crate::gateway::registry::{Entered, Facts, Registry, Running};
 
 fn running(id: &str) -> Arc<Running> {
     Running::new(Facts {
@@ -164,8 +164,18 @@ async fn a_session_that_is_not_recorded_can_not_be_watched() {
     );
 }
 
-/// A folder with a configuration and resources: rules for other accounts than the gateway's own.
-fn ruled() -> (tempfile::TempDir, Loaded) {
+/// A server with rules for other accounts than the gateway's own, and ann's session.
+struct Ruled {
+    _dir: tempfile::TempDir,
+    data_dir: PathBuf,
+    access: Arc<Access>,
+    catalog: Catalog,
+    one: Arc<Running>,
+    _entered: Entered,
+    server: Server,
+}
+
+fn ruled() -> Ruled {
     let dir = tempfile::tempdir().unwrap();
     let role = |name: &str, rules: &str| {
         format!("kind: role\nversion: v7\nmetadata: {{name: {name}}}\nspec: {{allow: {{rules: [{rules}]}}}}\n---\n")
@@ -196,21 +206,35 @@ fn ruled() -> (tempfile::TempDir, Loaded) {
         ..Sources::default()
     };
     let loaded = deskreel_config::load(&sources).unwrap();
-    (dir, loaded)
-}
-
-#[tokio::test]
-async fn other_accounts_are_ruled_and_every_refusal_is_told() {
-    let (_dir, loaded) = ruled();
-    let registry = Registry::new(9);
     let data_dir = loaded.config.data_dir.clone();
     let access = Access::start(&loaded).unwrap();
     let audit = Audit::open(&loaded.config).unwrap();
     let one = running("01902b6e-0000-7000-8000-000000000001");
     let catalog = Catalog::open(&data_dir).unwrap();
     catalog.session_started(&new_session(&one)).unwrap();
-    let _entered = registry.enter(&one).unwrap();
-    let server = Server::bind(&data_dir, registry, audit, access).unwrap();
+    let registry = Registry::new(9);
+    let entered = registry.enter(&one).unwrap();
+    Ruled {
+        server: Server::bind(&data_dir, registry, audit, Arc::clone(&access)).unwrap(),
+        _dir: dir,
+        data_dir,
+        access,
+        catalog,
+        one,
+        _entered: entered,
+    }
+}
+
+#[tokio::test]
+async fn other_accounts_are_ruled_and_every_refusal_is_told() {
+    let Ruled {
+        _dir,
+        data_dir,
+        one,
+        _entered,
+        server,
+        ..
+    } = ruled();
     let as_user = |name: &str| server.visitor(Who::User(name.to_owned()));
     let id = || "01902b6e".to_owned();
 
@@ -260,16 +284,14 @@ async fn other_accounts_are_ruled_and_every_refusal_is_told() {
 /// Who took the gateway's account by sudo stands in the audit log, beside the account. Other accounts can't claim it.
 #[tokio::test]
 async fn who_came_by_sudo_is_told() {
-    let (_dir, loaded) = ruled();
-    let registry = Registry::new(9);
-    let data_dir = loaded.config.data_dir.clone();
-    let access = Access::start(&loaded).unwrap();
-    let audit = Audit::open(&loaded.config).unwrap();
-    let one = running("01902b6e-0000-7000-8000-000000000001");
-    let catalog = Catalog::open(&data_dir).unwrap();
-    catalog.session_started(&new_session(&one)).unwrap();
-    let _entered = registry.enter(&one).unwrap();
-    let server = Server::bind(&data_dir, registry, audit, access).unwrap();
+    let Ruled {
+        _dir,
+        data_dir,
+        one,
+        _entered,
+        server,
+        ..
+    } = ruled();
     let _server = tokio::spawn(server.run());
     let request = Request::Terminate {
         id: one.facts.id.to_string(),
@@ -305,16 +327,15 @@ fn told(data_dir: &Path) -> Vec<String> {
 /// Whoever watches when a lock comes, or when the right goes, sees no more.
 #[tokio::test]
 async fn a_right_to_watch_that_goes_ends_the_watching() {
-    let (_dir, loaded) = ruled();
-    let data_dir = loaded.config.data_dir.clone();
-    let access = Access::start(&loaded).unwrap();
-    let audit = Audit::open(&loaded.config).unwrap();
-    let registry = Registry::new(9);
-    let one = running("01902b6e-0000-7000-8000-000000000001");
-    let catalog = Catalog::open(&data_dir).unwrap();
-    catalog.session_started(&new_session(&one)).unwrap();
-    let _entered = registry.enter(&one).unwrap();
-    let server = Server::bind(&data_dir, registry, audit, Arc::clone(&access)).unwrap();
+    let Ruled {
+        _dir,
+        data_dir,
+        access,
+        catalog,
+        _entered,
+        server,
+        ..
+    } = ruled();
     let lock = "kind: lock\nversion: v2\nmetadata: {name: l}\nspec: {target: {user: wim}}\n";
     let role = "kind: role\nversion: v7\nmetadata: {name: watcher}\nspec: {deny: {rules: [{resources: [session], verbs: \
                 [watch]}]}}\n";

@@ -309,8 +309,12 @@ impl Sessions {
             }
         }
         for shared in &running {
-            // Err = the next start closes it
-            let _ = tokio::time::timeout_at(deadline + grace, shared.wait_closed()).await;
+            if tokio::time::timeout_at(deadline + grace, shared.wait_closed())
+                .await
+                .is_err()
+            {
+                tracing::warn!(session = %shared.id, "its recorder does not end; the next start closes the recording");
+            }
         }
         let (done, stopped) = oneshot::channel();
         if inner.orders.send(Order::Stop { deadline, done }).await.is_ok() {

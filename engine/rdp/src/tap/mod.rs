@@ -255,7 +255,11 @@ impl Tap {
     fn settle_before_gap(&mut self) {
         let mut late = std::mem::take(&mut self.late);
         self.settle(&mut late);
-        late.truncate(LATE_MAX);
+        if late.len() > LATE_MAX {
+            late.truncate(LATE_MAX);
+            let error = format!("more than {LATE_MAX} pictures that waited when a gap began");
+            Sink::new(&mut late, 0, false).undecoded(UndecodedKind::Pdu, error, &[]);
+        }
         self.late = late;
     }
 

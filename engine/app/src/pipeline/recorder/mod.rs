@@ -5,6 +5,7 @@
 //! does not even decode.
 
 mod ending;
+mod frames;
 mod moves;
 mod unpainted;
 
@@ -16,15 +17,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use deskreel_rdp::Direction;
-use deskreel_rdp::tap::{self, Tap, TapEvent};
+use deskreel_rdp::tap::{Tap, TapEvent, Undecoded};
 use deskreel_rdp::wire::find_pdu;
 use deskreel_recording::event::{Drive, GapReason, Input, SessionEnd, SessionEvent};
-use deskreel_recording::{Event, Picture, Recorder, Rect};
+use deskreel_recording::{Event, Recorder, Rect};
 use time::OffsetDateTime;
 
 use super::convert;
 use super::drives::Ranges;
-use super::live::{Look, Watchers, Wish};
+use super::live::{Watchers, Wish};
 use super::queue::{Entry, What};
 use super::session::{Refresh, Shared};
 use super::writer::Writer;
@@ -40,8 +41,6 @@ const QUEUE_FULL: &str = "the recorder can't keep up (recording.queue_max_bytes)
 const UNDECODED_COST: u64 = 256;
 /// Room for events that is kept from PDU to PDU.
 const OUT_KEPT: usize = 1024;
-/// Rectangles that gather before they are merged into one.
-const DAMAGE_MAX: usize = 256;
 /// After so long without a changed pixel the recorder gives its compressor's memory back.
 const REST: Duration = Duration::from_secs(300);
 
@@ -127,18 +126,6 @@ pub(super) fn run(setup: Setup) -> bool {
     shared.fail(&error);
     tracing::error!(session = %shared.id, error, "the recording could not be closed; it is recovered from what is durable");
     false
-}
-
-/// A copy of the picture.
-fn look(picture: tap::Picture<'_>, time_ns: u64) -> Look {
-    let row = usize::from(picture.width) * 4;
-    let rows = picture.rgba.chunks(picture.stride).take(usize::from(picture.height));
-    Look {
-        time_ns,
-        width: picture.width,
-        height: picture.height,
-        rgba: rows.flat_map(|bytes| bytes.iter().take(row)).copied().collect(),
-    }
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {
@@ -421,16 +408,6 @@ impl Work {
         })
     }
 
-    fn damaged(&mut self, at: u64, rect: Rect) {
-        if self.damage.len() >= DAMAGE_MAX {
-            let all = self.damage.drain(..).reduce(|all, rect| all.union(&rect));
-            self.damage.extend(all);
-        }
-        self.damage.push(rect);
-        self.first_damage_ns.get_or_insert(at);
-        self.last_damage_ns = at;
-    }
-
     fn input(&mut self, at: u64, input: Option<Input>) -> anyhow::Result<()> {
         match input {
             None => Ok(()),
@@ -441,7 +418,7 @@ impl Work {
         }
     }
 
-    fn undecoded(&mut self, at: u64, undecoded: tap::Undecoded) -> anyhow::Result<()> {
+    fn undecoded(&mut self, at: u64, undecoded: Undecoded) -> anyhow::Result<()> {
         self.undecoded.count += 1;
         let cost = UNDECODED_COST + undecoded.data.len() as u64;
         let kept = self.undecoded.kept_bytes.saturating_add(cost);
@@ -476,19 +453,6 @@ impl Work {
         }
     }
 
-    /// The picture as it is now.
-    fn look(&mut self, time_ns: u64) -> anyhow::Result<Option<Look>> {
-        self.settle(time_ns)?;
-        Ok(self.tap.picture().map(|picture| look(picture, time_ns)))
-    }
-
-    /// Has the tap decode what it has kept: [`Tap::picture`] is right until the next PDU.
-    fn settle(&mut self, at: u64) -> anyhow::Result<()> {
-        let mut out = Vec::new();
-        self.tap.settle(&mut out);
-        out.into_iter().try_for_each(|event| self.event(at, event))
-    }
-
     /// Records an event that isn't a picture.
     fn push(&mut self, at: u64, event: &Event) -> anyhow::Result<()> {
         self.flush_move()?;
@@ -513,32 +477,6 @@ impl Work {
             self.shared.trail.recorded(&event);
             self.recorded(at);
         }
-        Ok(())
-    }
-
-    /// Records the picture if something was painted. Not in a gap: parts of it are not known yet.
-    fn flush_frame(&mut self) -> anyhow::Result<()> {
-        if self.gap.is_some() || self.first_damage_ns.is_none() {
-            return Ok(());
-        }
-        self.flush_move()?;
-        let at = self.last_damage_ns;
-        self.settle(at)?;
-        self.last_frame_ns = at;
-        self.rested = false;
-        if let (Some(picture), Some(recorder)) = (self.tap.picture(), self.recorder.as_mut()) {
-            let picture = Picture {
-                width: picture.width,
-                height: picture.height,
-                stride: picture.stride,
-                data: picture.rgba,
-            };
-            if recorder.frame(at, picture, &self.damage).context("record a frame")? {
-                self.recorded(at);
-            }
-        }
-        self.damage.clear();
-        self.first_damage_ns = None;
         Ok(())
     }
 
