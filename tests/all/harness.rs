@@ -1,11 +1,8 @@
 //! The peers work with each other before anything of ours stands between them.
 
-use std::time::Duration;
-
 use peers::Peers;
 use peers::client::Client;
 use peers::desktop::{Shadow, USER, Xrdp};
-use peers::process::wait_for;
 
 #[test]
 fn xfreerdp_reaches_xrdp_directly() -> anyhow::Result<()> {
@@ -20,9 +17,9 @@ fn xfreerdp_reaches_xrdp_directly() -> anyhow::Result<()> {
     client.click(300, 300)?;
     client.type_text("echo hello")?;
     client.key("Return")?;
-    wait_for(Duration::from_secs(60), "the typed words on the screen", || {
-        Ok(client.display.screenshot()?.differing(&before, 0) > 100)
-    })
+    client
+        .display
+        .wait_changed(&before, 100, "the typed words on the screen")
 }
 
 #[test]

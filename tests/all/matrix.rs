@@ -11,7 +11,6 @@ use peers::desktop::{Shadow, USER, Xrdp};
 use peers::display::Display;
 use peers::gateway::{Gateway, Settings};
 use peers::picture::Picture;
-use peers::process::wait_for;
 use peers::weston::Weston;
 
 use crate::sessions::Moment;
@@ -77,11 +76,9 @@ impl<'a> Seat<'a> {
     }
 }
 
-/// How long a screen must rest before it counts: longer than a desktop takes to follow its client's window.
+/// How long a screen must rest before it counts; where clients resize, longer than a desktop takes to follow their windows.
 const REST: Duration = Duration::from_millis(1500);
 const REST_OF_RESIZED: Duration = Duration::from_secs(4);
-/// How long a busy desktop may take to show what was done.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits until all screens rest at once, and keeps what they show.
 fn settle(seats: &mut [Seat<'_>], what: &'static str) -> anyhow::Result<()> {
@@ -149,12 +146,12 @@ fn are_recorded(
     }
     for seat in &seats {
         let what = format!("{} to show the work", seat.case.name);
-        wait_for(PATIENCE, &what, || {
-            Ok(seat.client.display.screenshot()?.differing(&seat.moments[0].screen, 0) > 100)
-        })?;
+        seat.client.display.wait_changed(&seat.moments[0].screen, 100, &what)?;
     }
     settle(&mut seats, "after the work")?;
     for seat in &mut seats {
+        let changed = seat.moments[1].screen.differing(&seat.moments[0].screen, 0);
+        assert!(changed > 100, "{}: {changed} pixels changed", seat.case.name);
         seat.client.process.end();
     }
     for (gateway, cases) in cases {

@@ -34,9 +34,7 @@ impl Moment {
 
     /// One on which something has changed.
     pub(crate) fn after(client: &Client, before: &Picture, what: &'static str) -> anyhow::Result<Self> {
-        wait_for(PATIENCE, what, || {
-            Ok(client.display.screenshot()?.differing(before, 0) > 100)
-        })?;
+        client.display.wait_changed(before, 100, what)?;
         Self::now(client, what)
     }
 

@@ -2,7 +2,6 @@
 //! that takes.
 
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use deskreel_rdp::wire::capability::set;
@@ -12,7 +11,6 @@ use peers::client::Client;
 use peers::desktop::{Shadow, USER, Xrdp};
 use peers::display::Display;
 use peers::gateway::{Gateway, Settings};
-use peers::process::wait_for;
 use peers::spy::{Facts, Seen, Spy};
 use peers::weston::Weston;
 
@@ -46,9 +44,7 @@ fn work(dir: &Path, label: &str, port: u16, options: &[&str]) -> anyhow::Result<
     client.type_text("seq 1 60")?;
     let before = client.display.wait_settled()?;
     client.key("Return")?;
-    wait_for(Duration::from_secs(60), "the numbers", || {
-        Ok(client.display.screenshot()?.differing(&before, 0) > 500)
-    })?;
+    client.display.wait_changed(&before, 500, "the numbers")?;
     client.display.wait_settled()?;
     client.process.end();
     Ok(())

@@ -108,6 +108,16 @@ impl Display {
         Ok(())
     }
 
+    /// Waits until more than `pixels` differ from a screen that was there before.
+    ///
+    /// # Errors
+    /// 60 s passed.
+    pub fn wait_changed(&self, before: &Picture, pixels: usize, what: &str) -> anyhow::Result<()> {
+        wait_for(Duration::from_secs(60), what, || {
+            Ok(self.screenshot()?.differing(before, 0) > pixels)
+        })
+    }
+
     /// Waits until at least `colours` colours are on the screen and gives the picture.
     ///
     /// # Errors

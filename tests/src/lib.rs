@@ -12,6 +12,7 @@ pub mod gateway;
 pub mod gcs;
 pub mod graphics;
 pub mod http;
+mod installed;
 pub mod node;
 pub mod pages;
 pub mod picture;

@@ -1,13 +1,13 @@
 //! Node and Chromium: the scripts in `tests/web`.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, bail};
-use rustix::fs::{FlockOperation, flock};
+use anyhow::bail;
 use serde_json::Value;
 
+use crate::installed::installed;
 use crate::process::run;
 
 /// The path of a script in `tests/web`.
@@ -19,35 +19,21 @@ pub fn script(name: &str) -> String {
 
 /// Where playwright-core and axe-core are; installed once a target folder.
 fn modules() -> anyhow::Result<PathBuf> {
-    let test = std::env::current_exe()?;
-    let target = test
-        .ancestors()
-        .find(|folder| folder.join("CACHEDIR.TAG").exists())
-        .context("a target folder")?;
-    let folder = target.join("web-tests");
-    fs::create_dir_all(&folder)?;
-    // Tests come here at the same time.
-    let lock = File::create(folder.join("lock"))?;
-    flock(&lock, FlockOperation::LockExclusive)?;
     let wanted = fs::read_to_string(script("package.json"))?;
-    let done = folder.join("packages");
-    if !fs::read_to_string(&done).is_ok_and(|there| there == wanted) {
+    installed("web-tests", &wanted, |folder| {
         fs::write(folder.join("package.json"), &wanted)?;
         let prefix = folder.display().to_string();
-        run(
-            "npm",
-            &[
-                "install",
-                "--no-audit",
-                "--no-fund",
-                "--no-package-lock",
-                "--prefix",
-                &prefix,
-            ],
-        )?;
-        fs::write(done, wanted)?;
-    }
-    Ok(folder)
+        let install = [
+            "install",
+            "--no-audit",
+            "--no-fund",
+            "--no-package-lock",
+            "--prefix",
+            &prefix,
+        ];
+        run("npm", &install)?;
+        Ok(())
+    })
 }
 
 /// One of the steps of browser.mjs; gives what it found.
