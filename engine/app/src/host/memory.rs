@@ -7,19 +7,31 @@ use std::ffi::c_int;
 /// From this size on, what is freed goes back to the system at once.
 #[cfg(target_env = "gnu")]
 const RETURNED_FROM_BYTES: c_int = 1 << 20;
-/// `M_MMAP_THRESHOLD` of glibc's malloc.h.
+/// What the end of a heap may keep: what a relay reads into is freed by a recorder, a few MiB at once, and soon needed again.
+#[cfg(target_env = "gnu")]
+const KEPT_BYTES: c_int = 4 << 20;
+/// `M_TRIM_THRESHOLD` of glibc's malloc.h.
+#[cfg(target_env = "gnu")]
+const M_TRIM_THRESHOLD: c_int = -1;
+/// `M_MMAP_THRESHOLD` of the same.
 #[cfg(target_env = "gnu")]
 const M_MMAP_THRESHOLD: c_int = -3;
 
 /// Lets go of large buffers when they are freed. glibc by itself soon keeps them, in a heap for each thread that ever read a
-/// segment: 64 MiB of segments under way then stay 110 and more.
+/// segment: 64 MiB of segments under way then stay 110 and more. Of small ones it keeps more than it would: a page that comes
+/// back from the system costs as much as decrypting what is read into it.
 #[cfg(target_env = "gnu")]
 pub(crate) fn return_large_buffers() {
     unsafe extern "C" {
         fn mallopt(parameter: c_int, value: c_int) -> c_int;
     }
-    // SAFETY: glibc's own function, which may be called at any time and takes any numbers.
-    unsafe { mallopt(M_MMAP_THRESHOLD, RETURNED_FROM_BYTES) };
+    for (parameter, value) in [
+        (M_MMAP_THRESHOLD, RETURNED_FROM_BYTES),
+        (M_TRIM_THRESHOLD, KEPT_BYTES),
+    ] {
+        // SAFETY: glibc's own function, which may be called at any time and takes any numbers.
+        unsafe { mallopt(parameter, value) };
+    }
 }
 
 /// Other allocators do as they do.

@@ -17,6 +17,8 @@ use super::live::Wish;
 const ENTRY_COST: usize = 256;
 /// PDUs below this size are copied: a slice keeps the whole buffer that it was read into, many times its own size.
 const COPY_BELOW_BYTES: usize = 16 << 10;
+/// Where there is little room the relay is told of more only so often: each time it is woken for one entry costs more than the entry.
+const ROOM_INTERVAL: Duration = Duration::from_millis(1);
 /// What [`Queue::push_beyond`] may add to the bound.
 const BEYOND_MAX_BYTES: usize = 1 << 20;
 
@@ -100,6 +102,8 @@ struct State {
     idle: bool,
     /// The recorder lets entries gather.
     gathering: bool,
+    /// When those who wait for room were woken last.
+    woken: Option<Instant>,
 }
 
 /// The queue. Its bound is a cost: bytes plus a constant for each entry.
@@ -284,8 +288,15 @@ impl Queue {
         let mut state = self.lock();
         state.cost = state.cost.saturating_sub(cost);
         state.done += 1;
+        // The last of them all always gets here: then there is room for anything.
+        let wake = state.cost <= self.max / 2 || state.woken.is_none_or(|at| at.elapsed() >= ROOM_INTERVAL);
+        if wake {
+            state.woken = Some(Instant::now());
+        }
         drop(state);
-        self.room.notify_waiters();
+        if wake {
+            self.room.notify_waiters();
+        }
     }
 }
 
@@ -343,6 +354,23 @@ mod tests {
         queue.done(batch.pop_front().unwrap().cost());
         queue.push(pdu(1), 100).unwrap();
         assert_eq!(queue.progress(), 1);
+    }
+
+    /// However seldom it is told of a little room.
+    #[test]
+    fn who_waits_for_room_is_woken() {
+        let queue = Queue::new(100_000);
+        let mut batch = VecDeque::new();
+        for _ in 0..3 {
+            while queue.push(pdu(1000), 100).is_ok() {}
+            let mut room = std::pin::pin!(queue.room().notified());
+            assert!(!room.as_mut().enable());
+            queue.take(&mut batch, None, Duration::ZERO);
+            while let Some(entry) = batch.pop_front() {
+                queue.done(entry.cost());
+            }
+            assert!(room.as_mut().enable());
+        }
     }
 
     #[test]

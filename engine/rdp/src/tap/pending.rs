@@ -8,8 +8,8 @@ use super::rfx::Context;
 use super::surface::Codec;
 use super::work::Work;
 
-/// Most bytes that are kept encoded: a dozen screens of 1024x768 as planar bitmaps.
-const BYTES_MAX: usize = 8 << 20;
+/// Most bytes that are kept encoded: what comes in 40 ms, if that is not beyond 600 MB a second.
+const BYTES_MAX: usize = 24 << 20;
 /// Most bitmaps and surface commands.
 const PAINTS_MAX: usize = 16 << 10;
 /// Rectangles of all that but the last; it may have as many again, and one of which more is known is always decoded.

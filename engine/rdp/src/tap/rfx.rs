@@ -186,6 +186,11 @@ impl Tiles {
                 continue;
             };
             cost += STEP;
+            if part == (0, 0, width, height) {
+                self.parts.clear();
+                self.parts.push(part);
+                return cost;
+            }
             self.cover.add(part);
             if self.cover.has_all(width, height) {
                 break;

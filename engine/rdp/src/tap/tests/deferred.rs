@@ -170,7 +170,7 @@ fn what_is_kept_is_bounded() {
     assert_eq!(tap.decoded().raw, 2);
     // by bytes
     let large = bitmap_update(&[Bitmap::new(0, 8, 64, 56, 32, 0, &[9; 64 * 56 * 4])]);
-    for _ in 0..1000 {
+    for _ in 0..2000 {
         defer(&mut tap, &fast_path(&[(1, 0, 0, &large)]));
     }
     assert_eq!(pixel(&tap, 0, 8), [9; 3]);
