@@ -25,10 +25,7 @@ pub(crate) fn return_large_buffers() {
     unsafe extern "C" {
         fn mallopt(parameter: c_int, value: c_int) -> c_int;
     }
-    for (parameter, value) in [
-        (M_MMAP_THRESHOLD, RETURNED_FROM_BYTES),
-        (M_TRIM_THRESHOLD, KEPT_BYTES),
-    ] {
+    for (parameter, value) in [(M_MMAP_THRESHOLD, RETURNED_FROM_BYTES), (M_TRIM_THRESHOLD, KEPT_BYTES)] {
         // SAFETY: glibc's own function, which may be called at any time and takes any numbers.
         unsafe { mallopt(parameter, value) };
     }
