@@ -3,7 +3,10 @@
 
 use deskreel_rdp::wire::channel::{Chunk, Reassembler};
 use deskreel_rdp::wire::client_info::{ClientInfo, Replacement};
-use deskreel_rdp::wire::{capability, connect, dvc, egfx, fast_path, find_pdu, mcs, monitor, share, touch, x224};
+use deskreel_rdp::wire::redirection::Redirection;
+use deskreel_rdp::wire::{
+    capability, connect, dvc, egfx, fast_path, find_pdu, mcs, monitor, rdpdr, share, touch, x224,
+};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let _ = find_pdu(bytes);
@@ -42,6 +45,12 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let _ = touch::contacts(bytes, |_| contacts += 1);
     // the shortest one has five bytes
     assert!(contacts <= bytes.len() / 5);
+    let _ = rdpdr::kind(bytes);
+    let _ = rdpdr::RequestHead::parse(bytes);
+    let _ = rdpdr::CompletionHead::parse(bytes);
+    let _ = rdpdr::devices(bytes).map(|devices| devices.len());
+    let _ = rdpdr::removed(bytes).map(|ids| ids.len());
+    let _ = Redirection::parse(bytes).map(|redirection| redirection.target().len());
     let mut reassembler = Reassembler::new(64);
     for part in bytes.chunks(11) {
         if let Ok(chunk) = Chunk::parse(part) {

@@ -26,7 +26,7 @@ const CHUNK_HEADER: usize = 8;
 
 /// Dynamic channels that may pass, and the right that each needs: none of them can hold the desktop's picture, the pointer
 /// or keyboard and mouse. The graphics pipeline is judged apart.
-const ALLOWED: [(&str, Option<Right>); 11] = [
+const ALLOWED: [(&str, Option<Right>); 13] = [
     ("ECHO", None),
     (monitor::DISPLAY_CHANNEL, None),
     (touch::CHANNEL, None),
@@ -38,6 +38,9 @@ const ALLOWED: [(&str, Option<Right>); 11] = [
     ("AUDIO_PLAYBACK_DVC", Some(Right::AudioOutput)),
     ("AUDIO_PLAYBACK_LOSSY_DVC", Some(Right::AudioOutput)),
     ("RDCamera_Device_Enumerator", Some(Right::Cameras)),
+    // the driver and the tickets of a printer that was announced as a device ([MS-RDPEXPS] 2.1)
+    ("XPSRD", Some(Right::Printers)),
+    ("TSVCTKT", Some(Right::Printers)),
 ];
 /// One channel a camera: this and a number. A looser pattern would let programs on the desktop open channels of their own.
 const CAMERA_PREFIX: &str = "RDCamera_Device_";

@@ -39,6 +39,8 @@ fn dynamic_channels_by_name() {
         ("AUDIO_INPUT2".to_owned(), Some(Unknown)),
         ("RDCamera_Device_Enumerator".to_owned(), None),
         ("RDCamera_Device_12".to_owned(), None),
+        ("XPSRD".to_owned(), None),
+        ("TSVCTKT".to_owned(), None),
         ("RDCamera_Device_".to_owned(), Some(Unknown)),
         ("RDCamera_Device_pipe".to_owned(), Some(Unknown)),
         (windows("DisplayControl"), None),
