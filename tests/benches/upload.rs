@@ -199,17 +199,20 @@ fn rclone(tools: &Path, folder: &Path, port: u16, prefix: &str) -> Command {
 
 /// As the gateway does at its start.
 #[expect(unsafe_code, reason = "no safe binding of mallopt is among the dependencies")]
-fn return_large_buffers() {
+fn set_memory() {
     unsafe extern "C" {
         fn mallopt(parameter: std::ffi::c_int, value: std::ffi::c_int) -> std::ffi::c_int;
     }
-    // SAFETY: glibc's own function, which may be called at any time; -3 is `M_MMAP_THRESHOLD`.
-    unsafe { mallopt(-3, 1 << 20) };
+    // M_MMAP_THRESHOLD and M_TRIM_THRESHOLD
+    for (parameter, value) in [(-3, 1 << 20), (-1, 4 << 20)] {
+        // SAFETY: glibc's own function, which may be called at any time.
+        unsafe { mallopt(parameter, value) };
+    }
 }
 
 /// What delivery does: reads segments and puts them, some at once.
 fn worker(folder: &Path, port: u16, prefix: &str) {
-    return_large_buffers();
+    set_memory();
     // As a plugin has it.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -27,9 +27,11 @@ pub(crate) fn installed(
     let lock = File::create(home.join(format!("{name}.lock")))?;
     flock(&lock, FlockOperation::LockExclusive)?;
     let folder = home.join(name);
-    let done = home.join(format!("{name}.done"));
+    let done = folder.join(".installed");
     if !fs::read_to_string(&done).is_ok_and(|there| there == wanted) {
         fs::create_dir_all(&folder)?;
+        // what is broken off here is not whole
+        fs::write(&done, "")?;
         install(&folder)?;
         fs::write(done, wanted)?;
     }

@@ -41,7 +41,7 @@ struct Way {
     name: &'static str,
     /// What its bytes a CPU second have to be of the bridge's.
     bar: Option<f64>,
-    /// What it is sent of a stream: one part of so many. What decodes is ten times slower than what does not.
+    /// What it is sent of a stream: one part of so many. What is recorded is slower than what is not.
     parts: usize,
     pid: Pid,
     port: u16,

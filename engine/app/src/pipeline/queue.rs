@@ -104,6 +104,8 @@ struct State {
     gathering: bool,
     /// When those who wait for room were woken last.
     woken: Option<Instant>,
+    /// There is room of which they were not told.
+    untold: bool,
 }
 
 /// The queue. Its bound is a cost: bytes plus a constant for each entry.
@@ -290,11 +292,19 @@ impl Queue {
         state.done += 1;
         // The last of them all always gets here: then there is room for anything.
         let wake = state.cost <= self.max / 2 || state.woken.is_none_or(|at| at.elapsed() >= ROOM_INTERVAL);
+        state.untold = !wake;
         if wake {
             state.woken = Some(Instant::now());
         }
         drop(state);
         if wake {
+            self.room.notify_waiters();
+        }
+    }
+
+    /// The recorder does something that may take long: who waits is told of what room there is.
+    pub(super) fn tell_room(&self) {
+        if std::mem::take(&mut self.lock().untold) {
             self.room.notify_waiters();
         }
     }
@@ -356,16 +366,22 @@ mod tests {
         assert_eq!(queue.progress(), 1);
     }
 
-    /// However seldom it is told of a little room.
+    /// However seldom there is word of a little room.
     #[test]
     fn who_waits_for_room_is_woken() {
         let queue = Queue::new(100_000);
         let mut batch = VecDeque::new();
-        for _ in 0..3 {
+        for before_a_long_step in [false, true, false] {
             while queue.push(pdu(1000), 100).is_ok() {}
+            queue.take(&mut batch, None, Duration::ZERO);
+            queue.done(batch.pop_front().unwrap().cost());
             let mut room = std::pin::pin!(queue.room().notified());
             assert!(!room.as_mut().enable());
-            queue.take(&mut batch, None, Duration::ZERO);
+            if before_a_long_step {
+                queue.done(batch.pop_front().unwrap().cost());
+                queue.tell_room();
+                assert!(room.as_mut().enable());
+            }
             while let Some(entry) = batch.pop_front() {
                 queue.done(entry.cost());
             }

@@ -489,7 +489,15 @@ impl Shared {
                 Ok(()) | Err((_, Refused::Ended)) => return,
                 Err((entry, Refused::Full)) => entry,
             };
-            if self.queue.is_shedding() || tokio::time::timeout_at(deadline, room).await.is_err() {
+            if self.queue.is_shedding() {
+                break;
+            }
+            if tokio::time::timeout_at(deadline, room).await.is_err() {
+                // it may not have been told of what little there is
+                entry = match self.queue.push(entry, BEST_EFFORT_SHARE) {
+                    Ok(()) | Err((_, Refused::Ended)) => return,
+                    Err((entry, Refused::Full)) => entry,
+                };
                 break;
             }
         }

@@ -198,6 +198,11 @@ impl Tap {
         }
     }
 
+    /// Gives back the room that [`Tap::defer`] keeps from one time to the next. For sessions that rest for minutes.
+    pub fn release_memory(&mut self) {
+        self.session.release_memory();
+    }
+
     fn take(&mut self, direction: Direction, pdu: &[u8], deferring: bool, out: &mut Vec<TapEvent>) {
         self.session.set_painting(true, deferring);
         let undecoded_max_bytes = self.session.config().undecoded_max_bytes;
@@ -254,8 +259,9 @@ impl Tap {
     /// What is pending refers to what a gap may change; whatever of it can't be decoded is told when the gap ends.
     fn settle_before_gap(&mut self) {
         let mut late = std::mem::take(&mut self.late);
+        let before = late.len();
         self.settle(&mut late);
-        if late.len() > LATE_MAX {
+        if late.len() > LATE_MAX && late.len() > before {
             late.truncate(LATE_MAX);
             let error = format!("more than {LATE_MAX} pictures that waited when a gap began");
             Sink::new(&mut late, 0, false).undecoded(UndecodedKind::Pdu, error, &[]);

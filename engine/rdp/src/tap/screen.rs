@@ -268,6 +268,13 @@ impl Screen {
         self.pending = pending;
     }
 
+    /// Gives back room that nothing waits in.
+    pub(super) fn release_memory(&mut self) {
+        if self.pending.is_empty() {
+            self.pending = Pending::default();
+        }
+    }
+
     /// Paints something that was pending, except where it is hidden.
     fn paint(&mut self, paint: &Paint, unit: &[u8], hidden: &[bool]) -> Result<(), String> {
         let Some(picture) = &mut self.picture else {

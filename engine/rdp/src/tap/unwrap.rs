@@ -89,6 +89,10 @@ impl Session {
         self.screen.settle(sink);
     }
 
+    pub(super) fn release_memory(&mut self) {
+        self.screen.release_memory();
+    }
+
     pub(super) fn picture(&self) -> Option<Picture<'_>> {
         self.screen.picture.as_ref().map(Framebuffer::picture)
     }

@@ -25,6 +25,7 @@ impl Work {
         if self.gap.is_some() || self.first_damage_ns.is_none() {
             return Ok(());
         }
+        self.shared.queue.tell_room();
         self.flush_move()?;
         let at = self.last_damage_ns;
         self.settle(at)?;

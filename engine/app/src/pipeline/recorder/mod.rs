@@ -519,6 +519,7 @@ impl Work {
         }
         if !self.rested && now >= self.instant(self.last_frame_ns) + REST {
             self.rested = true;
+            self.tap.release_memory();
             self.recorder()?.release_memory();
         }
         Ok(())
@@ -530,6 +531,7 @@ impl Work {
         if !self.unsealed || !due {
             return Ok(());
         }
+        self.shared.queue.tell_room();
         self.writer.limit_memory();
         let segment = self.recorder()?.seal(now_ns).context("seal a segment")?;
         self.unsealed = false;
