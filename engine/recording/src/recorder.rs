@@ -68,6 +68,8 @@ pub struct Recorder {
     activity_ns: u64,
     last_frame_ns: u64,
     size: (u16, u16),
+    /// The segment is being written to.
+    writing: bool,
 }
 
 impl Recorder {
@@ -93,6 +95,7 @@ impl Recorder {
             activity_ns: 0,
             last_frame_ns: 0,
             size: (0, 0),
+            writing: false,
             start: start.clone(),
         };
         recorder.write(&Event::Session(SessionEvent::Start(Box::new(start))))?;
@@ -162,7 +165,14 @@ impl Recorder {
     /// # Errors
     /// When the MCAP writer fails.
     pub fn take_open_bytes(&mut self) -> Result<Bytes> {
-        self.segment.take()
+        self.written(|recorder| recorder.segment.take())
+    }
+
+    /// False once a panic has cut off what was being written: what is open can't be gone on with. After one in a picture's
+    /// encoding [`Recorder::release_memory`] makes a new beginning.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        !self.writing
     }
 
     /// Number of the open segment: the one that the next [`Recorder::seal`] gives.
@@ -187,6 +197,10 @@ impl Recorder {
     /// When the MCAP writer fails; the recording can't go on then.
     pub fn seal(&mut self, time_ns: u64) -> Result<Option<SealedSegment>> {
         self.advance(time_ns);
+        self.written(Self::seal_open)
+    }
+
+    fn seal_open(&mut self) -> Result<Option<SealedSegment>> {
         if self.segment.is_empty() {
             return Ok(None);
         }
@@ -234,8 +248,18 @@ impl Recorder {
     }
 
     fn write(&mut self, event: &Event) -> Result<()> {
-        self.tally.event(event);
-        self.segment.write(event.channel(), self.now_ns, &event.to_payload()?)
+        let payload = event.to_payload()?;
+        self.written(|recorder| {
+            recorder.tally.event(event);
+            recorder.segment.write(event.channel(), recorder.now_ns, &payload)
+        })
+    }
+
+    fn written<T>(&mut self, act: impl FnOnce(&mut Self) -> T) -> T {
+        self.writing = true;
+        let done = act(self);
+        self.writing = false;
+        done
     }
 }
 

@@ -45,6 +45,9 @@ pub(super) enum What {
     /// The recorder has a defect.
     #[cfg(test)]
     Panic,
+    /// The recorder has one that its next picture shows.
+    #[cfg(test)]
+    PanicInFrame,
 }
 
 /// PDUs that the recorder never sees.

@@ -24,17 +24,17 @@ const REPAINT_ASKS: u32 = 4;
 
 /// A gap that goes on.
 pub(super) struct OpenGap {
-    from_ns: u64,
-    reason: GapReason,
-    detail: String,
-    began: Instant,
+    pub(super) from_ns: u64,
+    pub(super) reason: GapReason,
+    pub(super) detail: String,
+    pub(super) began: Instant,
     /// Reads that the tap never saw.
     pub(super) dropped: u64,
     /// The recorder has caught up and waits for the desktop to paint the whole screen; until then, PDUs are skipped.
-    repaint: Option<Repaint>,
+    pub(super) repaint: Option<Repaint>,
 }
 
-struct Repaint {
+pub(super) struct Repaint {
     began: Instant,
     /// The desktop was asked once more for what it has not painted.
     asked_again: bool,
@@ -185,7 +185,10 @@ impl Work {
         let row = gap_row(&gap);
         self.shared.trail.gap(&gap);
         self.push(gap.to_ns, &Event::Gap(gap))?;
-        self.writer.gap(row)
+        self.delivering = true;
+        self.writer.gap(row)?;
+        self.delivering = false;
+        Ok(())
     }
 
     /// After a failure: nothing can be recorded any more, but the session (best effort) or its ending (strict) goes on
@@ -295,7 +298,7 @@ impl Work {
             duration_ms,
             undecoded: self.undecoded.count,
             end_reason: end_text(&end),
-            problem: failed.map(|(_, reason)| reason),
+            problem: failed.map(|(_, reason)| reason).or(self.problem.take()),
             manifest_sha256: Some(hex::encode(sha256(&manifest))),
         };
         // A manifest may only state segments that are on their way to the storages.

@@ -25,6 +25,8 @@ impl Work {
         if self.gap.is_some() || self.first_damage_ns.is_none() {
             return Ok(());
         }
+        #[cfg(test)]
+        assert!(!std::mem::take(&mut self.defect_in_frame), "a defect");
         self.shared.queue.tell_room();
         self.flush_move()?;
         let at = self.last_damage_ns;

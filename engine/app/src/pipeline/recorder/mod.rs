@@ -7,6 +7,7 @@
 mod ending;
 mod frames;
 mod moves;
+mod resume;
 mod unpainted;
 
 use std::any::Any;
@@ -18,7 +19,6 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use deskreel_rdp::Direction;
 use deskreel_rdp::tap::{Tap, TapEvent, Undecoded};
-use deskreel_rdp::wire::find_pdu;
 use deskreel_recording::event::{Drive, GapReason, Input, SessionEnd, SessionEvent};
 use deskreel_recording::{Event, Recorder, Rect};
 use time::OffsetDateTime;
@@ -32,6 +32,7 @@ use super::writer::Writer;
 use ending::{Ending, GAP_MIN, OpenGap};
 pub(crate) use ending::{end_text, gap_row};
 use moves::Moves;
+use resume::{Hand, Seen, pdu_length};
 use unpainted::Unpainted;
 
 /// How often the open segment is made durable: half of the two seconds that a crash may lose.
@@ -100,6 +101,15 @@ struct Work {
     next_append: Instant,
     rested: bool,
     watchers: Watchers,
+    /// The entry at hand.
+    hand: Option<Hand>,
+    /// Segments are on their way to the writer.
+    delivering: bool,
+    /// How often it has panicked, and why first.
+    panics: u32,
+    problem: Option<String>,
+    #[cfg(test)]
+    defect_in_frame: bool,
 }
 
 /// Runs the session to its end and closes the recording. Returns false when it could not be closed and has to be closed
@@ -108,14 +118,21 @@ pub(super) fn run(setup: Setup) -> bool {
     let started = setup.started;
     let shared = Arc::clone(&setup.shared);
     let mut work = Work::new(setup);
-    let ending = match catch_unwind(AssertUnwindSafe(|| work.work())) {
-        Ok(Ok((at_ns, end))) => Ending {
-            at_ns,
-            end,
-            failed: None,
-        },
-        Ok(Err(error)) => work.give_up(&format!("{error:#}")),
-        Err(panic) => work.give_up(&format!("the recorder panicked: {}", panic_text(&*panic))),
+    let ending = loop {
+        let reason = match catch_unwind(AssertUnwindSafe(|| work.work())) {
+            Ok(Ok((at_ns, end))) => {
+                break Ending {
+                    at_ns,
+                    end,
+                    failed: None,
+                };
+            }
+            Ok(Err(error)) => break work.give_up(&format!("{error:#}")),
+            Err(panic) => format!("the recorder panicked: {}", panic_text(&*panic)),
+        };
+        if !matches!(catch_unwind(AssertUnwindSafe(|| work.resume(&reason))), Ok(true)) {
+            break work.give_up(&reason);
+        }
     };
     let closed = catch_unwind(AssertUnwindSafe(|| work.close(ending, started)));
     let error = match closed {
@@ -163,6 +180,12 @@ impl Work {
             next_append: Instant::now(),
             rested: false,
             watchers: Watchers::default(),
+            hand: None,
+            delivering: false,
+            panics: 0,
+            problem: None,
+            #[cfg(test)]
+            defect_in_frame: false,
         }
     }
 
@@ -195,7 +218,9 @@ impl Work {
             }
             while let Some(entry) = self.batch.pop_front() {
                 let (cost, at) = (entry.cost(), self.ns(entry.at));
+                self.hand = Some(Hand::new(cost, at));
                 let end = self.entry(entry);
+                self.hand = None;
                 self.shared.queue.done(cost);
                 if let Some(end) = end? {
                     return Ok((at, end));
@@ -236,21 +261,28 @@ impl Work {
         let at = self.ns(entry.at);
         match entry.what {
             What::Pdus(direction, bytes) => {
+                if let Some(hand) = &mut self.hand {
+                    hand.pdus = Some((direction, bytes.clone()));
+                }
                 let mut rest = &bytes[..];
                 while !rest.is_empty() {
-                    let length = match find_pdu(rest) {
-                        Ok(Some(length)) if length > 0 => length.min(rest.len()),
-                        // Not a PDU: the tap says what it thinks of it.
-                        _ => rest.len(),
-                    };
-                    let (pdu, following) = rest.split_at(length);
+                    let (pdu, following) = rest.split_at(pdu_length(rest));
+                    if let Some(hand) = &mut self.hand {
+                        (hand.offset, hand.seen) = (bytes.len() - rest.len(), Seen::No);
+                    }
                     self.pdu(at, direction, pdu)?;
                     rest = following;
                 }
                 Ok(None)
             }
             What::Note(note) => {
+                if let Some(hand) = &mut self.hand {
+                    hand.note = Some(note.clone());
+                }
                 self.flush_frame()?;
+                if let Some(hand) = &mut self.hand {
+                    hand.note = None;
+                }
                 self.push(at, &note)?;
                 Ok(None)
             }
@@ -275,11 +307,17 @@ impl Work {
             What::End(end) => Ok(Some(end)),
             #[cfg(test)]
             What::Panic => panic!("a defect"),
+            #[cfg(test)]
+            What::PanicInFrame => {
+                self.defect_in_frame = true;
+                Ok(None)
+            }
         }
     }
 
     fn pdu(&mut self, at: u64, direction: Direction, pdu: &[u8]) -> anyhow::Result<()> {
         if self.gap.as_ref().is_some_and(OpenGap::is_skipping) {
+            self.seen(Seen::Perhaps);
             self.tap.skip(direction, pdu);
             return Ok(());
         }
@@ -291,17 +329,26 @@ impl Work {
             self.flush_frame()?;
         }
         let mut out = std::mem::take(&mut self.out);
+        self.seen(Seen::Perhaps);
         if self.gap.is_some() {
             // what can't be decoded is not painted: the gap goes on
             self.tap.pdu(direction, pdu, &mut out);
         } else {
             self.tap.defer(direction, pdu, &mut out);
         }
+        self.seen(Seen::Yes);
         let handled = out.drain(..).try_for_each(|event| self.event(at, event));
         out.shrink_to(OUT_KEPT);
         self.out = out;
         handled?;
         self.close_gap_if_repainted(at)
+    }
+
+    /// How far the PDU at hand has come.
+    fn seen(&mut self, seen: Seen) {
+        if let Some(hand) = &mut self.hand {
+            hand.seen = seen;
+        }
     }
 
     fn event(&mut self, at: u64, event: TapEvent) -> anyhow::Result<()> {
@@ -503,6 +550,7 @@ impl Work {
             self.drives(now_ns, told)?;
         }
         self.seal_if_due(now_ns)?;
+        self.delivering = true;
         if now >= self.next_append && self.unsealed {
             self.next_append = now + APPEND_INTERVAL;
             match self.recorder.as_mut() {
@@ -512,6 +560,7 @@ impl Work {
         }
         self.writer.check()?;
         self.writer.watch();
+        self.delivering = false;
         if !self.shared.is_strict()
             && let Some((reason, detail)) = self.writer.obstacle()
         {
@@ -532,13 +581,13 @@ impl Work {
             return Ok(());
         }
         self.shared.queue.tell_room();
+        self.delivering = true;
         self.writer.limit_memory();
         let segment = self.recorder()?.seal(now_ns).context("seal a segment")?;
         self.unsealed = false;
         self.dirty = false;
-        match segment {
-            Some(segment) => self.writer.sealed(segment),
-            None => Ok(()),
-        }
+        segment.map_or(Ok(()), |segment| self.writer.sealed(segment))?;
+        self.delivering = false;
+        Ok(())
     }
 }

@@ -7,13 +7,14 @@ use bytes::Bytes;
 use deskreel_config::{Mode, OnFailure};
 use deskreel_rdp::Direction;
 use deskreel_rdp::tap::Loss;
+use deskreel_rdp::wire::mcs::send_data;
 use deskreel_recording::event::{Gap, GapReason, SessionEvent};
 use deskreel_recording::{Event, Outcome, ScreenDecoder};
 use uuid::Uuid;
 
 use super::bed::{Bed, Fixture, ended, eventually};
 use crate::catalog::State;
-use crate::pipeline::queue::{Lost, What};
+use crate::pipeline::queue::{Entry, Lost, What};
 use crate::pipeline::session::{Refresh, Rules, SessionRecorder, Shared};
 use crate::pipeline::{SessionFacts, Sessions};
 
@@ -113,6 +114,20 @@ impl Session {
         self.recorder.enqueue(Direction::ToClient, pdu).await.unwrap();
         let queue = &self.shared().queue;
         eventually("it is worked through", || queue.is_idle()).await;
+    }
+
+    /// A Demand Active ([MS-RDPBCGR] 2.2.1.13.1) with a General and a Bitmap set.
+    fn resized(&self, height: u16) -> Bytes {
+        let mut body = vec![1, 0, 1, 0, 4, 0, 38, 0];
+        body.extend(b"RDP\0");
+        body.extend([2, 0, 0, 0]);
+        body.extend([1, 0, 6, 0, 0, 0, 2, 0, 28, 0, 16, 0, 1, 0, 1, 0, 1, 0]);
+        body.extend([self.width.to_le_bytes(), height.to_le_bytes()].concat());
+        body.extend([0; 16]);
+        let head = [body.len() as u16 + 6, 0x11, 1002];
+        let head: Vec<u8> = head.iter().flat_map(|field| field.to_le_bytes()).collect();
+        let pdu = [head, body].concat();
+        send_data(Direction::ToClient, 1002, self.facts.tap.io_channel, &pdu).into()
     }
 
     /// Ends the session and reads its events.
@@ -217,6 +232,46 @@ async fn skipping_ends_without_a_new_history() {
     let (at, gap) = the_gap(&events);
     assert!(!gap.detail.as_ref().unwrap().contains("dropped"), "{gap:?}");
     assert_eq!(first_picture_after(&events, at), [RED.1]);
+}
+
+/// A defect costs a gap, not the rest of the session: none of what comes with it or behind it is lost to the tap.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recorder_that_panics_goes_on() {
+    for what in [What::Panic, What::PanicInFrame] {
+        let session = Session::new(Duration::from_secs(600)).await;
+        let mut height = session.height;
+        let in_frame = matches!(what, What::PanicInFrame);
+        let mut entries = vec![(0, what)];
+        if in_frame {
+            height = 64;
+            let to_client = |pdus| What::Pdus(Direction::ToClient, pdus);
+            entries.push((0, to_client(paint(session.width, 0, 8))));
+            // the first picture is due, and what is not worked through for that has another size
+            let second = [nothing(), session.resized(height)].concat();
+            entries.push((100, to_client(second.into())));
+        }
+        let now = Instant::now();
+        for (later, what) in entries {
+            let at = now + Duration::from_millis(later);
+            session.shared().queue.push_always(Entry { at, what });
+        }
+        session.recorder.wants_refresh().await;
+        session.send(paint(session.width, 0, height)).await;
+        let problem = "the recorder panicked: a defect";
+        assert_eq!(session.shared().failure(), None);
+        let (catalog, id) = (session.bed.catalog(), session.id);
+        let events = session.end().await;
+        let (at, gap) = the_gap(&events);
+        assert_eq!(
+            (gap.reason, gap.detail.as_deref()),
+            (GapReason::RecorderFailed, Some(problem))
+        );
+        assert_eq!(first_picture_after(&events, at), [RED.1]);
+        assert_eq!(
+            catalog.session(&id.to_string()).unwrap().problem.as_deref(),
+            Some(problem)
+        );
+    }
 }
 
 /// Bitmaps that can't be decoded end no gap; without one they are evidence of the next picture.
