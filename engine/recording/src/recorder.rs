@@ -168,8 +168,8 @@ impl Recorder {
         self.written(|recorder| recorder.segment.take())
     }
 
-    /// False once a panic has cut off what was being written: what is open can't be gone on with. After one in a picture's
-    /// encoding [`Recorder::release_memory`] makes a new beginning.
+    /// False once a panic has cut off what was being written. After one in a picture's encoding
+    /// [`Recorder::release_memory`] makes a new beginning.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         !self.writing

@@ -167,18 +167,22 @@ impl Work {
     }
 
     fn end_gap(&mut self, at: u64) -> anyhow::Result<()> {
-        let Some(gap) = self.gap.take() else { return Ok(()) };
+        let Some(gap) = &self.gap else { return Ok(()) };
         tracing::info!(session = %self.shared.id, reason = ?gap.reason, "the gap is over");
         let detail = match gap.dropped {
-            0 => gap.detail,
+            0 => gap.detail.clone(),
             dropped => format!("{}; {dropped} reads were dropped unseen", gap.detail),
         };
-        self.push_gap(Gap {
+        let gap = Gap {
             from_ns: gap.from_ns,
-            to_ns: at,
+            // what is recorded next has this time at least
+            to_ns: at.max(self.last_ns),
             reason: gap.reason,
             detail: Some(detail),
-        })
+        };
+        self.push_gap(gap)?;
+        self.gap = None;
+        Ok(())
     }
 
     fn push_gap(&mut self, gap: Gap) -> anyhow::Result<()> {
@@ -195,6 +199,9 @@ impl Work {
     /// until the gateway says that it is over.
     pub(super) fn give_up(&mut self, reason: &str) -> Ending {
         self.shared.fail(reason);
+        if let Some(hand) = self.hand.take() {
+            self.shared.queue.done(hand.cost);
+        }
         // What was painted since then is not recorded any more.
         let from_ns = self.first_damage_ns.take().unwrap_or(self.seen_ns);
         let failed = Some((from_ns, reason.to_owned()));
@@ -298,7 +305,7 @@ impl Work {
             duration_ms,
             undecoded: self.undecoded.count,
             end_reason: end_text(&end),
-            problem: failed.map(|(_, reason)| reason).or(self.problem.take()),
+            problem: failed.map(|(_, reason)| reason),
             manifest_sha256: Some(hex::encode(sha256(&manifest))),
         };
         // A manifest may only state segments that are on their way to the storages.

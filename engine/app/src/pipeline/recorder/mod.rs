@@ -70,7 +70,7 @@ struct UndecodedCount {
 struct Work {
     shared: Arc<Shared>,
     tap: Tap,
-    /// `None` only once it is finished, or after it panicked.
+    /// `None` only once it is finished.
     recorder: Option<Recorder>,
     writer: Writer,
     frame_interval: Duration,
@@ -105,9 +105,8 @@ struct Work {
     hand: Option<Hand>,
     /// Segments are on their way to the writer.
     delivering: bool,
-    /// How often it has panicked, and why first.
+    /// How often it has panicked.
     panics: u32,
-    problem: Option<String>,
     #[cfg(test)]
     defect_in_frame: bool,
 }
@@ -183,7 +182,6 @@ impl Work {
             hand: None,
             delivering: false,
             panics: 0,
-            problem: None,
             #[cfg(test)]
             defect_in_frame: false,
         }
@@ -209,11 +207,17 @@ impl Work {
     fn work(&mut self) -> anyhow::Result<(u64, SessionEnd)> {
         self.tick(Instant::now())?;
         loop {
-            let deadline = self.deadline();
-            let shed = self.shared.queue.take(&mut self.batch, deadline, self.frame_interval);
+            // what a panic has left comes first, and belongs to its gap
+            let leftover = !self.batch.is_empty();
+            let (deadline, gather) = if leftover {
+                (Some(Instant::now()), Duration::ZERO)
+            } else {
+                (self.deadline(), self.frame_interval)
+            };
+            let shed = self.shared.queue.take(&mut self.batch, deadline, gather);
             if shed {
                 self.open_gap(GapReason::QueueFull, QUEUE_FULL)?;
-            } else {
+            } else if !leftover {
                 self.go_on_after_gap()?;
             }
             while let Some(entry) = self.batch.pop_front() {
@@ -287,6 +291,9 @@ impl Work {
                 Ok(None)
             }
             What::Lost(lost) => {
+                if let Some(hand) = &mut self.hand {
+                    hand.lost = Some(lost);
+                }
                 self.open_gap(GapReason::QueueFull, QUEUE_FULL)?;
                 if let Some(gap) = &mut self.gap {
                     gap.dropped += lost.reads;

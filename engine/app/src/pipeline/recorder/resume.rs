@@ -12,13 +12,14 @@ use deskreel_recording::{Event, Recorder};
 
 use super::Work;
 use super::ending::OpenGap;
+use crate::pipeline::queue::Lost;
 
 /// In one session; then the rest of it is one gap.
 const PANICS_MAX: u32 = 3;
 
 /// The entry at hand, so that what is left of it is known when its work breaks off.
 pub(super) struct Hand {
-    cost: usize,
+    pub(super) cost: usize,
     at: u64,
     pub(super) pdus: Option<(Direction, Bytes)>,
     /// Where in `pdus` the PDU at hand begins.
@@ -26,6 +27,8 @@ pub(super) struct Hand {
     pub(super) seen: Seen,
     /// A fact that is not recorded yet.
     pub(super) note: Option<Box<Event>>,
+    /// What the tap may not have been told.
+    pub(super) lost: Option<Lost>,
 }
 
 /// Whether the tap has seen the PDU at hand.
@@ -46,6 +49,7 @@ impl Hand {
             offset: 0,
             seen: Seen::No,
             note: None,
+            lost: None,
         }
     }
 }
@@ -70,19 +74,26 @@ impl Work {
         self.panics += 1;
         self.shared.trail.fail(reason, false);
         tracing::error!(session = %self.shared.id, reason, "the recorder goes on behind a gap");
-        self.problem.get_or_insert_with(|| reason.to_owned());
-        let from_ns = self.first_damage_ns.take().unwrap_or(self.seen_ns);
+        let painted_ns = self.first_damage_ns.take().unwrap_or(self.seen_ns);
+        let from_ns = self.moved.since_ns().map_or(painted_ns, |at| at.min(painted_ns));
         self.damage.clear();
-        let gap = self.gap.get_or_insert_with(|| OpenGap {
-            from_ns,
-            reason: GapReason::RecorderFailed,
-            detail: reason.to_owned(),
-            began: Instant::now(),
-            dropped: 0,
-            repaint: None,
-        });
-        if gap.repaint.take().is_some() {
-            gap.began = Instant::now();
+        match &mut self.gap {
+            Some(gap) => {
+                gap.detail = format!("{}; {reason}", gap.detail);
+                if gap.repaint.take().is_some() {
+                    gap.began = Instant::now();
+                }
+            }
+            None => {
+                self.gap = Some(OpenGap {
+                    from_ns,
+                    reason: GapReason::RecorderFailed,
+                    detail: reason.to_owned(),
+                    began: Instant::now(),
+                    dropped: 0,
+                    repaint: None,
+                });
+            }
         }
         if let Some(recorder) = &mut self.recorder {
             recorder.release_memory();
@@ -91,6 +102,12 @@ impl Work {
         self.shared.queue.done(hand.cost);
         if let Some((direction, bytes)) = hand.pdus {
             self.skip(direction, bytes.get(hand.offset..).unwrap_or_default(), hand.seen);
+        }
+        if let Some(lost) = hand.lost {
+            if let Some(gap) = &mut self.gap {
+                gap.dropped += lost.reads;
+            }
+            self.tap.lost(lost.loss);
         }
         hand.note.is_none_or(|note| self.push(hand.at, &note).is_ok())
     }
